@@ -1,0 +1,204 @@
+"""Gated residual blocks: what is computed at active pixels, and what a skipped pixel keeps.
+
+Every block exists in two forms with equal results: `masked` (dense, differentiable, batched) and
+`sparse` (through the `pag` operators, channels-last, batch of one).
+
+    gate_scope "branch"    the whole residual branch runs at active pixels; an inactive neighbour
+                           contributes zero to the inner 3x3; an inactive pixel is a pure copy
+    gate_scope "conv3x3"   the paper's unit: only the 3x3 runs at active pixels, a skipped pixel
+                           copies the 3x3's input through
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from pag_ros.model import operators
+from pag_ros.model.folding import folded
+from pag_ros.model.gating import Gate, Gating
+from pag_ros.model.multipool import MultiPool
+
+GateScope = Literal["branch", "conv3x3"]
+
+
+class GatedBlock(nn.Module):
+    """A residual block with a gate.
+
+    Attributes:
+        slot: position among the gated blocks of its network: the entry of `keep` that it obeys.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.gate = Gate(channels)
+        self.slot = -1
+
+    def forward(self, x: Tensor, gating: Gating) -> Tensor:
+        """x [B,C,H,W] >= 0 -> [B,C,H,W] >= 0."""
+        return gating.run(self, x)
+
+    def masked(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [B,C,H,W], mask [B,1,H,W] in [0, 1] -> [B,C,H,W]."""
+        raise NotImplementedError
+
+    def sparse(self, x: Tensor, index: Tensor, count: Tensor) -> Tensor:
+        """x [1,H,W,C], pixels from `operators.select` -> [1,H,W,C]. Evaluation mode only."""
+        raise NotImplementedError
+
+    def macs_per_pixel(self) -> int:
+        """Multiply-adds that one active pixel costs."""
+        raise NotImplementedError
+
+    def dense_macs_per_pixel(self) -> int:
+        """Multiply-adds that every pixel costs, active or not: at least the gate's."""
+        return self.channels
+
+
+class GatedBasicBlock(GatedBlock):
+    """Two 3x3 convolutions (ResNet-18's block), gated as a whole branch.
+
+    With `multipool` the first 3x3 is a MultiPool.
+    """
+
+    def __init__(self, channels: int, multipool: bool = False, dilation: int = 1) -> None:
+        super().__init__(channels)
+        self.dilation = dilation
+        if multipool:
+            self.pool = MultiPool(channels)
+        else:
+            self.conv1 = _conv3x3(channels, dilation)
+            self.bn1 = nn.BatchNorm2d(channels)
+        self.multipool = multipool
+        self.conv2 = _conv3x3(channels, dilation)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def masked(self, x: Tensor, mask: Tensor) -> Tensor:
+        h = self.pool(x, mask) if self.multipool else self.bn1(self.conv1(x))
+        y = self.bn2(self.conv2(mask * F.relu(h)))
+        return F.relu(x + mask * y)
+
+    def sparse(self, x: Tensor, index: Tensor, count: Tensor) -> Tensor:
+        if self.multipool:
+            h = self.pool.sparse(x, index, count, None, relu=True)
+        else:
+            h = _sparse(self.conv1, self.bn1, x, index, count)
+        return _sparse(self.conv2, self.bn2, h, index, count, base=x, residual=True)
+
+    def macs_per_pixel(self) -> int:
+        first = self.pool.macs_per_pixel() if self.multipool else self.conv1.weight.numel()
+        return first + self.conv2.weight.numel()
+
+
+class GatedBottleneck(GatedBlock):
+    """1x1 reduce, 3x3, 1x1 expand (ResNet-50's block), in either gate scope.
+
+    Args:
+        channels: of input and output.
+        width: of the 3x3.
+        scope: see the module's docstring.
+        multipool: the 3x3 is a MultiPool.
+        dilation: of the 3x3.
+        shortcut: a projection on the residual path; "conv3x3" only, since a skipped pixel of
+            "branch" is a copy of the input.
+        inputs: channels of the input, where there is a shortcut.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        scope: GateScope,
+        multipool: bool = False,
+        dilation: int = 1,
+        shortcut: nn.Module | None = None,
+        inputs: int | None = None,
+    ) -> None:
+        super().__init__(inputs or channels)
+        if shortcut is not None and scope == "branch":
+            raise ValueError("a block with a projection shortcut cannot be gated as a branch")
+        self.scope = scope
+        self.multipool = multipool
+        self.dilation = dilation
+        self.conv1 = nn.Conv2d(self.channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        if multipool:
+            self.pool = MultiPool(width)
+        else:
+            self.conv2 = _conv3x3(width, dilation)
+            self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels)
+        self.downsample = shortcut
+
+    def masked(self, x: Tensor, mask: Tensor) -> Tensor:
+        reduced = F.relu(self.bn1(self.conv1(x)))
+        if self.scope == "branch":
+            y = mask * F.relu(self._middle(mask * reduced, mask))
+            return F.relu(x + mask * self.bn3(self.conv3(y)))
+        everywhere = torch.ones_like(mask)
+        y = (1 - mask) * reduced + mask * F.relu(self._middle(reduced, everywhere))
+        return F.relu(self._residual(x) + self.bn3(self.conv3(y)))
+
+    def sparse(self, x: Tensor, index: Tensor, count: Tensor) -> Tensor:
+        if self.scope == "branch":
+            reduced = _sparse(self.conv1, self.bn1, x, index, count)
+            y = self._sparse_middle(reduced, index, count, base=None)
+            return _sparse(self.conv3, self.bn3, y, index, count, base=x, residual=True)
+        first = x.permute(0, 3, 1, 2)
+        reduced = F.relu(self.bn1(self.conv1(first))).permute(0, 2, 3, 1)
+        y = self._sparse_middle(reduced, index, count, base=reduced).permute(0, 3, 1, 2)
+        out = F.relu(self._residual(first) + self.bn3(self.conv3(y)))
+        return out.permute(0, 2, 3, 1)
+
+    def macs_per_pixel(self) -> int:
+        middle = self.pool.macs_per_pixel() if self.multipool else self.conv2.weight.numel()
+        if self.scope == "conv3x3":
+            return middle
+        return middle + self._pointwise_macs()
+
+    def dense_macs_per_pixel(self) -> int:
+        return self.channels + (self._pointwise_macs() if self.scope == "conv3x3" else 0)
+
+    def _pointwise_macs(self) -> int:
+        return self.conv1.weight.numel() + self.conv3.weight.numel()
+
+    def _middle(self, x: Tensor, mask: Tensor) -> Tensor:
+        out: Tensor = self.pool(x, mask) if self.multipool else self.bn2(self.conv2(x))
+        return out
+
+    def _sparse_middle(
+        self, x: Tensor, index: Tensor, count: Tensor, base: Tensor | None
+    ) -> Tensor:
+        if self.multipool:
+            return self.pool.sparse(x, index, count, base, relu=True)
+        return _sparse(self.conv2, self.bn2, x, index, count, base=base)
+
+    def _residual(self, x: Tensor) -> Tensor:
+        if self.downsample is None:
+            return x
+        projected: Tensor = self.downsample(x)
+        return projected
+
+
+def _conv3x3(channels: int, dilation: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
+
+
+def _sparse(
+    conv: nn.Conv2d,
+    norm: nn.Module,
+    x: Tensor,
+    index: Tensor,
+    count: Tensor,
+    base: Tensor | None = None,
+    residual: bool = False,
+) -> Tensor:
+    weight, bias = folded(conv, norm)
+    return operators.sparse_conv(
+        x, index, count, weight, bias, base, None, conv.dilation[0], True, residual
+    )

@@ -1,0 +1,221 @@
+"""The whole network: an encoder, gated blocks, a thin decoder and one head per task.
+
+Two forms:
+    GatedTrunkNet    the shipped one: a pretrained EfficientNet-Lite, its features fused at 1/8,
+                     then a trunk of gated residual blocks
+    GatedResNetNet   the paper's: gates in the residual blocks of a ResNet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from pag_ros.errors import ModelError
+from pag_ros.model.blocks import GatedBasicBlock, GatedBlock, GateScope
+from pag_ros.model.efficientnet_lite import EfficientNetLite
+from pag_ros.model.gating import Gating
+from pag_ros.model.resnet import GatedResNet
+
+CANONICAL_FOCAL = 0.8125
+"""Focal length over image width at which predicted depth is in metres (260 px at 320)."""
+
+HEADS = ("depth", "normals", "segmentation", "boundary")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network to build.
+
+    Attributes:
+        encoder: "lite0", "lite2", "resnet18" or "resnet50".
+        heads: subset of `HEADS`.
+        classes: number of semantic classes.
+        blocks, channels: of the gated trunk (EfficientNet-Lite encoders only).
+        multipool: one block is a MultiPool (the trunk's last but one; the second of ResNet's last
+            stage).
+        gate_scope, output_stride: ResNet encoders only, see `GatedResNet`.
+    """
+
+    encoder: Literal["lite0", "lite2", "resnet18", "resnet50"] = "lite0"
+    heads: tuple[str, ...] = ("depth", "normals", "segmentation")
+    classes: int = 14
+    blocks: int = 8
+    channels: int = 128
+    multipool: bool = True
+    gate_scope: GateScope = "branch"
+    output_stride: int = 8
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> NetworkConfig:
+        """Build from parsed YAML or JSON.
+
+        Raises:
+            ModelError: an unknown key, encoder or head.
+        """
+        try:
+            config = cls(**{**values, "heads": tuple(values.get("heads", cls.heads))})
+        except TypeError as error:
+            raise ModelError(f"network configuration: {error}") from error
+        if config.encoder not in ("lite0", "lite2", "resnet18", "resnet50"):
+            raise ModelError(f"network configuration: unknown encoder {config.encoder!r}")
+        if unknown := set(config.heads) - set(HEADS):
+            raise ModelError(f"network configuration: unknown heads {sorted(unknown)}, use {HEADS}")
+        return config
+
+
+class PagNetwork(nn.Module):
+    """Base of both forms: numbers the gated blocks, decodes and shapes the outputs.
+
+    Attributes:
+        gated: the gated blocks in the order in which they run.
+    """
+
+    gated: tuple[GatedBlock, ...]
+    encoder: EfficientNetLite | GatedResNet
+    decoder: Decoder
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def number_blocks(self) -> None:
+        """Give every gated block its slot; called once by the constructor of a form."""
+        self.gated = tuple(m for m in self.modules() if isinstance(m, GatedBlock))
+        for slot, block in enumerate(self.gated):
+            block.slot = slot
+
+    def features(self, image: Tensor, gating: Gating) -> tuple[Tensor, ...]:
+        """Features for the decoder, finest first."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor, gating: Gating) -> dict[str, Tensor]:
+        """Raw outputs at half the input's resolution.
+
+        Args:
+            image: [B,3,H,W] RGB 0-255.
+            gating: how the gated blocks run.
+
+        Returns:
+            Of the configured heads: "depth" [B,1,h,w], natural log of metres at `CANONICAL_FOCAL`;
+            "normals" [B,3,h,w], not normalised; "segmentation" [B,classes,h,w] and "boundary"
+            [B,1,h,w], logits.
+        """
+        outputs: dict[str, Tensor] = self.decoder(self.features(image, gating))
+        return outputs
+
+
+class GatedTrunkNet(PagNetwork):
+    """EfficientNet-Lite, features fused at 1/8, a trunk of gated basic blocks."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self.encoder = EfficientNetLite(config.encoder)
+        half, quarter, *deep = self.encoder.channels
+        self.fuse = nn.ModuleList(nn.Conv2d(c, config.channels, 1) for c in deep)
+        self.trunk = nn.ModuleList(
+            GatedBasicBlock(config.channels, config.multipool and i == config.blocks - 2)
+            for i in range(config.blocks)
+        )
+        self.decoder = Decoder((half, quarter, config.channels), config)
+        self.number_blocks()
+
+    def features(self, image: Tensor, gating: Gating) -> tuple[Tensor, ...]:
+        half, quarter, *deep = self.encoder(image)
+        size = deep[0].shape[2:]
+        x = self.fuse[0](deep[0])
+        for fuse, feature in zip(list(self.fuse)[1:], deep[1:], strict=True):
+            x = x + F.interpolate(fuse(feature), size=size, mode="bilinear", align_corners=False)
+        x = F.relu(x)
+        for block in self.trunk:
+            x = block(x, gating)
+        return half, quarter, x
+
+
+class GatedResNetNet(PagNetwork):
+    """A ResNet with gates in its residual blocks."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self.encoder = GatedResNet(
+            18 if config.encoder == "resnet18" else 50,
+            config.gate_scope,
+            config.output_stride,
+            config.multipool,
+        )
+        self.decoder = Decoder(self.encoder.channels, config)
+        self.number_blocks()
+
+    def features(self, image: Tensor, gating: Gating) -> tuple[Tensor, ...]:
+        features: tuple[Tensor, ...] = self.encoder(image, gating)
+        return features
+
+
+class Decoder(nn.Module):
+    """Upsamples step by step, adding finer features, then one 1x1 head a task.
+
+    Args:
+        channels: of the features, finest (1/2) first.
+    """
+
+    _WIDTHS = (32, 48)
+    """Channels at 1/2 and at the steps before it."""
+
+    def __init__(self, channels: tuple[int, ...], config: NetworkConfig) -> None:
+        super().__init__()
+        widths = [self._WIDTHS[0]] + [self._WIDTHS[1]] * (len(channels) - 2)
+        deeper = [*widths[1:], channels[-1]]
+        self.steps = nn.ModuleList(
+            _DecoderStep(skip, below, width)
+            for skip, below, width in zip(channels[:-1], deeper, widths, strict=True)
+        )
+        outputs = {"depth": 1, "normals": 3, "segmentation": config.classes, "boundary": 1}
+        self.heads = nn.ModuleDict({h: nn.Conv2d(widths[0], outputs[h], 1) for h in config.heads})
+
+    def forward(self, features: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        x = features[-1]
+        for step, skip in zip(reversed(self.steps), reversed(features[:-1]), strict=True):
+            x = step(x, skip)
+        return {name: head(x) for name, head in self.heads.items()}
+
+
+class _DecoderStep(nn.Module):
+    def __init__(self, skip: int, below: int, width: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(below, width, 1)
+        self.lateral = nn.Conv2d(skip, width, 1)
+        self.conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        up = F.interpolate(
+            self.reduce(x), size=skip.shape[2:], mode="bilinear", align_corners=False
+        )
+        return F.relu(self.norm(self.conv(F.relu(up + self.lateral(skip)))))
+
+
+def build_network(config: NetworkConfig) -> PagNetwork:
+    """The network that `config` describes, with random weights."""
+    if config.encoder.startswith("lite"):
+        return GatedTrunkNet(config)
+    return GatedResNetNet(config)
+
+
+def metric_depth(log_depth: Tensor, focal_px: Tensor, width: int) -> Tensor:
+    """Depth in metres from the network's output.
+
+    An object at twice the focal length looks twice as near, so the network learns depth at one
+    canonical focal length, and the true one scales it.
+
+    Args:
+        log_depth: [B,1,h,w] output of the depth head.
+        focal_px: [B] fx in pixels of the input image.
+        width: of the input image in pixels.
+    """
+    scale = focal_px / (CANONICAL_FOCAL * width)
+    return torch.exp(log_depth) * scale.view(-1, 1, 1, 1)

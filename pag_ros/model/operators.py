@@ -1,0 +1,115 @@
+"""The `pag` operators in torch: `select` and `sparse_conv`.
+
+In plain torch they are the definition itself (dense arithmetic, then a mask), for checking other
+implementations, not for speed. During ONNX export they become nodes of domain `pag`. Layout is
+channels-last, batch of one; docs/operators.md describes both.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody knows
+from torch import Tensor
+
+ONNX_VERSION = 1
+"""Version of the operator set `pag`."""
+
+
+def select(score: Tensor, keep: Tensor, plan: Tensor, stage: str) -> tuple[Tensor, Tensor]:
+    """The `keep` pixels with the highest scores, in ascending pixel order, ties to the lower index.
+
+    Args:
+        score: [1,H,W] float.
+        keep: scalar int, 0 to H*W.
+        plan: [2] float (start, rest) in seconds; only a runtime with a clock trims by it.
+        stage: name of the gated block, for people and for timing.
+
+    Returns:
+        index [H*W] int32, the first `count` entries are the pixels; count [1] int32.
+    """
+    size = score.shape[1] * score.shape[2]
+    if torch.onnx.is_in_onnx_export():
+        index, count = torch.onnx.ops.symbolic_multi_out(
+            "pag::Select",
+            [score, keep, plan],
+            attrs={"stage": stage},
+            dtypes=[torch.int32, torch.int32],
+            shapes=[[size], [1]],
+            version=ONNX_VERSION,
+        )
+        return index, count
+    wanted = int(keep)
+    best = score.flatten().argsort(descending=True, stable=True)[:wanted].sort().values
+    index = torch.zeros(size, dtype=torch.int32)
+    index[:wanted] = best.to(torch.int32)
+    return index, torch.tensor([wanted], dtype=torch.int32)
+
+
+def sparse_conv(
+    x: Tensor,
+    index: Tensor,
+    count: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    base: Tensor | None = None,
+    dilation_map: Tensor | None = None,
+    dilation: int = 1,
+    relu: bool = False,
+    residual: bool = False,
+) -> Tensor:
+    """A convolution at the listed pixels only: y = base, and there act(conv(x) + bias [+ base]).
+
+    Args:
+        x: [1,H,W,C]; pixels beyond the border count as zero.
+        index, count: from `select`.
+        weight: [N,k,k,C] with k = 1 or 3.
+        bias: [N].
+        base: [1,H,W,N] or None for zeros.
+        dilation_map: [H*W] int32 or None. A dilation for each pixel of a 3x3; 0 = identity, where
+            conv(x) + bias is x itself (so N = C).
+        dilation: of every pixel, where no map is given.
+        relu: apply max(0, .) at the listed pixels.
+        residual: add base at the listed pixels.
+
+    Returns:
+        y [1,H,W,N].
+    """
+    if torch.onnx.is_in_onnx_export():
+        return torch.onnx.ops.symbolic(
+            "pag::SparseConv",
+            [x, index, count, weight, bias, base, dilation_map],
+            attrs={
+                "kernel": weight.shape[1],
+                "dilation": dilation,
+                "relu": int(relu),
+                "residual": int(residual),
+            },
+            dtype=x.dtype,
+            shape=[*x.shape[:3], weight.shape[0]],
+            version=ONNX_VERSION,
+        )
+    _, height, width, _ = x.shape
+    if dilation_map is None:
+        values = _convolve(x, weight, bias, dilation)
+    else:
+        values = _convolve_by_map(x, weight, bias, dilation_map.view(1, height, width, 1))
+    base = torch.zeros_like(values) if base is None else base
+    values = values + base if residual else values
+    values = values.clamp(min=0) if relu else values
+    active = torch.zeros(height * width, dtype=torch.bool)
+    active[index[: int(count)].long()] = True
+    return torch.where(active.view(1, height, width, 1), values, base)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
+    padding = dilation * (weight.shape[1] // 2)
+    y = F.conv2d(x.permute(0, 3, 1, 2), weight.permute(0, 3, 1, 2), bias, 1, padding, dilation)
+    return y.permute(0, 2, 3, 1).contiguous()
+
+
+def _convolve_by_map(x: Tensor, weight: Tensor, bias: Tensor, dilation_map: Tensor) -> Tensor:
+    y = x.clone()
+    for dilation in torch.unique(dilation_map).tolist():
+        if dilation > 0:
+            y = torch.where(dilation_map == dilation, _convolve(x, weight, bias, dilation), y)
+    return y

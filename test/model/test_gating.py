@@ -1,0 +1,74 @@
+"""Gates: exact counts, nested masks, gradients, and the paper's losses."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from pag_ros.model.gating import (  # noqa: E402
+    Gate,
+    GumbelGating,
+    ThresholdGating,
+    TopKGating,
+    bernoulli_kl,
+)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 17, 63])
+def test_top_k_keeps_an_exact_count(keep: int) -> None:
+    mask = TopKGating(torch.tensor([keep / 63])).mask(torch.randn(2, 1, 7, 9), 0)
+    assert mask.sum(dim=(1, 2, 3)).tolist() == [keep, keep]
+
+
+def test_top_k_is_exact_among_equal_scores() -> None:
+    mask = TopKGating(torch.tensor([10 / 63])).mask(torch.zeros(1, 1, 7, 9), 0)
+    assert mask.flatten().nonzero().flatten().tolist() == list(range(10))
+
+
+def test_a_larger_budget_only_adds_pixels() -> None:
+    score = torch.randn(1, 1, 9, 9)
+    small = TopKGating(torch.tensor([0.3])).mask(score, 0)
+    large = TopKGating(torch.tensor([0.6])).mask(score, 0)
+    assert bool((large >= small).all())
+
+
+def test_every_sample_has_its_own_density() -> None:
+    density = torch.tensor([[0.2, 1.0], [0.8, 0.5]])
+    gating = TopKGating(density)
+    counts = [gating.mask(torch.randn(2, 1, 10, 10), slot).sum(dim=(1, 2, 3)) for slot in (0, 1)]
+    assert counts[0].tolist() == [20, 80]
+    assert counts[1].tolist() == [100, 50]
+
+
+def test_gradient_reaches_the_gate_through_the_binary_mask() -> None:
+    gate = Gate(4)
+    score = gate(torch.rand(1, 4, 6, 6))
+    mask = TopKGating(torch.tensor([0.5])).mask(score, 0)
+    (mask * torch.randn_like(mask)).sum().backward()
+    assert gate.weight.grad is not None
+    assert gate.weight.grad.abs().sum() > 0
+
+
+def test_gate_starts_open() -> None:
+    assert bool((ThresholdGating().mask(Gate(8)(torch.rand(1, 8, 5, 5)), 0) == 1).all())
+
+
+def test_gate_has_the_same_score_in_both_layouts() -> None:
+    gate, x = Gate(5), torch.rand(1, 5, 3, 4)
+    assert torch.allclose(gate(x)[:, 0], gate.channels_last(x.permute(0, 2, 3, 1)))
+
+
+def test_gumbel_masks_follow_the_gates_probability() -> None:
+    gating = GumbelGating(temperature=0.05)
+    mask = gating.mask(torch.full((1, 1, 200, 200), math.log(0.7 / 0.3)), 0)
+    assert float((mask > 0.5).float().mean()) == pytest.approx(0.7, abs=0.02)
+    assert float(gating.probability[0]) == pytest.approx(0.7, abs=1e-4)
+
+
+def test_budget_loss_is_zero_at_the_rate_and_grows_away_from_it() -> None:
+    assert float(bernoulli_kl(0.7, torch.tensor(0.7))) == pytest.approx(0.0, abs=1e-6)
+    expected = 0.7 * math.log(0.7 / 0.5) + 0.3 * math.log(0.3 / 0.5)
+    assert float(bernoulli_kl(0.7, torch.tensor(0.5))) == pytest.approx(expected, abs=1e-6)
