@@ -1,0 +1,48 @@
+"""The `pag_ros` command: one module a subcommand, imported only when it is used."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from pag_ros import __version__
+from pag_ros.errors import PagError
+
+COMMANDS = {
+    "run": "pictures in, depth, normals and labels out",
+    "evaluate": "score every frame of a bag, offline",
+    "replay": "play a bag through the live node and report",
+    "demo": "the shipped model on the shipped bag, through the live node",
+    "calibrate": "measure the latency table of this machine",
+    "data": "render training rooms",
+    "train": "train a network for every budget",
+    "export": "write a trained network as ONNX with its manifest",
+}
+"""Command -> help; its module is pag_ros.cli.<command>."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; an expected error becomes one line on stderr and exit code 2."""
+    parser = argparse.ArgumentParser(prog="pag_ros", description="Perception before a deadline.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for name, text in COMMANDS.items():
+        subparser = commands.add_parser(name, help=text)
+        if name in arguments[:1]:
+            module = importlib.import_module(f"pag_ros.cli.{name}")
+            subparser.description = module.__doc__
+            subparser.formatter_class = argparse.RawDescriptionHelpFormatter
+            module.add_arguments(subparser)
+            subparser.set_defaults(main=module.main)
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(parsed.main(parsed))
+    except PagError as error:
+        text = " ".join(line.strip() for line in str(error).splitlines())
+        print(f"pag_ros: error: {text}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130

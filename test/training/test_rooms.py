@@ -1,0 +1,98 @@
+"""Reading rendered rooms, and what augmentation may and may not change."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from pag_ros.errors import DatasetError  # noqa: E402
+from pag_ros.training.augment import _flip, augment  # noqa: E402
+from pag_ros.training.rooms import (  # noqa: E402
+    EndlessSampler,
+    Rooms,
+    boundaries,
+    read_frame,
+    read_index,
+)
+
+
+def test_a_frame_is_decoded_to_metres_unit_normals_and_rgb(rooms: Path) -> None:
+    sample = read_frame(read_index(rooms)[2])
+    assert sample.depth[10, 10] == 3.0
+    assert sample.depth[0, 0] == 0.0
+    assert sample.normals[10, 10] == pytest.approx([0.6, 0.0, -0.8], abs=0.01)
+    assert not sample.normals[0, 0].any()
+    assert sample.labels[0, 0] == 255
+    assert sample.color[10, 10, 0] > 200  # red comes first
+    assert sample.focal_px == 54.0
+
+
+def test_resizing_scales_the_focal_length_and_not_the_depth(rooms: Path) -> None:
+    item = Rooms([rooms], (32, 24), train=False)[0]
+    assert item["image"].shape == (3, 24, 32)
+    assert float(item["focal_px"]) == 26.0
+    assert float(item["depth"].max()) == 3.0
+
+
+def test_an_item_depends_on_seed_and_key_only(rooms: Path) -> None:
+    first, again = (Rooms([rooms], (32, 24), train=True, seed=4) for _ in range(2))
+    other = Rooms([rooms], (32, 24), train=True, seed=5)
+    assert torch.equal(first[13]["image"], again[13]["image"])
+    assert not torch.equal(first[13]["image"], other[13]["image"])
+
+
+def test_flip_mirrors_the_picture_and_the_normals_x(rooms: Path) -> None:
+    sample = read_frame(read_index(rooms)[0])
+    flipped = _flip(sample)
+    assert flipped.normals[10, 10] == pytest.approx([-0.6, 0.0, -0.8], abs=0.01)
+    assert flipped.color[10, 60, 0] > 200
+    assert flipped.labels[0, -1] == 255
+
+
+def test_augmentation_keeps_truth_true(rooms: Path) -> None:
+    sample = read_frame(read_index(rooms)[3])
+    for seed in range(20):
+        result = augment(sample, (64, 48), np.random.default_rng(seed))
+        assert result.depth.shape == (48, 64)
+        assert set(np.unique(result.labels)) <= {0, 1, 255}
+        wall = result.labels == 0
+        assert np.allclose(result.depth[wall], 3.0)
+        assert np.allclose(np.abs(result.normals[wall][:, 0]), 0.6, atol=0.01)
+        # Zooming in by s shows the same depth through a focal length longer by s.
+        assert sample.focal_px <= result.focal_px <= sample.focal_px / 0.55
+
+
+def test_boundaries_are_where_class_or_depth_jumps() -> None:
+    labels = np.zeros((4, 6), np.uint8)
+    labels[:, 3:] = 1
+    depth = np.ones((4, 6), np.float32)
+    depth[2:] = 2.0
+    edge = boundaries(labels, depth)
+    assert edge[0].tolist() == [0, 0, 1, 0, 0, 0]
+    assert edge[1].tolist() == [1, 1, 1, 1, 1, 0]
+
+
+def test_sampler_resumes_with_the_keys_of_an_unbroken_run() -> None:
+    unbroken = list(islice(EndlessSampler(5, seed=1), 17))
+    resumed = list(islice(EndlessSampler(5, seed=1, start=7), 10))
+    assert unbroken[7:] == resumed
+    assert sorted(k % 5 for k in unbroken[:5]) == [0, 1, 2, 3, 4]
+
+
+def test_a_line_cut_off_in_the_index_is_left_out(rooms: Path) -> None:
+    with (rooms / "frames.jsonl").open("a") as index:
+        index.write('{"id": "0000')
+    assert len(read_index(rooms)) == 6
+
+
+def test_missing_or_damaged_data_is_named(rooms: Path) -> None:
+    with pytest.raises(DatasetError, match="nowhere"):
+        read_index(rooms / "nowhere")
+    (rooms / "frames" / "000001.depth.png").write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=r"000001\.depth\.png"):
+        read_frame(read_index(rooms)[1])
