@@ -1,0 +1,183 @@
+"""Writes the ONNX file and its manifest; or a dense-equivalent ONNX without custom operators."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxscript.optimizer
+import torch
+from torch import Tensor, nn
+
+from pag_ros.errors import ModelError
+from pag_ros.export.card import ModelCard
+from pag_ros.export.graph import DenseNetwork, DeployedNetwork
+from pag_ros.manifest import GatedBlock, Manifest, save_manifest, sha256_of
+from pag_ros.model import PagNetwork
+from pag_ros.model.gating import DenseGating
+from pag_ros.model.network import CANONICAL_FOCAL
+
+OPSET = 18
+_FOLD_LIMIT = 1 << 26
+"""Largest constant, in elements, that is computed at export instead of at run time."""
+_HALF_FROM = 1024
+"""Smaller constants stay float32: they are few, and scales and biases want the precision."""
+
+
+def export_model(
+    network: PagNetwork, card: ModelCard, size: tuple[int, int], path: Path
+) -> Manifest:
+    """Write `path` (.onnx) and its manifest.
+
+    Weights are rounded to float16 and stored so; arithmetic stays float32. Score the written file, not
+    the network in memory.
+
+    Args:
+        network: in evaluation mode.
+        card: goes into the manifest.
+        size: (width, height) of the network's input in pixels.
+        path: of the ONNX file; its folder is made.
+
+    Returns:
+        The manifest, with one budget row (everything) and no scores.
+    """
+    width, height = size
+    slots = len(network.gated)
+    deployed = DeployedNetwork(network)
+    inputs = {
+        "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
+        "fx": torch.tensor([CANONICAL_FOCAL * width]),
+        "keep": torch.ones(slots, dtype=torch.int32),
+        "plan": torch.zeros(slots, 2),
+    }
+    _write(deployed, inputs, deployed.output_names(), path)
+    blocks, dense_macs = _count(network, size)
+    manifest = Manifest(
+        name=card.name,
+        sha256=sha256_of(path),
+        height=height,
+        width=width,
+        focal_range=(card.focal_range[0] * width, card.focal_range[1] * width),
+        depth_range_m=card.depth_range_m,
+        classes=card.classes,
+        blocks=blocks,
+        dense_macs=dense_macs,
+        heads=network.config.heads,
+        license=card.license,
+        training_data=card.training_data,
+        budgets={"1.00": tuple(block.pixels for block in blocks)},
+    )
+    save_manifest(manifest, path)
+    return manifest
+
+
+def export_dense(network: PagNetwork, size: tuple[int, int], path: Path) -> None:
+    """Write the network with every pixel computed and standard operators only (inputs image, fx)."""
+    width, height = size
+    inputs = {
+        "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
+        "fx": torch.tensor([CANONICAL_FOCAL * width]),
+    }
+    dense = DenseNetwork(network)
+    _write(dense, inputs, dense.output_names(), path)
+
+
+def _write(
+    module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], path: Path
+) -> None:
+    with _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+        )
+    if program is None:
+        raise ModelError(f"{path}: the network could not be exported to ONNX")
+    onnxscript.optimizer.optimize(
+        program.model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT
+    )
+    model = program.model_proto
+    _store_half(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".onnx.part")
+    onnx.save(model, part)
+    part.replace(path)
+
+
+def _store_half(model: onnx.ModelProto) -> None:
+    """Large float32 constants become float16 constants and a Cast: half the file."""
+    casts = []
+    for constant in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(constant)
+        if values.dtype != np.float32 or values.size < _HALF_FROM:
+            continue
+        name = constant.name
+        constant.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(
+            onnx.helper.make_node(
+                "Cast", [f"{name}.half"], [name], f"{name}.cast", to=onnx.TensorProto.FLOAT
+            )
+        )
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _count(network: PagNetwork, size: tuple[int, int]) -> tuple[tuple[GatedBlock, ...], int]:
+    """Sizes and costs of the gated blocks, and the multiply-adds of everything else."""
+    width, height = size
+    shapes: dict[int, torch.Size] = {}
+    total = 0
+
+    def on_conv(module: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d)
+        total += module.weight.numel() * output.shape[2] * output.shape[3]
+
+    def on_block(slot: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def record(_: nn.Module, args: tuple[Tensor, ...], __: Tensor) -> None:
+            shapes[slot] = args[0].shape
+
+        return record
+
+    probe = copy.deepcopy(network)
+    probe.number_blocks()
+    inner = {id(m) for block in probe.gated for m in block.modules()}
+    for module in probe.modules():
+        if isinstance(module, nn.Conv2d) and id(module) not in inner:
+            module.register_forward_hook(on_conv)
+    for block in probe.gated:
+        block.register_forward_hook(on_block(block.slot))
+    with torch.no_grad():
+        probe(torch.zeros(1, 3, height, width), DenseGating())
+    blocks = tuple(
+        GatedBlock(
+            name=f"block{block.slot}",
+            height=shapes[block.slot][2],
+            width=shapes[block.slot][3],
+            channels=block.channels,
+            macs_per_pixel=block.macs_per_pixel(),
+        )
+        for block in probe.gated
+    )
+    return blocks, total + sum(
+        block.dense_macs_per_pixel() * entry.pixels
+        for block, entry in zip(probe.gated, blocks, strict=True)
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress and warns about its own internals."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
