@@ -1,0 +1,19 @@
+"""How many pixels to compute so that a frame ends before its deadline. Pure logic, NumPy only."""
+
+from __future__ import annotations
+
+from pag_ros.budget.controller import Controller, ControllerSettings, Plan
+from pag_ros.budget.latency import LatencyTable, StageLatency, monotone_fit
+from pag_ros.budget.table_store import load_table, save_table, table_path
+
+__all__ = [
+    "Controller",
+    "ControllerSettings",
+    "LatencyTable",
+    "Plan",
+    "StageLatency",
+    "load_table",
+    "monotone_fit",
+    "save_table",
+    "table_path",
+]
