@@ -1,0 +1,174 @@
+"""Pictures in, depth, normals and labels out: a first look without ROS.
+
+For each picture one with everything side by side; with --raw also NAME.npz: depth [h,w] float32
+metres, normals [h,w,3] float32, labels [h,w] uint8, confidence [h,w] float32, computed [h,w] uint8
+(how many blocks ran there), and boundary [h,w] float32 if the model has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pag_ros.budget import ControllerSettings
+from pag_ros.errors import ImageError, ParameterError
+from pag_ros.runtime import DEVICES, FrameResult, Perception, find_model, open_perception
+from pag_ros.runtime.frame_picture import frame_picture
+from pag_ros.runtime.models import DEFAULT_MODEL
+
+ASSUMED_FIELD_OF_VIEW_DEGREES = 60.0
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+_MAX_FILE_BYTES = 1 << 28
+_JPEG_QUALITY = 92
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", type=Path, help="a picture, or a folder of pictures")
+    parser.add_argument("--out", type=Path, required=True, help="folder for what comes out")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help="name, or path of .onnx (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--intrinsics",
+        type=float,
+        nargs=4,
+        metavar=("FX", "FY", "CX", "CY"),
+        help="of the camera in pixels; without them the depth's scale is a guess",
+    )
+    parser.add_argument(
+        "--budget", type=float, default=1.0, help="share of the gated computation, 0 to 1 (1)"
+    )
+    parser.add_argument("--device", choices=DEVICES, default="auto")
+    parser.add_argument("--raw", action="store_true", help="also write the numbers, as .npz")
+
+
+def main(args: argparse.Namespace) -> int:
+    focal_px = None if args.intrinsics is None else _checked_focal(*args.intrinsics)
+    paths = _find_pictures(args.images)
+    settings = ControllerSettings(mode="fixed", budget=args.budget)
+    perception = open_perception(find_model(args.model), args.device, settings=settings)
+    _make_folder(args.out)
+    if focal_px is None:
+        _say(
+            "no --intrinsics: the depth's scale is a guess, from an assumed horizontal field of "
+            f"view of {ASSUMED_FIELD_OF_VIEW_DEGREES:.0f} degrees"
+        )
+    failed, seconds = 0, []
+    names = _output_names(paths)
+    for path in tqdm(paths, unit="picture", disable=None, file=sys.stderr):
+        try:
+            image = _read_picture(path)
+        except ImageError as error:
+            _say(f"warning: {error}")
+            failed += 1
+            continue
+        result = _process(perception, image, focal_px)
+        _write_outputs(args.out / names[path], image, result, perception, args.raw)
+        seconds.append(math.fsum(result.stage_seconds))
+    perception.close()
+    if failed == len(paths):
+        raise ImageError(f"{args.images}: none of {failed} pictures could be read")
+    print(
+        f"{len(seconds)} pictures in {args.out}, budget {args.budget:g}, "
+        f"{1e3 * float(np.median(seconds)):.1f} ms of inference each"
+    )
+    return 1 if failed else 0
+
+
+def _process(
+    perception: Perception, image: NDArray[np.uint8], focal_px: float | None
+) -> FrameResult:
+    if focal_px is None:
+        half_angle = math.radians(ASSUMED_FIELD_OF_VIEW_DEGREES / 2.0)
+        focal_px = image.shape[1] / (2.0 * math.tan(half_angle))
+    result = perception.process(image, focal_px)
+    assert result is not None, "a fixed budget skips no frame"
+    return result
+
+
+def _find_pictures(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ImageError(f"{path}: no such picture or folder")
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES and p.is_file())
+    if not found:
+        raise ImageError(f"{path}: no pictures in it ({', '.join(sorted(_SUFFIXES))})")
+    return found
+
+
+def _output_names(paths: list[Path]) -> dict[Path, str]:
+    """The name of each picture's outputs: its stem; where two have the same, a.png -> a_png."""
+    stems = Counter(path.stem for path in paths)
+    return {p: p.stem if stems[p.stem] == 1 else p.name.replace(".", "_") for p in paths}
+
+
+def _read_picture(path: Path) -> NDArray[np.uint8]:
+    """An image file as [h,w,3] uint8 RGB, turned upright where the file says so."""
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ImageError(f"{path}: larger than {_MAX_FILE_BYTES >> 20} MiB; skipped")
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (OSError, cv2.error) as error:
+        raise ImageError(f"{path}: cannot be read ({_first_line(error)})") from error
+    if image is None:
+        raise ImageError(f"{path}: not a picture, or damaged")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _write_outputs(
+    stem: Path,
+    image: NDArray[np.uint8],
+    result: FrameResult,
+    perception: Perception,
+    raw: bool,
+) -> None:
+    picture = frame_picture(image, result, perception.session.manifest)
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    _write_whole(Path(f"{stem}.jpg"), lambda file: file.write(jpeg.tobytes()))
+    if raw:
+        names = ("depth", "normals", "labels", "confidence", "boundary", "computed")
+        arrays = {name: getattr(result, name) for name in names}
+        given = {name: array for name, array in arrays.items() if array is not None}
+        _write_whole(Path(f"{stem}.npz"), lambda file: np.savez_compressed(file, **given))
+
+
+def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file so that nobody ever sees half of it."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        write(file)
+    part.replace(path)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"--out {path}: cannot be made ({error.strerror})") from error
+
+
+def _checked_focal(fx: float, fy: float, cx: float, cy: float) -> float:
+    if not (0.0 < fx < math.inf and 0.0 < fy < math.inf and math.isfinite(cx + cy)):
+        raise ParameterError(f"--intrinsics must be positive pixels, got {fx} {fy} {cx} {cy}")
+    return fx
+
+
+def _say(text: str) -> None:
+    tqdm.write(f"pag_ros: {text}", file=sys.stderr)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,66 @@
+"""One image in, depth, normals, labels out: sessions on every backend, free of ROS and torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pag_ros.budget import Controller, ControllerSettings
+from pag_ros.errors import BackendError, ParameterError
+from pag_ros.runtime.calibration import table_for
+from pag_ros.runtime.models import find_model, shipped_models
+from pag_ros.runtime.perception import FrameResult, Perception
+from pag_ros.runtime.session import Deadline, Prediction, Session
+
+__all__ = [
+    "Deadline",
+    "FrameResult",
+    "Perception",
+    "Prediction",
+    "Session",
+    "find_model",
+    "open_perception",
+    "open_session",
+    "shipped_models",
+]
+
+DEVICES = ("auto", "cpu", "tensorrt")
+
+
+def open_session(model: Path, device: str = "auto", threads: int = 0) -> Session:
+    """Load a model on a device.
+
+    Args:
+        model: path of the ONNX file, its manifest beside it; `find_model` finds it by name.
+        device: "cpu", "tensorrt", or "auto" for the best that there is.
+        threads: CPU threads to use; 0 takes all that this process may use.
+
+    Raises:
+        ModelError: the model or its manifest is missing, damaged or unfit.
+        BackendError: the device's backend is not installed or not supported.
+        ParameterError: no such device.
+    """
+    if device not in DEVICES:
+        raise ParameterError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+    if device == "tensorrt":
+        raise BackendError("this version has no TensorRT session yet; use device cpu or auto")
+    try:
+        from pag_ros.runtime.openvino_session import OpenVinoSession
+    except ImportError as error:
+        raise BackendError(
+            f"the CPU backend is not installed ({error}); pip install openvino threadpoolctl"
+        ) from error
+    return OpenVinoSession(model, threads)
+
+
+def open_perception(
+    model: Path,
+    device: str = "auto",
+    threads: int = 0,
+    settings: ControllerSettings | None = None,
+) -> Perception:
+    """Load a model and make it ready: warmed up, with a controller that knows its latency.
+
+    Arguments and errors are those of `open_session`; `settings` are the controller's.
+    """
+    session = open_session(model, device, threads)
+    return Perception(session, Controller(session.manifest, table_for(session), settings))

@@ -1,0 +1,82 @@
+"""The clock of one running frame: when each stage began, and how far late blocks must trim."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pag_ros.runtime.session import Deadline
+
+NO_TRIMMING = (math.inf, 1.0)
+"""The plan of a block that never trims itself."""
+
+
+class FrameClock:
+    """Collects time stamps while a frame runs; the operators call it, the session reads it.
+
+    Args:
+        blocks: names of the gated blocks in execution order.
+    """
+
+    def __init__(self, blocks: Sequence[str]) -> None:
+        self.blocks = {name: position for position, name in enumerate(blocks)}
+        self._began = 0.0
+        self._selected = [math.nan] * len(blocks)
+        self._gated_end = 0.0
+
+    def start(self) -> None:
+        """The frame begins now."""
+        self._began = self._gated_end = time.perf_counter()
+        self._selected = [math.nan] * len(self._selected)
+
+    def begin_block(self, name: str, keep: int, plan: NDArray[np.float32]) -> int:
+        """A block begins now: the pixels it may still compute if the frame is late.
+
+        Args:
+            keep: pixels it was planned to compute.
+            plan: (start, rest): seconds after the frame's start by which it had to begin, and
+                seconds of gated work from here on that trimming can shorten.
+        """
+        now = self._selected[self.blocks[name]] = time.perf_counter()
+        late = now - self._began - float(plan[0])
+        if not late > 0.0:
+            return keep
+        rest = float(plan[1])
+        return math.floor(keep * (1.0 - late / rest)) if late < rest else 0
+
+    def end_gated(self) -> None:
+        """Some gated work ended now; the last call in a frame is where the heads begin."""
+        self._gated_end = time.perf_counter()
+
+    def stage_seconds(self) -> tuple[float, ...]:
+        """Durations of "encoder", every block and "heads", for a frame that ends now."""
+        marks = [self._began, *self._selected, self._gated_end, time.perf_counter()]
+        return tuple(after - before for before, after in pairwise(marks))
+
+
+def trimming_plan(deadline: Deadline | None, began: float, blocks: int) -> NDArray[np.float32]:
+    """The `plan` input of a model: one row (start, rest) per gated block, see `begin_block`.
+
+    A block had to begin while the planned time from there to the end still fitted before the
+    deadline, so a frame with slack may use it up before anything is trimmed.
+
+    Args:
+        deadline: for the frame, or None for no trimming.
+        began: `time.perf_counter()` at the frame's start.
+        blocks: number of gated blocks L.
+
+    Returns:
+        [L,2] float32 seconds.
+    """
+    if deadline is None:
+        return np.tile(np.array(NO_TRIMMING, np.float32), (blocks, 1))
+    planned = np.asarray(deadline.planned_seconds, np.float64)
+    gated, heads = planned[1:-1], planned[-1]
+    rest = np.cumsum(gated[::-1])[::-1]
+    start = deadline.at - began - heads - rest
+    return np.stack([start, rest], axis=1).astype(np.float32)

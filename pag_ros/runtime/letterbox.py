@@ -1,0 +1,113 @@
+"""Between the camera's picture and the network's: one scale for both axes, grey bars for the rest.
+
+Outputs come back at the camera's size, aligned with its pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_Value = TypeVar("_Value", bound=np.generic)
+
+_BAND_ROWS = 60
+
+BAR_GREY = 127
+"""The value that normalisation maps to about zero, like the padding of a convolution."""
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where a camera's picture lies inside the network's.
+
+    Attributes:
+        camera: (height, width) of the camera's picture.
+        network: (height, width) of the network's input.
+        top, left, height, width: the picture's place in the network's input, pixels.
+    """
+
+    camera: tuple[int, int]
+    network: tuple[int, int]
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @staticmethod
+    def fit(camera: tuple[int, int], network: tuple[int, int]) -> Letterbox:
+        """Centre a picture of size `camera` in one of size `network`, as large as it fits.
+
+        Raises:
+            ValueError: a size is not positive.
+        """
+        if min(*camera, *network) < 1:
+            raise ValueError(f"sizes must be positive, got {camera} and {network}")
+        scale = min(network[0] / camera[0], network[1] / camera[1])
+        height, width = (max(1, round(scale * side)) for side in camera)
+        top, left = (network[0] - height) // 2, (network[1] - width) // 2
+        return Letterbox(camera, network, top, left, height, width)
+
+    @property
+    def scale(self) -> float:
+        """Network pixels per camera pixel; focal lengths scale with it."""
+        return self.width / self.camera[1]
+
+    def shrink(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A camera picture [h,w,3] as the network's input [H,W,3]."""
+        inner = image
+        if self.camera != (self.height, self.width):
+            smaller = self.height < self.camera[0]
+            method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+            inner = _resized(image, (self.height, self.width), method)
+        if self.network == (self.height, self.width):
+            return inner
+        canvas = np.full((*self.network, 3), BAR_GREY, np.uint8)
+        canvas[self._inside] = inner
+        return canvas
+
+    def enlarge_values(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[H,W] or [H,W,C] float32 -> camera size, bilinear; NaN spreads, it is never averaged."""
+        return self._enlarged(picture, cv2.INTER_LINEAR)
+
+    def enlarge_labels(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """[H,W] uint8 -> camera size, nearest neighbour."""
+        return self._enlarged(picture, cv2.INTER_NEAREST)
+
+    def enlarge_normals(self, normals: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[H,W,3] float32 unit vectors -> camera size, bilinear and unit again."""
+        enlarged = self.enlarge_values(normals)
+        if enlarged.shape != normals.shape:
+            _normalise(enlarged)
+        return enlarged
+
+    @property
+    def _inside(self) -> tuple[slice, slice]:
+        return (
+            slice(self.top, self.top + self.height),
+            slice(self.left, self.left + self.width),
+        )
+
+    def _enlarged(self, picture: NDArray[_Value], method: int) -> NDArray[_Value]:
+        inner = picture[self._inside]
+        if self.camera == (self.height, self.width):
+            return inner
+        return _resized(inner, self.camera, method)
+
+
+def _resized(picture: NDArray[_Value], size: tuple[int, int], method: int) -> NDArray[_Value]:
+    return cv2.resize(picture, (size[1], size[0]), interpolation=method)  # type: ignore
+
+
+def _normalise(vectors: NDArray[np.float32]) -> None:
+    """Scale every vector of [h,w,3] to length one, in place."""
+    # OpenCV takes a tenth of the time of NumPy, whose loops over an axis of 3 are slow; a matrix of
+    # ones gives the squared length in all three channels at once. Bands stay in the cache.
+    ones = np.ones((3, 3), np.float32)
+    for top in range(0, len(vectors), _BAND_ROWS):
+        band = vectors[top : top + _BAND_ROWS]
+        length = cv2.transform(cv2.multiply(band, band), ones)
+        cv2.divide(band, cv2.sqrt(length, dst=length), dst=band)

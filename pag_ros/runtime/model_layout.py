@@ -1,0 +1,49 @@
+"""Names, types and shapes of a model's inputs and outputs: what every backend binds and checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pag_ros.manifest import Manifest
+
+Layout = dict[str, tuple[Any, tuple[int, ...]]]
+"""Tensor name -> (NumPy type, shape)."""
+
+
+def input_layout(manifest: Manifest) -> Layout:
+    """What a model takes.
+
+    `image` [1,H,W,3] RGB; `fx` focal length in pixels; `keep` pixels per gated block; `plan` see
+    `frame_clock.trimming_plan`.
+    """
+    blocks = len(manifest.blocks)
+    return {
+        "image": (np.uint8, (1, manifest.height, manifest.width, 3)),
+        "fx": (np.float32, (1,)),
+        "keep": (np.int32, (blocks,)),
+        "plan": (np.float32, (blocks, 2)),
+    }
+
+
+def output_layout(manifest: Manifest) -> Layout:
+    """What a model with these heads gives.
+
+    `count` [L] is how many pixels each gated block computed, `index0` ... `index{L-1}` are which:
+    as many entries as the block has pixels; those past its count mean nothing.
+    """
+    picture = (1, manifest.height, manifest.width)
+    by_head: dict[str, Layout] = {
+        "depth": {"depth": (np.float32, picture)},
+        "normals": {"normals": (np.float32, (*picture, 3))},
+        "segmentation": {"labels": (np.uint8, picture), "confidence": (np.float32, picture)},
+        "boundary": {"boundary": (np.float32, picture)},
+    }
+    layout: Layout = {}
+    for head in manifest.heads:
+        layout.update(by_head[head])
+    layout["count"] = (np.int32, (len(manifest.blocks),))
+    for slot, block in enumerate(manifest.blocks):
+        layout[f"index{slot}"] = (np.int32, (block.pixels,))
+    return layout

@@ -1,0 +1,177 @@
+"""Inference on the CPU: OpenVINO runs the dense parts and calls our kernels for the gated ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+
+from pag_ros.errors import ImageError, ModelError
+from pag_ros.kernels import Workspace
+from pag_ros.manifest import Manifest, load_manifest
+from pag_ros.runtime.computed_map import computed_map
+from pag_ros.runtime.frame_clock import FrameClock, trimming_plan
+from pag_ros.runtime.model_layout import input_layout, output_layout
+from pag_ros.runtime.openvino_operators import Operators
+from pag_ros.runtime.session import Deadline, Prediction
+
+_MAX_FOCAL_PX = 1e5
+
+
+class OpenVinoSession:
+    """A `Session` on the CPU in float32.
+
+    Args:
+        model: path of the ONNX file, its manifest beside it.
+        threads: CPU threads to use; 0 takes all that this process may use.
+
+    Raises:
+        ModelError: the model or its manifest is missing, damaged or unfit.
+    """
+
+    def __init__(self, model: Path, threads: int = 0) -> None:
+        self.manifest: Manifest = load_manifest(model)
+        names = [block.name for block in self.manifest.blocks]
+        self.stages: tuple[str, ...] = ("encoder", *names, "heads")
+        self._clock = FrameClock(names)
+        self._workspace = Workspace(threads)
+        self._operators = Operators(self._clock, self._workspace)
+        version = ov.__version__.partition("-")[0]
+        self.backend = f"openvino {version} cpu fp32, {self._workspace.threads} threads"
+        self._blas = ThreadpoolController().select(user_api="blas")
+        self._compiled: Any = self._compile(model)
+        self._request: Any = self._compiled.create_infer_request()
+        self._inputs = _bind_inputs(self._request, self.manifest)
+        self._outputs = [(n, self._compiled.output(n)) for n in output_layout(self.manifest)]
+
+    def infer(
+        self,
+        image: NDArray[np.uint8],
+        focal_px: float,
+        keep: Sequence[int],
+        deadline: Deadline | None = None,
+    ) -> Prediction:
+        """See `Session.infer`."""
+        if self._request is None:
+            raise RuntimeError("the session is closed")
+        self._check(image, focal_px, keep, deadline)
+        self._clock.start()
+        self._inputs["image"][0] = image
+        self._inputs["fx"][0] = focal_px
+        self._inputs["keep"][:] = keep
+        self._inputs["plan"][:] = trimming_plan(deadline, time.perf_counter(), len(keep))
+        # Two thread pools on the same cores stall each other: BLAS stays single, see Workspace.
+        with self._blas.limit(limits=1):
+            self._request.infer()
+        return self._prediction()
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        self._inputs, self._outputs = {}, []
+        self._request = self._compiled = None
+        self._operators.release()
+        self._workspace.close()
+
+    def _compile(self, model: Path) -> Any:
+        core = ov.Core()
+        for extension in self._operators.extensions():
+            core.add_extension(extension)
+        try:
+            # Bytes, not a path: the model cannot make the reader open any other file.
+            graph = core.read_model(model.read_bytes(), b"")
+            _check_interface(graph, self.manifest)
+            properties = {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": self._workspace.threads,
+                # A pinned thread waits for its core even where another core is idle.
+                "ENABLE_CPU_PINNING": False,
+                # Some processors would run in bfloat16 unasked, with other results than the rest.
+                "INFERENCE_PRECISION_HINT": "f32",
+            }
+            return core.compile_model(graph, "CPU", properties)
+        except (RuntimeError, ValueError) as error:
+            self.close()
+            raise ModelError(f"{model}: not a usable model ({_gist(error)})") from error
+
+    def _check(
+        self,
+        image: NDArray[np.uint8],
+        focal_px: float,
+        keep: Sequence[int],
+        deadline: Deadline | None,
+    ) -> None:
+        size = (self.manifest.height, self.manifest.width, 3)
+        if image.shape != size or image.dtype != np.uint8:
+            raise ImageError(f"image must be {size} uint8, got {image.shape} {image.dtype}")
+        if not 0.0 < focal_px < _MAX_FOCAL_PX:
+            raise ValueError(f"focal_px must be positive and finite, got {focal_px}")
+        blocks = self.manifest.blocks
+        if len(keep) != len(blocks):
+            raise ValueError(f"keep has {len(keep)} entries for {len(blocks)} gated blocks")
+        for block, pixels in zip(blocks, keep, strict=True):
+            if not 0 <= pixels <= block.pixels:
+                raise ValueError(f"keep of {block.name} must be 0..{block.pixels}, got {pixels}")
+        if deadline is not None and len(deadline.planned_seconds) != len(self.stages):
+            raise ValueError(f"planned_seconds needs one entry for each of {self.stages}")
+
+    def _prediction(self) -> Prediction:
+        stage_seconds = self._clock.stage_seconds()
+        outputs = {name: self._request.get_tensor(port).data for name, port in self._outputs}
+        size = (self.manifest.height, self.manifest.width)
+
+        def head(name: str, absent: float, dtype: type[np.generic], *channels: int) -> Any:
+            if name in outputs:
+                return outputs[name][0].copy()
+            return np.full((*size, *channels), absent, dtype)
+
+        keep_used = tuple(outputs["count"].tolist())
+        index = [outputs[f"index{slot}"] for slot in range(len(keep_used))]
+        return Prediction(
+            depth=head("depth", np.nan, np.float32),
+            normals=head("normals", np.nan, np.float32, 3),
+            labels=head("labels", 255, np.uint8),
+            confidence=head("confidence", 0.0, np.float32),
+            boundary=head("boundary", 0.0, np.float32) if "boundary" in outputs else None,
+            computed=computed_map(index, keep_used, self.manifest),
+            keep_used=keep_used,
+            stage_seconds=stage_seconds,
+        )
+
+
+def _bind_inputs(request: Any, manifest: Manifest) -> dict[str, NDArray[Any]]:
+    """Input arrays that the request reads from where they are."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, (dtype, shape) in input_layout(manifest).items():
+        arrays[name] = np.zeros(shape, dtype)
+        request.set_tensor(name, ov.Tensor(arrays[name], shared_memory=True))
+    return arrays
+
+
+def _check_interface(graph: Any, manifest: Manifest) -> None:
+    """Raise ValueError unless the graph has the inputs and outputs that its manifest promises."""
+    wanted = {**input_layout(manifest), **output_layout(manifest)}
+    ports = {name: port for port in (*graph.inputs, *graph.outputs) for name in port.names}
+    for name, (dtype, shape) in wanted.items():
+        if name not in ports:
+            raise ValueError(f"it has no input or output {name!r}")
+        port = ports[name]
+        found = port.partial_shape
+        if port.element_type.to_dtype() != dtype or found != ov.PartialShape(list(shape)):
+            raise ValueError(
+                f"{name!r} is {port.element_type} {found}, expected {np.dtype(dtype)} {list(shape)}"
+            )
+
+
+def _gist(error: Exception) -> str:
+    """The telling line of OpenVINO's many-line messages."""
+    noise = ("Exception from", "Check '", "FrontEnd API", "Model wasn't", "-- ", "Summary", "At:")
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith(noise)]
+    telling = [line for line in telling if not line.endswith(":")]
+    return telling[0][:200] if telling else type(error).__name__

@@ -1,0 +1,163 @@
+"""One camera image in, all wanted outputs at the camera's size out: everything but ROS."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pag_ros.budget import Controller
+from pag_ros.errors import ImageError
+from pag_ros.runtime.letterbox import Letterbox
+from pag_ros.runtime.session import Deadline, Prediction, Session
+
+OUTPUTS = frozenset({"depth", "normals", "segmentation", "boundary", "computed"})
+
+_TRIM_AT = 0.98
+"""Share of the time left that a late frame trims itself to meet: what the controller's smallest
+margin leaves, so that a frame that runs as planned is never trimmed."""
+_OVERHEAD_GAIN = 0.1
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What one frame gave, at the camera's size [h,w]; an output that was not wanted is None.
+
+    Attributes:
+        depth: [h,w] float32, metres along the optical axis; NaN unknown.
+        normals: [h,w,3] float32, unit, in the camera's optical frame, facing the camera.
+        labels: [h,w] uint8, class ids.
+        confidence: [h,w] float32, probability of the label, 0 to 1.
+        boundary: [h,w] float32, probability; None also if the model has no such head.
+        computed: [h,w] uint8, how many gated blocks ran at each pixel.
+        prediction: everything at the network's size.
+        budget: planned share of the gated computation, 0 to 1.
+        keep_planned, keep_used: pixels of each gated block, before and after trimming.
+        stage_seconds: measured duration of each of the session's stages.
+        planned_stage_seconds: the same as planned.
+        overhead_seconds: preparing the image and enlarging the outputs.
+        density: share of the gated multiply-adds that were really computed, 0 to 1.
+    """
+
+    depth: NDArray[np.float32] | None
+    normals: NDArray[np.float32] | None
+    labels: NDArray[np.uint8] | None
+    confidence: NDArray[np.float32] | None
+    boundary: NDArray[np.float32] | None
+    computed: NDArray[np.uint8] | None
+    prediction: Prediction
+    budget: float
+    keep_planned: tuple[int, ...]
+    keep_used: tuple[int, ...]
+    stage_seconds: tuple[float, ...]
+    planned_stage_seconds: tuple[float, ...]
+    overhead_seconds: float
+    density: float
+
+
+class Perception:
+    """A session and its controller. Not thread-safe: one thread owns it.
+
+    Args:
+        session: the loaded model.
+        controller: chooses every frame's budget.
+    """
+
+    def __init__(self, session: Session, controller: Controller) -> None:
+        self.session = session
+        self.controller = controller
+        self._overhead_s = 0.0
+        self._letterbox: Letterbox | None = None
+
+    def process(
+        self,
+        image: NDArray[np.uint8],
+        focal_px: float,
+        time_left_s: float | None = None,
+        wanted: frozenset[str] = OUTPUTS,
+    ) -> FrameResult | None:
+        """Run the network on one camera image.
+
+        Args:
+            image: [h,w,3] uint8 RGB of any size.
+            focal_px: the camera's fx in pixels at this size.
+            time_left_s: seconds from now until the result must be there; None for no deadline.
+            wanted: subset of `OUTPUTS`; the others are not enlarged.
+
+        Returns:
+            The outputs, or None if the controller skips this frame.
+
+        Raises:
+            ImageError: image is not [h,w,3] uint8.
+            ValueError: focal_px is not positive and finite, or wanted has unknown names.
+        """
+        began = time.perf_counter()
+        if unknown := wanted - OUTPUTS:
+            raise ValueError(f"wanted has unknown outputs {sorted(unknown)}")
+        box = self._fit(image)
+        left_s = None if time_left_s is None else time_left_s - self._overhead_s
+        plan = self.controller.plan(left_s)
+        if plan is None:
+            return None
+        deadline = None
+        if left_s is not None and plan.timed:
+            deadline = Deadline(began + _TRIM_AT * left_s, plan.stage_seconds)
+        small = box.shrink(image)
+        ready = time.perf_counter()
+        prediction = self.session.infer(small, focal_px * box.scale, plan.keep, deadline)
+        inferred = time.perf_counter()
+        self.controller.observe(plan, prediction.keep_used, prediction.stage_seconds)
+        outputs = _enlarged(prediction, box, wanted)
+        overhead_s = time.perf_counter() - inferred + ready - began
+        self._overhead_s += _OVERHEAD_GAIN * (overhead_s - self._overhead_s)
+        return FrameResult(
+            **outputs,
+            prediction=prediction,
+            budget=plan.budget,
+            keep_planned=plan.keep,
+            keep_used=prediction.keep_used,
+            stage_seconds=prediction.stage_seconds,
+            planned_stage_seconds=plan.stage_seconds,
+            overhead_seconds=overhead_s,
+            density=self._density(prediction.keep_used),
+        )
+
+    def close(self) -> None:
+        """Close the session."""
+        self.session.close()
+
+    def _fit(self, image: NDArray[np.uint8]) -> Letterbox:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise ImageError(f"image must be [h,w,3] uint8, got {image.shape} {image.dtype}")
+        camera = (image.shape[0], image.shape[1])
+        if self._letterbox is None or self._letterbox.camera != camera:
+            manifest = self.session.manifest
+            self._letterbox = Letterbox.fit(camera, (manifest.height, manifest.width))
+        return self._letterbox
+
+    def _density(self, keep_used: tuple[int, ...]) -> float:
+        blocks = self.session.manifest.blocks
+        used = sum(k * b.macs_per_pixel for k, b in zip(keep_used, blocks, strict=True))
+        return used / max(1, sum(b.pixels * b.macs_per_pixel for b in blocks))
+
+
+def _enlarged(prediction: Prediction, box: Letterbox, wanted: frozenset[str]) -> dict[str, Any]:
+    """The wanted outputs at the camera's size, by their name in `FrameResult`."""
+    outputs: dict[str, Any] = dict.fromkeys(
+        ("depth", "normals", "labels", "confidence", "boundary", "computed")
+    )
+    if "depth" in wanted:
+        outputs["depth"] = box.enlarge_values(prediction.depth)
+    if "normals" in wanted:
+        outputs["normals"] = box.enlarge_normals(prediction.normals)
+    if "segmentation" in wanted:
+        outputs["labels"] = box.enlarge_labels(prediction.labels)
+        outputs["confidence"] = box.enlarge_values(prediction.confidence)
+    if "boundary" in wanted and prediction.boundary is not None:
+        outputs["boundary"] = box.enlarge_values(prediction.boundary)
+    if "computed" in wanted:
+        outputs["computed"] = box.enlarge_labels(prediction.computed)
+    return outputs

@@ -1,0 +1,142 @@
+"""A tiny model in the shape of a real one, built node by node, with a manifest beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from pag_ros.manifest import GatedBlock, LabelClass, Manifest, save_manifest, sha256_of
+
+HEIGHT, WIDTH, STRIDE, CHANNELS, BLOCKS, CLASSES = 48, 64, 8, 8, 2, 3
+GRID = (HEIGHT // STRIDE, WIDTH // STRIDE)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a random model 64x48 with two gated blocks on an 8x6 grid, all heads but boundary."""
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+def write_tiny_model(path: Path) -> Path:
+    onnx.save(tiny_graph(), path)
+    pixels = GRID[0] * GRID[1]
+    blocks = tuple(
+        GatedBlock(f"block{i}", *GRID, CHANNELS, 18 * CHANNELS * CHANNELS) for i in range(BLOCKS)
+    )
+    manifest = Manifest(
+        name="tiny",
+        sha256=sha256_of(path),
+        height=HEIGHT,
+        width=WIDTH,
+        focal_range=(30.0, 90.0),
+        depth_range_m=(0.3, 10.0),
+        classes=tuple(LabelClass(n, (90 * i, 40, 200)) for i, n in enumerate(["a", "b", "c"])),
+        blocks=blocks,
+        dense_macs=pixels * STRIDE * STRIDE * 3 * CHANNELS,
+        heads=("depth", "normals", "segmentation"),
+        license="Apache-2.0",
+        training_data="none",
+        budgets={"0.50": (pixels // 2, pixels // 4)},
+    )
+    save_manifest(manifest, path)
+    return path
+
+
+def tiny_graph() -> onnx.ModelProto:
+    """Patch embedding -> gated blocks -> heads, as the exporter would write it."""
+    rng = np.random.default_rng(0)
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
+
+    def constant(name: str, values: np.ndarray) -> str:
+        weights.append(numpy_helper.from_array(values, name))
+        return name
+
+    def random(name: str, *shape: int) -> str:
+        return constant(name, (rng.normal(size=shape) * 0.2).astype(np.float32))
+
+    def add(op: str, inputs: list[str], outputs: list[str], domain: str = "", **attributes) -> str:
+        nodes.append(helper.make_node(op, inputs, outputs, outputs[0], domain=domain, **attributes))
+        return outputs[0]
+
+    add("Cast", ["image"], ["float"], to=TensorProto.FLOAT)
+    add("Mul", ["float", constant("scale", np.float32(1 / 255))], ["scaled"])
+    add("Transpose", ["scaled"], ["nchw"], perm=[0, 3, 1, 2])
+    stem = random("stem", CHANNELS, 3, STRIDE, STRIDE)
+    add("Conv", ["nchw", stem], ["embedded"], strides=[STRIDE] * 2)
+    add("Relu", ["embedded"], ["features"])
+    x = add("Transpose", ["features"], ["nhwc"], perm=[0, 2, 3, 1])
+
+    for i in range(BLOCKS):
+        x = _add_block(add, constant, random, x, f"block{i}", i)
+
+    add("Concat", [f"block{i}_count" for i in range(BLOCKS)], ["count"], axis=0)
+    _add_heads(add, constant, random, x)
+
+    picture = [1, HEIGHT, WIDTH]
+    inputs = [
+        ("image", TensorProto.UINT8, [*picture, 3]),
+        ("fx", TensorProto.FLOAT, [1]),
+        ("keep", TensorProto.INT32, [BLOCKS]),
+        ("plan", TensorProto.FLOAT, [BLOCKS, 2]),
+    ]
+    outputs = [
+        ("depth", TensorProto.FLOAT, picture),
+        ("normals", TensorProto.FLOAT, [*picture, 3]),
+        ("labels", TensorProto.UINT8, picture),
+        ("confidence", TensorProto.FLOAT, picture),
+        ("count", TensorProto.INT32, [BLOCKS]),
+        *((f"index{i}", TensorProto.INT32, [GRID[0] * GRID[1]]) for i in range(BLOCKS)),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(*i) for i in inputs],
+        [helper.make_tensor_value_info(*o) for o in outputs],
+        weights,
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("pag", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def _add_block(add, constant, random, x: str, name: str, slot: int) -> str:
+    gate = random(f"{name}_gate", CHANNELS, 1)
+    add("MatMul", [x, gate], [f"{name}_logit"])
+    axis = constant(f"{name}_axis", np.array([3]))
+    add("Squeeze", [f"{name}_logit", axis], [f"{name}_score"])
+    at = constant(f"{name}_at", np.array(slot))
+    add("Gather", ["keep", at], [f"{name}_keep"])
+    add("Gather", ["plan", at], [f"{name}_plan"])
+    index, count = f"index{slot}", f"{name}_count"
+    selected = [f"{name}_score", f"{name}_keep", f"{name}_plan"]
+    add("Select", selected, [index, count], "pag", stage=name)
+    conv1 = [random(f"{name}_w1", CHANNELS, 3, 3, CHANNELS), random(f"{name}_b1", CHANNELS)]
+    conv2 = [random(f"{name}_w2", CHANNELS, 3, 3, CHANNELS), random(f"{name}_b2", CHANNELS)]
+    add("SparseConv", [x, index, count, *conv1], [f"{name}_h"], "pag", kernel=3, relu=1)
+    inputs = [f"{name}_h", index, count, *conv2, x]
+    return add("SparseConv", inputs, [f"{name}_y"], "pag", kernel=3, relu=1, residual=1)
+
+
+def _add_heads(add, constant, random, x: str) -> None:
+    channels = 1 + 3 + CLASSES
+    add("MatMul", [x, random("heads", CHANNELS, channels)], ["small"])
+    add("Transpose", ["small"], ["small_nchw"], perm=[0, 3, 1, 2])
+    scales = constant("scales", np.array([1, 1, STRIDE, STRIDE], np.float32))
+    add("Resize", ["small_nchw", "", scales], ["large"], mode="linear")
+    add("Transpose", ["large"], ["large_nhwc"], perm=[0, 2, 3, 1])
+    parts = constant("parts", np.array([1, 3, CLASSES]))
+    add("Split", ["large_nhwc", parts], ["log_depth", "raw_normals", "logits"], axis=3)
+    last = constant("last", np.array([3]))
+    add("Exp", ["log_depth"], ["ratio"])
+    add("Squeeze", ["ratio", last], ["ratio_picture"])
+    add("Mul", ["ratio_picture", "fx"], ["depth_focal"])
+    add("Mul", ["depth_focal", constant("focal_scale", np.float32(1 / 50))], ["depth"])
+    add("LpNormalization", ["raw_normals"], ["normals"], axis=3, p=2)
+    add("Softmax", ["logits"], ["probabilities"], axis=3)
+    add("ReduceMax", ["probabilities", last], ["confidence"], keepdims=0)
+    add("ArgMax", ["logits"], ["label_ids"], axis=3, keepdims=0)
+    add("Cast", ["label_ids"], ["labels"], to=TensorProto.UINT8)

@@ -1,0 +1,232 @@
+"""The OpenVINO session: right numbers, honest books, one-line errors."""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+import time
+import weakref
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from pag_ros.errors import BackendError, ImageError, ModelError, ParameterError
+from pag_ros.manifest import manifest_path, sha256_of
+from pag_ros.runtime import Deadline, Session, open_session
+
+FOCAL_PX = 50.0
+
+
+@pytest.fixture(scope="module")
+def session(tiny_model: Path):
+    session = open_session(tiny_model, "cpu", threads=2)
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+def test_all_outputs_have_the_promised_shapes_and_ranges(session: Session, image):
+    result = session.infer(image, FOCAL_PX, (48, 24))
+    assert result.depth.shape == (48, 64)
+    assert result.depth.dtype == np.float32
+    assert (result.depth > 0).all()
+    assert result.normals.shape == (48, 64, 3)
+    np.testing.assert_allclose(np.linalg.norm(result.normals, axis=2), 1.0, atol=1e-5)
+    assert result.labels.shape == (48, 64)
+    assert result.labels.dtype == np.uint8
+    assert result.labels.max() < 3
+    assert ((result.confidence >= 1 / 3) & (result.confidence <= 1)).all()
+    assert result.boundary is None
+    assert result.keep_used == (48, 24)
+
+
+def test_stages_are_named_and_timed(session: Session, image):
+    began = time.perf_counter()
+    result = session.infer(image, FOCAL_PX, (48, 24))
+    took = time.perf_counter() - began
+    assert session.stages == ("encoder", "block0", "block1", "heads")
+    assert len(result.stage_seconds) == 4
+    assert all(seconds > 0 for seconds in result.stage_seconds)
+    assert sum(result.stage_seconds) <= took
+
+
+def test_depth_scales_with_the_focal_length(session: Session, image):
+    near = session.infer(image, FOCAL_PX, (10, 10)).depth
+    far = session.infer(image, 2 * FOCAL_PX, (10, 10)).depth
+    np.testing.assert_allclose(far, 2 * near, rtol=1e-5)
+
+
+def test_computed_counts_the_blocks_at_each_pixel(session: Session, image):
+    for keep in [(0, 0), (48, 0), (48, 48), (7, 30)]:
+        computed = session.infer(image, FOCAL_PX, keep).computed
+        assert computed.shape == (48, 64)
+        assert computed[::8, ::8].sum() == sum(keep)
+        assert (computed == np.kron(computed[::8, ::8], np.ones((8, 8)))).all()
+
+
+def test_no_pixels_kept_leaves_the_features_as_they_were(session: Session, image):
+    none = session.infer(image, FOCAL_PX, (0, 0))
+    everything = session.infer(image, FOCAL_PX, (48, 48))
+    again = session.infer(image, FOCAL_PX, (0, 0))
+    assert not np.allclose(none.depth, everything.depth)
+    np.testing.assert_array_equal(none.depth, again.depth)
+
+
+def test_a_prediction_survives_the_next_frame(session: Session, image):
+    first = session.infer(image, FOCAL_PX, (48, 48))
+    kept = first.depth.copy()
+    session.infer(255 - image, FOCAL_PX, (5, 5))
+    np.testing.assert_array_equal(first.depth, kept)
+
+
+def test_a_frame_in_time_is_not_trimmed(session: Session, image):
+    deadline = Deadline(time.perf_counter() + 1e3, (0.01, 0.01, 0.01, 0.01))
+    assert session.infer(image, FOCAL_PX, (48, 24), deadline).keep_used == (48, 24)
+
+
+def test_a_hopeless_frame_is_trimmed_to_nothing_and_still_ends(session: Session, image):
+    deadline = Deadline(time.perf_counter() - 1.0, (0.01, 0.01, 0.01, 0.01))
+    result = session.infer(image, FOCAL_PX, (48, 24), deadline)
+    assert result.keep_used == (0, 0)
+    assert np.isfinite(result.depth).all()
+    assert result.computed.max() == 0
+
+
+def test_a_late_frame_is_trimmed_in_proportion(session: Session, image):
+    # 2000 s of gated work planned, 1000 s late: half of it, whatever the machine's own pace.
+    deadline = Deadline(time.perf_counter() + 1000.0, (0.0, 1000.0, 1000.0, 0.0))
+    first, second = session.infer(image, FOCAL_PX, (48, 48), deadline).keep_used
+    assert first in (23, 24)
+    assert second == 47  # on time again: what was saved before counts
+
+
+def test_a_trimmed_frame_equals_a_frame_planned_that_small(session: Session, image):
+    deadline = Deadline(time.perf_counter() + 1000.0, (0.0, 1000.0, 1000.0, 0.0))
+    trimmed = session.infer(image, FOCAL_PX, (48, 48), deadline)
+    planned = session.infer(image, FOCAL_PX, trimmed.keep_used)
+    np.testing.assert_array_equal(trimmed.depth, planned.depth)
+
+
+@pytest.mark.parametrize("shape", [(48, 63, 3), (48, 64), (48, 64, 4)])
+def test_an_image_of_another_shape_is_refused(session: Session, shape):
+    with pytest.raises(ImageError, match="image must be"):
+        session.infer(np.zeros(shape, np.uint8), FOCAL_PX, (1, 1))
+
+
+@pytest.mark.parametrize("focal_px", [0.0, -5.0, float("nan"), float("inf")])
+def test_an_impossible_focal_length_is_refused(session: Session, image, focal_px):
+    with pytest.raises(ValueError, match="focal_px"):
+        session.infer(image, focal_px, (1, 1))
+
+
+@pytest.mark.parametrize("keep", [(1,), (49, 1), (1, -1)])
+def test_an_impossible_keep_is_refused(session: Session, image, keep):
+    with pytest.raises(ValueError, match="keep"):
+        session.infer(image, FOCAL_PX, keep)
+
+
+def test_closing_frees_the_model(tiny_model: Path, image):
+    session = open_session(tiny_model, "cpu", 1)
+    session.infer(image, FOCAL_PX, (1, 1))
+    workspace = weakref.ref(session._workspace)  # type: ignore[attr-defined]
+    session.close()
+    session.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        session.infer(image, FOCAL_PX, (1, 1))
+    del session
+    gc.collect()
+    assert workspace() is None
+
+
+def copied(model: Path, folder: Path) -> Path:
+    target = folder / "model.onnx"
+    shutil.copy(model, target)
+    shutil.copy(manifest_path(model), manifest_path(target))
+    return target
+
+
+def signed(model: Path) -> Path:
+    """Make the manifest agree with whatever the file holds now."""
+    data = json.loads(manifest_path(model).read_text())
+    data["sha256"] = sha256_of(model)
+    manifest_path(model).write_text(json.dumps(data))
+    return model
+
+
+def refused(model: Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        open_session(model, "cpu")
+    message = str(caught.value)
+    assert str(model.parent) in message
+    assert "\n" not in message
+    return message
+
+
+def test_a_model_that_its_manifest_does_not_describe_is_refused(tiny_model, tmp_path):
+    model = copied(tiny_model, tmp_path)
+    model.write_bytes(model.read_bytes()[:-100])
+    assert "sha256" in refused(model)
+
+
+@pytest.mark.parametrize("content", [b"\x08\x09garbage" * 99, b"not a model at all"])
+def test_garbage_with_a_right_checksum_is_refused(tiny_model, tmp_path, content):
+    model = copied(tiny_model, tmp_path)
+    model.write_bytes(content)
+    assert "not a usable model" in refused(signed(model))
+
+
+def test_a_truncated_model_with_a_right_checksum_is_refused(tiny_model, tmp_path):
+    model = copied(tiny_model, tmp_path)
+    model.write_bytes(model.read_bytes()[: model.stat().st_size // 2])
+    assert "not a usable model" in refused(signed(model))
+
+
+def test_an_ordinary_onnx_model_is_refused_by_its_missing_inputs(tiny_model, tmp_path):
+    model = copied(tiny_model, tmp_path)
+    value = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3])
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 3])
+    node = onnx.helper.make_node("Relu", ["image"], ["y"])
+    graph = onnx.helper.make_graph([node], "plain", [value], [out])
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), model)
+    assert "'image' is" in refused(signed(model))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [("height", 96, "'image' is"), ("heads", ["depth", "boundary"], "'boundary'")],
+)
+def test_a_manifest_of_another_network_is_refused(tiny_model, tmp_path, key, value, told):
+    model = copied(tiny_model, tmp_path)
+    data = json.loads(manifest_path(model).read_text())
+    data[key] = value
+    manifest_path(model).write_text(json.dumps(data))
+    assert told in refused(model)
+
+
+def test_an_unknown_block_name_is_refused(tiny_model, tmp_path):
+    model = copied(tiny_model, tmp_path)
+    data = json.loads(manifest_path(model).read_text())
+    data["blocks"][1]["name"] = "elsewhere"
+    manifest_path(model).write_text(json.dumps(data))
+    assert "block1" in refused(model)
+
+
+def test_tensorrt_is_refused_plainly_and_auto_takes_the_cpu(tiny_model):
+    with pytest.raises(BackendError, match="no TensorRT session yet"):
+        open_session(tiny_model, "tensorrt")
+    session = open_session(tiny_model, "auto")
+    assert "cpu" in session.backend
+    session.close()
+
+
+def test_an_unknown_device_is_refused(tiny_model):
+    with pytest.raises(ParameterError, match="auto, cpu, tensorrt"):
+        open_session(tiny_model, "tpu")
