@@ -45,7 +45,7 @@ class Phase:
         batch, iterations: of this phase.
         learning_rate: of the new layers at the start of the phase; falls along a cosine.
         final_learning_rate: at its end.
-        encoder_rate: learning rate of the pretrained encoder relative to the new layers; 0 = frozen.
+        encoder_rate: the pretrained encoder's learning rate relative to that; 0 = frozen.
     """
 
     size: tuple[int, int]

@@ -1,4 +1,4 @@
-"""A training run in small: it learns, survives a kill, and leaves a network that can be exported."""
+"""A training run in small: it learns, survives a kill, and leaves a network to export."""
 
 from __future__ import annotations
 

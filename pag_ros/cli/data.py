@@ -1,0 +1,54 @@
+"""Render labelled rooms: colour, metric depth, normals and classes, from open furniture.
+
+Furniture: Debian's package sweethome3d-furniture. Textures: any folders with pictures of surfaces.
+A stopped command goes on where it was when it is run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pag_ros.cli.options import image_size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    render = actions.add_parser("render", help="render rooms")
+    render.add_argument("--out", type=Path, required=True, help="folder of the dataset")
+    render.add_argument("--frames", type=int, default=8000, help="how many (a walk: at 10 Hz)")
+    render.add_argument("--size", type=image_size, default=(320, 240), help="WIDTHxHEIGHT, pixels")
+    render.add_argument("--seed", type=int, default=0)
+    render.add_argument(
+        "--furniture", type=Path, required=True, help="folder with .sh3f furniture catalogues"
+    )
+    render.add_argument(
+        "--textures", type=Path, nargs="*", default=[], help="folders with pictures of surfaces"
+    )
+    render.add_argument("--cache", type=Path, help="processed meshes (default: OUT/meshes)")
+    render.add_argument("--workers", type=int, default=2, help="processes")
+    render.add_argument(
+        "--hold-out", nargs="*", default=["KatorLegaz"], help="furniture groups of the test split"
+    )
+    render.add_argument("--split", choices=["train", "test"], default="train")
+    render.add_argument("--walk", action="store_true", help="one walk through one scene instead")
+
+
+def main(args: argparse.Namespace) -> int:
+    from pag_ros.training.scenes import Walk, render_dataset, render_walk
+
+    common = {
+        "furniture": args.furniture,
+        "textures": tuple(args.textures),
+        "size": args.size,
+        "seed": args.seed,
+        "split": args.split,
+        "hold_out": tuple(args.hold_out),
+        "cache": args.cache,
+    }
+    if args.walk:
+        done = render_walk(args.out, walk=Walk(frames=args.frames), **common)
+    else:
+        done = render_dataset(args.out, args.frames, workers=args.workers, **common)
+    print(f"{args.out} holds {done} frames")
+    return 0

@@ -1,0 +1,24 @@
+"""The semantic classes of the rendered rooms, in the order of their ids."""
+
+CLASSES = (
+    "wall",
+    "floor",
+    "ceiling",
+    "door",
+    "window",
+    "cabinet",
+    "bed",
+    "chair",
+    "sofa",
+    "table",
+    "screen",
+    "person",
+    "fixture",
+    "object",
+)
+UNLABELLED = 255
+
+
+def class_id(name: str) -> int:
+    """The id of a class name, as stored in label images."""
+    return CLASSES.index(name)
