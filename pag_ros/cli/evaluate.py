@@ -1,0 +1,117 @@
+"""Score every frame of a bag, offline.
+
+Reads sqlite3 and mcap bags without ROS, runs each frame at each budget, scores the outputs where
+the bag has ground truth (depth, normals, labels), and writes OUT/report.html and OUT/report.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
+from pag_ros.evaluation.results import Evaluation, percentiles, to_json, write_text
+
+if TYPE_CHECKING:
+    from pag_ros.evaluation.bags import Topics
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bag", type=Path, help="bag folder, or its .mcap or .db3 file")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the report")
+    parser.add_argument("--model", default="pag_lite0_indoor", help="name, or path of the .onnx")
+    parser.add_argument("--device", default="auto", help="auto, cpu or tensorrt (default: auto)")
+    parser.add_argument(
+        "--budget", type=float, nargs="+", metavar="B", help="in (0, 1] (default: 1 .75 .5 .25 .1)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N frames")
+    parser.add_argument(
+        "--protocol",
+        choices=sorted(DEPTH_PROTOCOLS),
+        default="indoor",
+        help="which true depths count: cap and crop of the published results (default: indoor)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write the numbers here; - is stdout")
+    add_topic_arguments(parser)
+
+
+def add_topic_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that name the bag's topics; without them they are found by their contents."""
+    for kind, text in (
+        ("image", "camera pictures, Image or CompressedImage"),
+        ("camera-info", "CameraInfo of these pictures"),
+        ("depth", "true depth, or none to leave it aside"),
+        ("normals", "true normals, or none"),
+        ("labels", "true class ids, or none"),
+    ):
+        parser.add_argument(f"--{kind}-topic", metavar="TOPIC", help=text)
+
+
+def chosen_topics(args: argparse.Namespace) -> Topics:
+    """The topics named by the options of `add_topic_arguments`."""
+    from pag_ros.evaluation.bags import Topics
+
+    return Topics(
+        args.image_topic,
+        args.camera_info_topic,
+        args.depth_topic,
+        args.normals_topic,
+        args.labels_topic,
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from pag_ros.evaluation.bags import Bag
+    from pag_ros.evaluation.offline import DEFAULT_BUDGETS, evaluate_bag
+    from pag_ros.evaluation.report import write_report
+    from pag_ros.runtime import find_model, open_session
+
+    with Bag(args.bag, chosen_topics(args)) as bag:
+        session = open_session(find_model(args.model), args.device)
+        total = bag.count if args.limit is None else min(bag.count, args.limit)
+        try:
+            with tqdm(total=total, unit="frame", disable=None, file=sys.stderr) as bar:
+                evaluation = evaluate_bag(
+                    bag,
+                    session,
+                    args.budget or DEFAULT_BUDGETS,
+                    DEPTH_PROTOCOLS[args.protocol],
+                    args.limit,
+                    progress=bar.update,
+                )
+        finally:
+            session.close()
+    report = write_report(evaluation, args.out)
+    if args.json == "-":
+        print(json.dumps(to_json(evaluation), indent=2))
+        return 0
+    if args.json:
+        write_text(Path(args.json), json.dumps(to_json(evaluation), indent=2) + "\n")
+    print_summary(evaluation)
+    print(f"report: {report}")
+    return 0
+
+
+def print_summary(evaluation: Evaluation) -> None:
+    """A line a run: time and the main score of every task."""
+    for run in evaluation.runs:
+        parts = [f"{run.name}: {len(run.records)} frames"]
+        if run.latencies_ms.size:
+            times = percentiles(run.latencies_ms)
+            parts.append(f"p50 {times['p50']:.1f} ms, p95 {times['p95']:.1f} ms")
+        for task, metric in (
+            ("depth", "delta1"),
+            ("depth (median-scaled)", "delta1"),
+            ("normals", "median"),
+            ("segmentation", "mIoU"),
+        ):
+            if task in run.scores.tasks:
+                parts.append(f"{task} {metric} {run.scores.tasks[task][metric]:.3f}")
+        print(", ".join(parts))
+    for problem, count in evaluation.problems.items():
+        print(f"left out {count} x: {problem}", file=sys.stderr)

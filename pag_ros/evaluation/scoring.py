@@ -1,0 +1,70 @@
+"""Score outputs against truth, camera by camera: a bag may hold several, good and bad ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pag_ros.evaluation.bags import Frame
+from pag_ros.evaluation.metrics import DepthProtocol, TaskScores
+from pag_ros.evaluation.results import Scores
+from pag_ros.runtime import FrameResult
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What was computed for a frame, at the image's size; None where it was not asked for.
+
+    Attributes:
+        depth: [h,w] float32 metres.
+        normals: [h,w,3] float32 unit.
+        labels: [h,w] uint8 class ids.
+        computed: [h,w] uint8, gated blocks run at each pixel.
+    """
+
+    depth: NDArray[np.float32] | None = None
+    normals: NDArray[np.float32] | None = None
+    labels: NDArray[np.uint8] | None = None
+    computed: NDArray[np.uint8] | None = None
+
+    @classmethod
+    def of(cls, result: FrameResult) -> Outputs:
+        """Of a frame that was processed here."""
+        return cls(result.depth, result.normals, result.labels, result.computed)
+
+
+class Scoreboard:
+    """The scores of one run."""
+
+    def __init__(self, classes: int, protocol: DepthProtocol | None = None) -> None:
+        self._classes = classes
+        self._protocol = protocol
+        self._cameras: dict[str, TaskScores] = {}
+
+    def add(self, frame: Frame, outputs: Outputs) -> None:
+        """Score a frame, for whatever has both an output and a truth."""
+        scores = self._cameras.setdefault(frame.frame_id, self._empty())
+        truth = frame.truth
+        if outputs.depth is not None and truth.depth is not None:
+            scores.add_depth(outputs.depth, truth.depth)
+        if outputs.normals is not None and truth.normals is not None:
+            scores.add_normals(outputs.normals, truth.normals)
+        if outputs.labels is not None and truth.labels is not None:
+            scores.add_labels(outputs.labels, truth.labels)
+
+    def scores(self) -> Scores:
+        """Of all frames together, and of each camera's where there are several."""
+        every = self._empty()
+        for scores in self._cameras.values():
+            every.include(scores)
+        by_camera = {name: scores.scores() for name, scores in self._cameras.items()}
+        return Scores(
+            tasks=every.scores(),
+            class_iou=tuple(every.class_iou()),
+            cameras=by_camera if len(by_camera) > 1 else {},
+        )
+
+    def _empty(self) -> TaskScores:
+        return TaskScores(self._classes, self._protocol)

@@ -1,0 +1,151 @@
+"""The books of a replay add up, and its outputs are scored against the right frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rosbags.typesys import Stores, get_typestore
+
+from pag_ros.evaluation.bags import Bag
+from pag_ros.evaluation.live import (
+    BYTES_PER_PIXEL,
+    MAX_KEPT_BYTES,
+    LiveLog,
+    evaluate,
+    worth_keeping,
+)
+from pag_ros.evaluation.results import PROCESSED, UNACCOUNTED, UNDELIVERED
+from pag_ros.manifest import GatedBlock, LabelClass, Manifest
+
+KINDS = frozenset({"depth", "labels"})
+MANIFEST = Manifest(
+    name="tiny",
+    sha256="0" * 64,
+    height=12,
+    width=16,
+    focal_range=(10.0, 30.0),
+    depth_range_m=(0.3, 10.0),
+    classes=tuple(LabelClass(f"class{i}", (i, i, i)) for i in range(4)),
+    blocks=(GatedBlock("block", 12, 16, 8, 100),),
+    dense_macs=1,
+    heads=("depth", "segmentation"),
+    license="none",
+    training_data="none",
+)
+START = 50 * 10**9
+BAG_START = 10**9
+MS = 10**6
+
+
+def log_of(count: int) -> LiveLog:
+    log = LiveLog(frozenset(BAG_START + i * 100 * MS for i in range(count)))
+    log.expected = KINDS
+    for i in range(count):
+        log.send(START + i * 100 * MS, BAG_START + i * 100 * MS)
+    return log
+
+
+def test_latency_is_from_the_stamp_to_the_last_output():
+    log = log_of(1)
+    log.arrive("labels", START, START + 30 * MS, b"")
+    log.arrive("depth", START, START + 42 * MS, b"")
+    (record,) = log.records()
+    assert record.latency_ms == pytest.approx(42.0)
+
+
+def test_a_frame_with_some_outputs_only_is_not_answered():
+    log = log_of(1)
+    log.arrive("depth", START, START + 30 * MS, b"")
+    assert log.answered() == 0
+    assert log.records()[0].latency_ms is None
+
+
+def test_every_image_has_an_end():
+    log = log_of(10)
+    for i in range(4):
+        for kind in KINDS:
+            log.arrive(kind, START + i * 100 * MS, START + i * 100 * MS + 1, b"")
+    counters = {"received": 9, "superseded": 2, "skipped": 1, "bad": 1, "idle": 0, "processed": 5}
+    outcomes = log.outcomes(counters)
+    assert outcomes == {
+        PROCESSED: 4,
+        UNDELIVERED: 1,
+        "superseded": 2,
+        "skipped": 1,
+        "bad": 1,
+        "idle": 0,
+        "lost": 1,
+        UNACCOUNTED: 0,
+    }
+    assert sum(outcomes.values()) == 10
+
+
+def test_an_image_that_the_node_forgot_is_unaccounted_for():
+    counters = {"received": 3, "processed": 0, "superseded": 1, "skipped": 1}
+    assert log_of(3).outcomes(counters)[UNACCOUNTED] == 1
+
+
+def test_without_counters_what_is_not_answered_is_unaccounted_for():
+    assert log_of(3).outcomes({})[UNACCOUNTED] == 3
+
+
+def test_outputs_of_unknown_stamps_are_ignored():
+    log = log_of(1)
+    log.arrive("depth", 77, 78, b"")
+    log.report_density(77, 0.5)
+    assert log.answered() == 0
+
+
+def test_outputs_are_kept_as_far_as_memory_allows():
+    stamps = list(range(100, 125))
+    assert worth_keeping(stamps, pixels=1) == frozenset(stamps)
+    some = worth_keeping(stamps, pixels=MAX_KEPT_BYTES // BYTES_PER_PIXEL // 5)
+    assert some == {100, 106, 112, 118, 124}
+    assert len(worth_keeping(stamps, pixels=MAX_KEPT_BYTES)) == 1
+
+
+def test_only_what_is_worth_keeping_is_kept_and_once():
+    log = LiveLog(frozenset({7}))
+    for at, stamp in ((1, 7), (2, 8), (3, 7)):
+        log.send(at, stamp)
+        log.arrive("depth", at, at, b"x")
+    assert [bool(entry.data) for entry in log.sent.values()] == [True, False, False]
+
+
+def test_outputs_are_scored_against_the_truth_of_their_frame(messages, write_room_bag):
+    types = get_typestore(Stores.ROS2_JAZZY)
+    log = log_of(4)
+    for i in range(4):
+        stamp = START + i * 100 * MS
+        depth = messages.image(np.full((12, 16), i + 1.0, np.float32), "32FC1")
+        labels = messages.image(np.full((12, 16), 0 if i == 3 else i, np.uint8), "mono8")
+        for kind, message in (("depth", depth), ("labels", labels)):
+            data = bytes(types.serialize_cdr(message, message.__msgtype__))
+            log.arrive(kind, stamp, stamp + 20 * MS, data)
+        log.report_density(stamp, 0.25 * i)
+    with Bag(write_room_bag()) as bag:
+        evaluation = evaluate(
+            log,
+            bag,
+            MANIFEST,
+            counters={"received": 4},
+            about={"model": "tiny", "device": "none"},
+            stages={},
+            deadline_ms=10.0,
+        )
+    run = evaluation.runs[0]
+    assert run.scores.tasks["depth"]["AbsRel"] == pytest.approx(0.0)
+    assert run.scores.tasks["segmentation"]["pixel_accuracy"] == pytest.approx(0.75)
+    assert "normals" not in run.scores.tasks
+    assert run.late(10.0) == 4
+    assert run.densities.tolist() == [0.0, 0.25, 0.5, 0.75]
+    assert len(evaluation.samples) == 4
+    assert set(evaluation.samples[0].rows["ground truth"]) == {"depth", "normals", "labels"}
+
+
+def test_a_broken_output_is_a_problem_not_a_crash(write_room_bag):
+    log = log_of(4)
+    log.arrive("depth", START, START + 1, b"\0\1\0\0rubbish")
+    with Bag(write_room_bag()) as bag:
+        evaluation = evaluate(log, bag, MANIFEST, {}, {}, {}, deadline_ms=10.0)
+    assert any("depth/image" in problem for problem in evaluation.problems)

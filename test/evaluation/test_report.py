@@ -1,0 +1,150 @@
+"""The report is one file that shows the numbers and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from pag_ros.evaluation.report import METRICS, write_report
+from pag_ros.evaluation.results import (
+    PROCESSED,
+    UNACCOUNTED,
+    Evaluation,
+    FrameRecord,
+    Run,
+    Sample,
+    Scores,
+    percentiles,
+    to_json,
+)
+from pag_ros.manifest import LabelClass
+
+SCORES = Scores(
+    tasks={"depth": {"delta1": 0.875, "AbsRel": 0.125}},
+    class_iou=(0.5, None),
+    cameras={"left": {"depth": {"delta1": 0.75}}, "right": {"depth": {"delta1": 1.0}}},
+)
+PIXELS = np.zeros((12, 16, 3), np.uint8)
+
+
+def run(name="live", budget=None, scores=None, latency=40.0):
+    records = [FrameRecord(0.1 * i, latency + i, 0.5) for i in range(10)]
+    records.append(FrameRecord(1.0))
+    return Run(
+        name=name,
+        budget=budget,
+        records=tuple(records),
+        outcomes={PROCESSED: 10, "superseded": 1, UNACCOUNTED: 0},
+        scores=SCORES if scores is None else scores,
+    )
+
+
+def evaluation(**changes):
+    values = {
+        "title": "tiny on room",
+        "live": True,
+        "about": {"model": "tiny", "device": "none", "bag": "<b>bag</b>"},
+        "deadline_ms": 45.5,
+        "runs": (run(),),
+        "classes": (LabelClass("wall", (1, 2, 3)), LabelClass("floor", (4, 5, 6))),
+        "depth_range_m": (0.3, 10.0),
+        "counters": {"received": 11},
+        "problems": {"/image: <script>alert(1)</script>": 2},
+        "samples": (Sample("0.0 s", PIXELS, {"live": {"depth": PIXELS}}),),
+    }
+    return Evaluation(**{**values, **changes})
+
+
+def html_of(tmp_path, **changes):
+    return write_report(evaluation(**changes), tmp_path).read_text(encoding="utf-8")
+
+
+def test_the_report_needs_nothing_from_elsewhere(tmp_path):
+    html = html_of(tmp_path)
+    sources = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert sources
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert "@import" not in html
+    assert "<script" not in html
+
+
+def test_names_from_the_bag_are_escaped(tmp_path):
+    html = html_of(tmp_path)
+    assert "&lt;script&gt;" in html
+    assert "<b>bag</b>" not in html
+
+
+def test_the_numbers_are_on_the_page(tmp_path):
+    html = html_of(tmp_path)
+    for text in (
+        "10 / 11",
+        "87.5 %",
+        "0.125",
+        "45.5 ms deadline",
+        "superseded",
+        "depth, left alone",
+    ):
+        assert text in html, text
+
+
+def test_json_beside_it_has_the_same_numbers(tmp_path):
+    html_of(tmp_path)
+    data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert data == json.loads(json.dumps(to_json(evaluation())))
+    (live,) = data["runs"]
+    assert live["late"] == 4
+    assert live["outcomes"]["superseded"] == 1
+    assert live["scores"]["depth"]["delta1"] == 0.875
+    assert len(live["frames"]) == 11
+    assert live["frames"][-1]["latency_ms"] is None
+
+
+def test_no_half_written_files_are_left(tmp_path):
+    html_of(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+
+
+def test_several_budgets_give_curves_and_columns(tmp_path):
+    runs = tuple(run(f"budget {b:.2f}", b) for b in (1.0, 0.5))
+    html = html_of(tmp_path, runs=runs, live=False, deadline_ms=None)
+    assert "Accuracy against budget" in html
+    assert "<th>budget 0.50</th>" in html
+
+
+def test_charts_take_the_page_s_colours(tmp_path):
+    html = html_of(tmp_path)
+    assert "var(--accent)" in html
+    assert "#030303" not in html
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"samples": ()},
+        {"runs": (Run("live", None, (FrameRecord(0.0),), {PROCESSED: 0, UNACCOUNTED: 1}),)},
+        {"runs": (run(scores=Scores()),)},
+    ],
+)
+def test_whatever_is_missing_is_left_out(tmp_path, empty):
+    assert "</html>" in html_of(tmp_path, **empty)
+
+
+def test_frames_without_an_end_stand_out(tmp_path):
+    lost = Run("live", None, (FrameRecord(0.0),), {PROCESSED: 0, UNACCOUNTED: 1})
+    assert 'class="card tile alert"' in html_of(tmp_path, runs=(lost,))
+    assert 'class="card tile alert"' not in html_of(tmp_path, deadline_ms=1000.0)
+
+
+def test_metrics_are_written_with_their_units():
+    delta1 = next(m for m in METRICS if m.name == "delta1")
+    assert delta1.format(0.5) == "50.0 %"
+    assert delta1.format(None) == "-"
+
+
+def test_percentiles_by_hand():
+    assert percentiles(np.array([])) == {}
+    result = percentiles(np.arange(101, dtype=float))
+    assert result == {"mean": 50.0, "p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0}
