@@ -1,6 +1,6 @@
 """Write a trained network as ONNX with `pag` operators, with its manifest beside it.
 
-OUT.onnx runs in `pag_ros`; with --dense, a plain ONNX file without custom operators for any runtime.
+OUT.onnx runs in `pag_ros`; with --dense, plain ONNX without custom operators for any runtime.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def export_model(
 ) -> Manifest:
     """Write `path` (.onnx) and its manifest.
 
-    Weights are rounded to float16 and stored so; arithmetic stays float32. Score the written file, not
-    the network in memory.
+    Weights are rounded to float16 and stored so; arithmetic stays float32. Score the written file,
+    not the network in memory.
 
     Args:
         network: in evaluation mode.
@@ -78,7 +78,7 @@ def export_model(
 
 
 def export_dense(network: PagNetwork, size: tuple[int, int], path: Path) -> None:
-    """Write the network with every pixel computed and standard operators only (inputs image, fx)."""
+    """Write the network without custom operators, every pixel computed (inputs image, fx)."""
     width, height = size
     inputs = {
         "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
