@@ -13,6 +13,7 @@ from pag_ros.errors import PagError
 COMMANDS = {
     "run": "pictures in, depth, normals and labels out",
     "evaluate": "score every frame of a bag, offline",
+    "score": "score a model on rendered rooms",
     "replay": "play a bag through the live node and report",
     "demo": "the shipped model on the shipped bag, through the live node",
     "calibrate": "measure the latency table of this machine",

@@ -6,34 +6,17 @@ picture: light, colour cast, blur, noise, vignette, compression; a third of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from pag_ros.evaluation.rooms import Sample
+
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _MIRROR_X = np.array([-1, 1, 1], np.float32)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One labelled frame.
-
-    Attributes:
-        color: [H,W,3] uint8 RGB.
-        depth: [H,W] float32 metres, 0 = unknown.
-        normals: [H,W,3] float32 unit, 0 = unknown.
-        labels: [H,W] uint8, 255 = unknown.
-        focal_px: fx at this size.
-    """
-
-    color: NDArray[np.uint8]
-    depth: NDArray[np.float32]
-    normals: NDArray[np.float32]
-    labels: NDArray[np.uint8]
-    focal_px: float
 
 
 def augment(sample: Sample, size: tuple[int, int], rng: Generator) -> Sample:

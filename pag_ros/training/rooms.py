@@ -1,37 +1,25 @@
-"""Rendered rooms as a torch dataset: reads what `pag_ros data render` writes."""
+"""Rendered rooms as a torch dataset."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from pag_ros.errors import DatasetError
-from pag_ros.training.augment import Sample, augment, fit
-
-
-@dataclass(frozen=True)
-class RoomFrame:
-    """One line of frames.jsonl: where a frame lies and its focal length in pixels."""
-
-    folder: Path
-    id: str
-    focal_px: float
+from pag_ros.evaluation.rooms import read_frame, read_index
+from pag_ros.training.augment import augment, fit
 
 
 class Rooms(Dataset[dict[str, Tensor]]):
     """Frames of one or more rendered datasets.
 
     Args:
-        folders: each with frames.jsonl and frames/; see `pag_ros.training.scenes`.
+        folders: each one written by `pag_ros data render`.
         size: (width, height) of the samples.
         train: augment at random; else only resize.
         seed: of the augmentation; sample i is a pure function of (seed, i).
@@ -97,53 +85,3 @@ def boundaries(labels: NDArray[np.uint8], depth: NDArray[np.float32]) -> NDArray
         edge[(labels != other) | jump] = 1.0
     edge[-1], edge[:, -1] = 0.0, 0.0  # the last row and column have no neighbour
     return edge
-
-
-def read_index(folder: Path) -> list[RoomFrame]:
-    """The complete frames of a rendered dataset.
-
-    Raises:
-        DatasetError: no index, or none of its lines is valid.
-    """
-    path = folder / "frames.jsonl"
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such file; make a dataset with `pag_ros data render`")
-    frames = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-            frames.append(RoomFrame(folder, str(entry["id"]), float(entry["fx"])))
-        except (ValueError, KeyError, TypeError):
-            continue  # a line cut off by a kill; its frame is rendered again on resume
-    if not frames:
-        raise DatasetError(f"{path}: holds no frames")
-    return frames
-
-
-def read_frame(frame: RoomFrame) -> Sample:
-    """Decode the four pictures of a frame.
-
-    Raises:
-        DatasetError: one of them is missing or damaged.
-    """
-    stem = str(frame.folder / "frames" / frame.id)
-    color = _read(f"{stem}.color.jpg", cv2.IMREAD_COLOR)
-    depth = _read(f"{stem}.depth.png", cv2.IMREAD_UNCHANGED)
-    normals = _read(f"{stem}.normal.png", cv2.IMREAD_COLOR)[..., ::-1]
-    labels = _read(f"{stem}.label.png", cv2.IMREAD_UNCHANGED)
-    unit = normals.astype(np.float32) / 127.5 - 1.0
-    unit[(normals == 0).all(axis=2)] = 0.0
-    return Sample(
-        color=np.ascontiguousarray(color[..., ::-1]),
-        depth=depth.astype(np.float32) / 1000.0,
-        normals=unit,
-        labels=labels,
-        focal_px=frame.focal_px,
-    )
-
-
-def _read(path: str, flag: int) -> NDArray[np.uint8]:
-    picture = cv2.imread(path, flag)
-    if picture is None:
-        raise DatasetError(f"{path}: missing or damaged picture; render the dataset again")
-    return picture  # type: ignore[return-value]

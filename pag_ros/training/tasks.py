@@ -50,5 +50,5 @@ def task_scores(outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[st
         size = outputs["segmentation"].shape[2:]
         labels = F.interpolate(batch["labels"][:, None].float(), size=size)[:, 0].long()
         right = outputs["segmentation"].argmax(1) == labels
-        scores["pixel accuracy"] = right[labels != losses.IGNORE_LABEL].float().mean()
+        scores["pixel_accuracy"] = right[labels != losses.IGNORE_LABEL].float().mean()
     return scores

@@ -1,4 +1,4 @@
-"""Reading rendered rooms, and what augmentation may and may not change."""
+"""Rendered rooms as samples, and what augmentation may and may not change."""
 
 from __future__ import annotations
 
@@ -10,26 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pag_ros.errors import DatasetError  # noqa: E402
+from pag_ros.evaluation.rooms import read_frame, read_index  # noqa: E402
 from pag_ros.training.augment import _flip, augment  # noqa: E402
-from pag_ros.training.rooms import (  # noqa: E402
-    EndlessSampler,
-    Rooms,
-    boundaries,
-    read_frame,
-    read_index,
-)
-
-
-def test_a_frame_is_decoded_to_metres_unit_normals_and_rgb(rooms: Path) -> None:
-    sample = read_frame(read_index(rooms)[2])
-    assert sample.depth[10, 10] == 3.0
-    assert sample.depth[0, 0] == 0.0
-    assert sample.normals[10, 10] == pytest.approx([0.6, 0.0, -0.8], abs=0.01)
-    assert not sample.normals[0, 0].any()
-    assert sample.labels[0, 0] == 255
-    assert sample.color[10, 10, 0] > 200  # red comes first
-    assert sample.focal_px == 54.0
+from pag_ros.training.rooms import EndlessSampler, Rooms, boundaries  # noqa: E402
 
 
 def test_resizing_scales_the_focal_length_and_not_the_depth(rooms: Path) -> None:
@@ -82,17 +65,3 @@ def test_sampler_resumes_with_the_keys_of_an_unbroken_run() -> None:
     resumed = list(islice(EndlessSampler(5, seed=1, start=7), 10))
     assert unbroken[7:] == resumed
     assert sorted(k % 5 for k in unbroken[:5]) == [0, 1, 2, 3, 4]
-
-
-def test_a_line_cut_off_in_the_index_is_left_out(rooms: Path) -> None:
-    with (rooms / "frames.jsonl").open("a") as index:
-        index.write('{"id": "0000')
-    assert len(read_index(rooms)) == 6
-
-
-def test_missing_or_damaged_data_is_named(rooms: Path) -> None:
-    with pytest.raises(DatasetError, match="nowhere"):
-        read_index(rooms / "nowhere")
-    (rooms / "frames" / "000001.depth.png").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"000001\.depth\.png"):
-        read_frame(read_index(rooms)[1])

@@ -1,0 +1,85 @@
+"""Rendered rooms read back, and a model scored on them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pag_ros.cli import main
+from pag_ros.errors import DatasetError, ParameterError
+from pag_ros.evaluation.datasets import score_rooms
+from pag_ros.evaluation.rooms import read_frame, read_index
+from pag_ros.manifest import load_manifest, manifest_path
+from pag_ros.runtime import open_session
+
+
+def test_a_frame_is_decoded_to_metres_unit_normals_and_rgb(rooms: Path) -> None:
+    sample = read_frame(read_index(rooms)[2])
+    assert sample.depth[10, 10] == 3.0
+    assert sample.depth[0, 0] == 0.0
+    assert sample.normals[10, 10] == pytest.approx([0.6, 0.0, -0.8], abs=0.01)
+    assert not sample.normals[0, 0].any()
+    assert sample.labels[0, 0] == 255
+    assert sample.color[10, 10, 0] > 200  # red comes first
+    assert sample.focal_px == 54.0
+
+
+def test_a_line_cut_off_in_the_index_is_left_out(rooms: Path) -> None:
+    with (rooms / "frames.jsonl").open("a") as index:
+        index.write('{"id": "0000')
+    assert len(read_index(rooms)) == 6
+
+
+def test_missing_or_damaged_data_is_named(rooms: Path) -> None:
+    with pytest.raises(DatasetError, match="nowhere"):
+        read_index(rooms / "nowhere")
+    (rooms / "frames" / "000001.depth.png").write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=r"000001\.depth\.png"):
+        read_frame(read_index(rooms)[1])
+
+
+def test_a_frame_of_mixed_sizes_is_refused(rooms: Path) -> None:
+    cv2.imwrite(str(rooms / "frames" / "000001.label.png"), np.zeros((4, 4), np.uint8))
+    with pytest.raises(DatasetError, match="differ in size"):
+        read_frame(read_index(rooms)[1])
+
+
+def test_scores_are_those_of_the_predictions(rooms: Path, tiny_model: Path) -> None:
+    frame = read_index(rooms)[0]
+    session = open_session(tiny_model, "cpu")
+    scores = score_rooms([frame], session, (1.0, 0.5))
+    sample = read_frame(frame)
+    keep = session.manifest.keep_for(0.5)
+    predicted = session.infer(sample.color, sample.focal_px, keep)
+    session.close()
+    known = sample.labels != 255
+    expected = float((predicted.labels == sample.labels)[known].mean())
+    assert scores[0.5]["segmentation"]["pixel_accuracy"] == pytest.approx(expected)
+    assert set(scores) == {1.0, 0.5}
+
+
+def test_budget_out_of_range_is_refused(rooms: Path, tiny_model: Path) -> None:
+    session = open_session(tiny_model, "cpu")
+    with pytest.raises(ParameterError, match="budgets"):
+        score_rooms(read_index(rooms), session, (0.0,))
+    session.close()
+
+
+def test_command_records_the_main_scores_in_the_manifest(
+    rooms: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / tiny_model.name
+    shutil.copy(tiny_model, model)
+    shutil.copy(manifest_path(tiny_model), manifest_path(model))
+    command = ["score", "--dataset", str(rooms), "--model", str(model), "--limit", "2"]
+    assert main([*command, "--budgets", "1", "0.5", "--json", "-", "--record"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    recorded = load_manifest(model).scores
+    assert set(recorded) == set(printed) == {"1.00", "0.50"}
+    for budget, row in recorded.items():
+        assert row["depth delta1"] == pytest.approx(printed[budget]["depth"]["delta1"], abs=1e-4)
