@@ -1,0 +1,100 @@
+"""Installs pag_ros the same way under `pip install .` and `colcon build`.
+
+All metadata is here and none in pyproject.toml: Ubuntu 22.04, hence ROS 2 Humble, has a setuptools
+that does not read it there.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "pag_ros"
+# Resolved: `colcon build --symlink-install` runs a link to this file from its build folder.
+HERE = Path(__file__).resolve().parent
+SHARE = f"share/{NAME}"
+
+EXTRAS = {
+    "cpu": ["openvino>=2025.0,<2027", "threadpoolctl>=3.1,<4"],
+    "gpu": ["tensorrt>=10.9,<12", "pycuda>=2024.1,<2027", "triton>=3.2,<4"],
+    "eval": ["rosbags>=0.10.4,<0.12", "matplotlib>=3.5,<4", "jinja2>=3.0,<4"],
+    "ros": [
+        "ros-jazzy-rclpy>=7.1,<7.2",
+        "ros-jazzy-rmw-fastrtps-cpp>=8.4,<8.5",
+        "ros-jazzy-sensor-msgs>=5.3,<5.4",
+        "ros-jazzy-std-msgs>=5.3,<5.4",
+        "ros-jazzy-std-srvs>=5.3,<5.4",
+        "ros-jazzy-diagnostic-msgs>=5.3,<5.4",
+        "ros-jazzy-lifecycle-msgs>=2.0,<2.1",
+    ],
+    "train": [
+        "torch>=2.4,<3",
+        "onnx>=1.16,<2",
+        "onnxscript>=0.5,<1",
+        "embreex>=2.17.7,<5",
+        "pillow>=10,<14",
+    ],
+    "dev": [
+        "pytest>=8,<10",
+        "hypothesis>=6.100,<7",
+        "ruff>=0.17,<0.18",
+        "mypy>=2.4,<3",
+        # Later stubs are written in Python 3.12, we check against 3.10.
+        "numpy<2.5",
+        "setuptools>=70.1",
+        "onnx>=1.16,<2",
+    ],
+}
+
+
+def version() -> str:
+    """`__version__` of the package, read without importing it."""
+    text = (HERE / NAME / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f'{NAME}/__init__.py has no line __version__ = "..."')
+    return found[1]
+
+
+def tree(source: str, target: str) -> list[tuple[str, list[str]]]:
+    """Every file under a source folder, for installation under `target` with the same layout."""
+    folders: dict[str, list[str]] = {}
+    for path in sorted((HERE / source).rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            relative = path.relative_to(HERE)
+            place = Path(target, *relative.parent.parts[len(Path(source).parts) :])
+            folders.setdefault(place.as_posix(), []).append(relative.as_posix())
+    return list(folders.items())
+
+
+setup(
+    name=NAME,
+    version=version(),
+    description="Depth, surface normals and segmentation before a deadline, for ROS 2",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    maintainer="pag_ros maintainers",
+    maintainer_email="pag_ros@example.org",
+    python_requires=">=3.10",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["*/*.xml", "*/*.j2", "*/*.json", "*/*.yaml"]},
+    install_requires=[
+        "numpy>=1.21,<3",
+        "opencv-python-headless>=4.5.4,<6",
+        "PyYAML>=5.4,<7",
+        "tqdm>=4.57,<5",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": [f"{NAME} = {NAME}.cli:main"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (SHARE, ["package.xml"]),
+        # Not an entry point: pip would put that into bin/, where `ros2 run` does not look.
+        (f"lib/{NAME}", ["scripts/perception_node"]),
+        *tree("launch", f"{SHARE}/launch"),
+        *tree("config", f"{SHARE}/config"),
+        *tree("engines", f"{SHARE}/engines"),
+    ],
+    zip_safe=False,
+)
