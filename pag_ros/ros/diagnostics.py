@@ -1,0 +1,124 @@
+"""What /diagnostics says: is there input, are deadlines met, with what budget, on which engine.
+
+Plain functions from figures to statuses, so that each verdict can be tested without a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from pag_ros.ros.messages import key_values
+from pag_ros.runtime import Session
+
+
+@dataclass(frozen=True)
+class Input:
+    """The state of the image topic.
+
+    Attributes:
+        topic: its full name.
+        expected_type: e.g. "sensor_msgs/msg/Image".
+        published_types: of every publisher on the topic.
+        silent_s: seconds since the last image, or since activation; None while not active.
+        rate_hz: images per second since the last report.
+        camera: size and focal length that CameraInfo tells; None without a usable one.
+    """
+
+    topic: str
+    expected_type: str
+    published_types: Sequence[str]
+    silent_s: float | None
+    rate_hz: float
+    camera: str | None
+
+
+def input_status(state: Input, no_image_s: float) -> DiagnosticStatus:
+    """ERROR without images for `no_image_s` seconds, WARN without calibration."""
+    level, message = DiagnosticStatus.OK, f"{state.rate_hz:.1f} images/s"
+    if state.silent_s is None:
+        message = "not active"
+    elif state.silent_s > no_image_s:
+        level, message = DiagnosticStatus.ERROR, _why_silent(state)
+    elif state.camera is None:
+        level, message = DiagnosticStatus.WARN, "no calibrated CameraInfo: depth is not published"
+    values = {
+        "topic": state.topic,
+        "type": state.expected_type,
+        "publishers": len(state.published_types),
+        "rate_hz": state.rate_hz,
+        "seconds_since_image": state.silent_s,
+        "camera_info": state.camera or "none or uncalibrated",
+    }
+    return _status("input", level, message, values)
+
+
+def deadline_status(
+    miss_rate: float | None,
+    deadline_ms: float,
+    percentiles_ms: Mapping[str, tuple[float, float, float]],
+    warn: float,
+    error: float,
+) -> DiagnosticStatus:
+    """WARN and ERROR by the share of recent frames that were late or dropped."""
+    values: dict[str, object] = {"deadline_ms": deadline_ms, "miss_rate": miss_rate}
+    for stage, (p50, p95, p99) in percentiles_ms.items():
+        values[f"{stage}_ms"] = f"p50 {p50:.2f}, p95 {p95:.2f}, p99 {p99:.2f}"
+    if miss_rate is None:
+        return _status("deadline", DiagnosticStatus.OK, "n/a: no frame yet", values)
+    level = DiagnosticStatus.OK
+    if miss_rate > warn:
+        level = DiagnosticStatus.WARN
+    if miss_rate > error:
+        level = DiagnosticStatus.ERROR
+    return _status("deadline", level, f"{miss_rate:.1%} of recent frames missed", values)
+
+
+def budget_status(budget: Mapping[str, object]) -> DiagnosticStatus:
+    """What the controller gave the last frame; empty before the first one."""
+    message = f"budget {budget['budget']:.2f}" if budget else "n/a: no frame yet"
+    return _status("budget", DiagnosticStatus.OK, message, budget)
+
+
+def engine_status(session: Session) -> DiagnosticStatus:
+    """What computes, and where."""
+    manifest = session.manifest
+    values = {
+        "backend": session.backend,
+        "model": manifest.name,
+        "sha256": manifest.sha256,
+        "input": f"{manifest.width}x{manifest.height}",
+        "gated_blocks": len(manifest.blocks),
+    }
+    return _status("engine", DiagnosticStatus.OK, session.backend, values)
+
+
+def counters_status(counts: Mapping[str, int]) -> DiagnosticStatus:
+    """What became of the frames since the node was configured; WARN if messages were bad."""
+    level = DiagnosticStatus.WARN if counts["bad"] else DiagnosticStatus.OK
+    message = f"{counts['processed']} of {counts['received']} frames processed"
+    return _status("counters", level, message, counts)
+
+
+def _why_silent(state: Input) -> str:
+    silence = f"no image for {state.silent_s:.1f} s"
+    if not state.published_types:
+        return f"{silence}: nobody publishes {state.topic}"
+    if state.expected_type not in state.published_types:
+        others = ", ".join(sorted(set(state.published_types)))
+        return f"{silence}: {state.topic} is {others}, not {state.expected_type} (image_transport?)"
+    return silence
+
+
+def _status(
+    name: str, level: bytes, message: str, values: Mapping[str, object]
+) -> DiagnosticStatus:
+    return DiagnosticStatus(
+        name=f"pag_perception: {name}",
+        level=level,
+        message=message,
+        hardware_id="pag_perception",
+        values=key_values(values),
+    )

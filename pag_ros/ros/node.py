@@ -1,0 +1,407 @@
+"""The lifecycle node `pag_perception`: ROS state here, everything else in the modules beside it."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
+
+from pag_ros.errors import PagError, ParameterError
+from pag_ros.ros import diagnostics
+from pag_ros.ros.camera import described
+from pag_ros.ros.engine import open_perception, recalibrate
+from pag_ros.ros.figures import FIGURES
+from pag_ros.ros.outputs import outputs_of
+from pag_ros.ros.parameters import DEFAULTS, RULES, Change, Settings, updated
+from pag_ros.ros.pipeline import WARN_EVERY_S, Frame, Pipeline
+from pag_ros.ros.publishers import Publishers
+from pag_ros.ros.statistics import FrameStatistics, SequenceGaps
+from pag_ros.ros.timing import Arrivals, CameraPeriod, age_at_arrival
+from pag_ros.ros.worker import Worker
+from pag_ros.runtime import Perception
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+
+SENSOR_DATA = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
+)
+
+NUMBERED = hasattr(Subscription, "CallbackType")
+"""Whether callbacks may ask for the message's number: Jazzy's may, Humble's may not."""
+
+Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+
+
+def _reported(transition: Transition) -> Transition:
+    """Log why a transition fails: rclpy swallows the exceptions of these callbacks."""
+
+    @functools.wraps(transition)
+    def wrapper(self: PerceptionNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(self, state)
+        except PagError as error:
+            self.get_logger().error(f"{transition.__name__[3:]} failed: {error}")
+        except Exception as error:
+            self.get_logger().error(
+                f"{transition.__name__[3:]} failed: {type(error).__name__}: {error}"
+            )
+        self._stop_listening()
+        return FAILURE
+
+    return wrapper
+
+
+class PerceptionNode(LifecycleNode):
+    """Camera images in; depth, normals and segmentation out, before a deadline.
+
+    Raises:
+        ParameterError: a parameter's start value is refused.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("pag_perception", **node_options)
+        self._settings = self._declare_parameters()
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._statistics = FrameStatistics()
+        self._period = CameraPeriod()
+        self._worker: Worker[Frame] | None = None
+        self._topics: Publishers | None = None
+        self._perception: Perception | None = None
+        self._pipeline: Pipeline | None = None
+        self._diagnostics_timer: Any = None
+        self._subscriptions_made: list[Any] = []
+        self._arrivals: Arrivals | None = None
+        self._gaps = SequenceGaps()
+        self._camera_info: CameraInfo | None = None
+        self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
+        self.create_service(Trigger, "~/calibrate", self._on_calibrate)
+        self.create_service(Trigger, "~/save_snapshot", self._on_save_snapshot)
+        self._survive_illegal_transitions()
+
+    @property
+    def autostart(self) -> bool:
+        """Whether the node is to configure and activate by itself."""
+        return self._settings.autostart
+
+    def release(self) -> None:
+        """Free all that configuring and activating made; does nothing where there is nothing."""
+        self._stop_listening()
+        if self._diagnostics_timer is not None:
+            self.destroy_timer(self._diagnostics_timer)
+            self._diagnostics_timer = None
+        if self._worker is not None:
+            if self._perception is not None:
+                self._worker.call(self._perception.close).result()
+            self._worker.stop()
+            self._worker = self._perception = self._pipeline = None
+        if self._topics is not None:
+            self._topics.destroy()
+            self._topics = None
+
+    # Life cycle, in its order. SUCCESS moves on, FAILURE stays in the state before.
+
+    @_reported
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and announce the outputs."""
+        began = time.perf_counter()
+        try:
+            self._configure()
+        except Exception:
+            self.release()
+            raise
+        assert self._perception is not None
+        session = self._perception.session
+        self.get_logger().info(
+            f"configured in {time.perf_counter() - began:.1f} s: {session.manifest.name} "
+            f"({session.manifest.width}x{session.manifest.height}) on {session.backend}"
+        )
+        return SUCCESS
+
+    @_reported
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen to the camera."""
+        image_type = CompressedImage if self._settings.image_transport == "compressed" else Image
+        self._arrivals, self._gaps = Arrivals(self._now_s()), SequenceGaps()
+        for message_type, topic, callback in (
+            (image_type, "image", self._on_numbered_image if NUMBERED else self._on_image),
+            (CameraInfo, "camera_info", self._on_camera_info),
+        ):
+            self._subscriptions_made.append(self._subscribe(message_type, topic, callback))
+        heard = "; ".join(map(_described, self._subscriptions_made))
+        self.get_logger().info(f"active, listening to {heard}")
+        return SUCCESS
+
+    @_reported
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening; the frame in work is finished first."""
+        self._stop_listening()
+        self.get_logger().info("inactive")
+        return SUCCESS
+
+    @_reported
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model and everything else that configuring made."""
+        self.release()
+        self.get_logger().info("unconfigured")
+        return SUCCESS
+
+    @_reported
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, from whichever state."""
+        self.release()
+        self.get_logger().info("shut down")
+        return SUCCESS
+
+    @_reported
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything; the node can be configured again."""
+        self.release()
+        return SUCCESS
+
+    def _configure(self) -> None:
+        self._statistics, self._period = FrameStatistics(), CameraPeriod()
+        self._worker = Worker(self._handle)
+        opening = self._worker.call(functools.partial(open_perception, self._settings))
+        self._perception = opening.result()
+        manifest = self._perception.session.manifest
+        types = {name: output.message_type for name, output in outputs_of(manifest).items()}
+        types.update({name: figure.message_type for name, figure in FIGURES.items()})
+        self._topics = Publishers(self, {**types, "/diagnostics": DiagnosticArray})
+        self._pipeline = Pipeline(
+            self._perception, self._topics, self._statistics, self._settings, self.get_logger()
+        )
+        self._topics.latch_labels(manifest.classes)
+        self._diagnostics_timer = self.create_timer(
+            self._settings.diagnostics_period_s, self._publish_diagnostics
+        )
+
+    def _stop_listening(self) -> None:
+        for subscription in self._subscriptions_made:
+            self.destroy_subscription(subscription)
+        self._subscriptions_made = []
+        self._arrivals = None
+        self._camera_info = None
+        if self._worker is not None and self._worker.drain() is not None:
+            self._statistics.finished("idle")
+
+    def _survive_illegal_transitions(self) -> None:
+        """Answer a request for an impossible transition with "no".
+
+        rclpy, Humble's and Jazzy's, lets the error out of the service instead: it ends `spin`,
+        and with it the process.
+        """
+        change_state = self._service_change_state.callback
+
+        def answered(request: Any, response: Any) -> Any:
+            try:
+                return change_state(request, response)
+            except RuntimeError as error:
+                self.get_logger().warning(f"transition refused: {str(error).splitlines()[0]}")
+                response.success = False
+                return response
+
+        self._service_change_state.callback = answered
+
+    # Frames.
+
+    def _on_numbered_image(self, message: Any, info: dict[str, Any]) -> None:
+        """Also account for the images that newer ones have replaced in the DDS queue."""
+        missed = self._gaps.missed(info["publication_sequence_number"])
+        # With several publishers the numbers of one say nothing of the other's.
+        if missed and self.count_publishers(self.resolve_topic_name("image")) == 1:
+            self._statistics.received(missed)
+            self._statistics.finished("superseded", missed)
+        self._on_image(message)
+
+    def _on_image(self, message: Any) -> None:
+        arrived = time.perf_counter()
+        if self._worker is None or self._arrivals is None:
+            return
+        now_s = self._now_s()
+        self._statistics.received()
+        self._arrivals.arrived(now_s)
+        stamp_s = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+        self._period.observe(stamp_s)
+        sim_time = bool(self.get_parameter("use_sim_time").value)
+        age_s = age_at_arrival(stamp_s, now_s, sim_time)
+        due = arrived + self._deadline_s() - age_s
+        frame = Frame(message, self._camera_info, arrived, age_s, due)
+        if self._worker.submit(frame) is not None:
+            self._statistics.finished("superseded")
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._camera_info = message
+
+    def _handle(self, frame: Frame) -> None:
+        if self._pipeline is not None:
+            self._pipeline.handle(frame)
+
+    def _deadline_s(self) -> float:
+        return self._settings.deadline_ms * 1e-3 or self._period.seconds
+
+    def _now_s(self) -> float:
+        return float(self.get_clock().now().nanoseconds) * 1e-9
+
+    def _subscribe(self, message_type: type, topic: str, callback: Callable[..., None]) -> Any:
+        def lost(event: Any) -> None:
+            self.get_logger().warning(
+                f"{event.total_count_change} messages lost on {topic}: the network or this "
+                "process is too slow for them",
+                throttle_duration_sec=WARN_EVERY_S,
+            )
+
+        return self.create_subscription(
+            message_type,
+            topic,
+            callback,
+            SENSOR_DATA,
+            event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    # Services.
+
+    def _on_set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> Any:
+        if self._pipeline is None:
+            return _answer(response, False, "not configured")
+        self._pipeline.enabled = request.data
+        return _answer(response, True, "enabled" if request.data else "disabled: frames are idle")
+
+    def _on_calibrate(self, request: Trigger.Request, response: Trigger.Response) -> Any:
+        """Takes some ten seconds, during which the node does nothing else."""
+        self.get_logger().info("calibrating; frames that come meanwhile are dropped")
+        return self._on_worker(lambda pipeline: recalibrate(pipeline.perception), response)
+
+    def _on_save_snapshot(self, request: Trigger.Request, response: Trigger.Response) -> Any:
+        return self._on_worker(
+            lambda pipeline: ", ".join(map(str, pipeline.save_snapshot())), response
+        )
+
+    def _on_worker(self, job: Callable[[Pipeline], str], response: Trigger.Response) -> Any:
+        """Answer a request with a job's result, or with why there is none."""
+        if self._worker is None or self._pipeline is None:
+            return _answer(response, False, "not configured")
+        try:
+            done = self._worker.call(functools.partial(job, self._pipeline)).result()
+            return _answer(response, True, done)
+        except PagError as error:
+            return _answer(response, False, str(error))
+        except Exception as error:  # an error that leaves a service would end the process
+            return _answer(response, False, f"{type(error).__name__}: {error}")
+
+    # Parameters.
+
+    def _declare_parameters(self) -> Settings:
+        values = {}
+        for name, default in DEFAULTS.items():
+            try:
+                values[name] = self.declare_parameter(name, default, _descriptor(name)).value
+            except Exception as error:
+                raise ParameterError(str(error)) from error
+        return updated(Settings(), values, configured=False)
+
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        changes = {p.name: p.value for p in parameters if p.name in RULES}
+        try:
+            settings = updated(self._settings, changes, configured=self._pipeline is not None)
+            if self._pipeline is not None:
+                self._pipeline.apply(settings)
+        except PagError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self._settings = settings
+        return SetParametersResult(successful=True)
+
+    # Diagnostics.
+
+    def _publish_diagnostics(self) -> None:
+        if self._pipeline is None or self._topics is None:
+            return
+        settings, session = self._settings, self._pipeline.perception.session
+        budget = self._pipeline.last_budget
+        report = DiagnosticArray(
+            status=[
+                diagnostics.input_status(self._input(), settings.diagnostics_no_image_s),
+                diagnostics.deadline_status(
+                    self._statistics.miss_rate(),
+                    self._deadline_s() * 1e3,
+                    self._statistics.percentiles_ms(),
+                    settings.diagnostics_miss_warn,
+                    settings.diagnostics_miss_error,
+                ),
+                diagnostics.budget_status(budget),
+                diagnostics.engine_status(session),
+                diagnostics.counters_status(self._statistics.counts()),
+            ]
+        )
+        report.header.stamp = self.get_clock().now().to_msg()
+        self._topics.publish({"/diagnostics": report})
+
+    def _input(self) -> diagnostics.Input:
+        topic = self.resolve_topic_name("image")
+        compressed = self._settings.image_transport == "compressed"
+        silent_s, rate_hz = None, 0.0
+        if self._arrivals is not None:
+            silent_s, rate_hz = self._arrivals.report(self._now_s())
+        return diagnostics.Input(
+            topic=topic,
+            expected_type=f"sensor_msgs/msg/{'CompressedImage' if compressed else 'Image'}",
+            published_types=[p.topic_type for p in self.get_publishers_info_by_topic(topic)],
+            silent_s=silent_s,
+            rate_hz=rate_hz,
+            camera=self._camera_info and described(self._camera_info),
+        )
+
+
+def _answer(response: Any, success: bool, message: str) -> Any:
+    response.success, response.message = success, message
+    return response
+
+
+def _described(subscription: Any) -> str:
+    """A subscription for people: topic, type, QoS."""
+    qos = subscription.qos_profile
+    kind = subscription.msg_type.__name__
+    reliability = qos.reliability.name.lower().replace("_", " ")
+    return f"{subscription.topic_name} ({kind}, {reliability}, keep last {qos.depth})"
+
+
+def _descriptor(name: str) -> ParameterDescriptor:
+    rule, default = RULES[name], DEFAULTS[name]
+    constraints = [f"set {rule.change.value}"]
+    if rule.choices:
+        constraints.insert(0, f"one of {', '.join(rule.choices)}")
+    descriptor = ParameterDescriptor(
+        description=rule.text,
+        additional_constraints="; ".join(constraints),
+        read_only=rule.change is Change.AT_START,
+        # So that `budget: 1` is as good as `budget: 1.0`; types are checked in `updated`.
+        dynamic_typing=isinstance(default, float),
+    )
+    if isinstance(default, float):
+        limits = FloatingPointRange(from_value=rule.low, to_value=rule.high)
+        descriptor.floating_point_range = [limits]
+    elif isinstance(default, int) and not isinstance(default, bool):
+        descriptor.integer_range = [IntegerRange(from_value=int(rule.low), to_value=int(rule.high))]
+    return descriptor

@@ -1,0 +1,143 @@
+"""The topics that carry a frame's results: what each needs, and how its message is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from pag_ros.manifest import LabelClass, Manifest
+from pag_ros.ros.camera import camera_info_for
+from pag_ros.ros.messages import depth_message, image_message, share_message
+from pag_ros.runtime import FrameResult
+from pag_ros.runtime.pictures import color_normals, overlay_labels
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A frame with its results, all that a message may be made of.
+
+    Attributes:
+        header: of the camera's picture; goes into every output unchanged.
+        image: [h,w,3] uint8 RGB.
+        info: of the camera, None if none has come.
+        result: of the network.
+    """
+
+    header: Header
+    image: NDArray[np.uint8]
+    info: CameraInfo | None
+    result: FrameResult
+
+
+@dataclass(frozen=True)
+class Style:
+    """How results are presented.
+
+    Attributes:
+        depth_encoding: 32FC1 or 16UC1.
+        depth_range_m: nearest and farthest trusted depth.
+        classes: names and colours of the labels.
+    """
+
+    depth_encoding: str
+    depth_range_m: tuple[float, float]
+    classes: tuple[LabelClass, ...]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One topic.
+
+    Attributes:
+        message_type: class of its messages.
+        render: makes the message; None when this frame has none.
+        needs: the part of `Perception.process`'s results it shows, None if it only accompanies
+            others and is no reason to compute anything.
+        metric: whether it makes sense only with the camera's focal length.
+    """
+
+    message_type: type
+    render: Callable[[Finished, Style], Any]
+    needs: str | None = None
+    metric: bool = False
+
+
+def outputs_of(manifest: Manifest) -> dict[str, Output]:
+    """The topics a model can serve, by name."""
+    return {
+        name: output
+        for name, output in OUTPUTS.items()
+        if output.needs in (None, "computed") or output.needs in manifest.heads
+    }
+
+
+Part = TypeVar("Part")
+
+
+def _there(part: Part | None) -> Part:
+    """A part of the result that was asked for because of `needs`."""
+    assert part is not None
+    return part
+
+
+def _depth(frame: Finished, style: Style) -> Image:
+    return depth_message(
+        frame.header, _there(frame.result.depth), style.depth_encoding, *style.depth_range_m
+    )
+
+
+def _normals(frame: Finished, style: Style) -> Image:
+    return image_message(frame.header, _there(frame.result.normals), "32FC3")
+
+
+def _normals_color(frame: Finished, style: Style) -> Image:
+    return image_message(frame.header, color_normals(_there(frame.result.normals)), "rgb8")
+
+
+def _mask(frame: Finished, style: Style) -> Image:
+    return image_message(frame.header, _there(frame.result.labels), "mono8")
+
+
+def _confidence(frame: Finished, style: Style) -> Image:
+    return share_message(frame.header, _there(frame.result.confidence))
+
+
+def _mask_color(frame: Finished, style: Style) -> Image:
+    overlay = overlay_labels(frame.image, _there(frame.result.labels), style.classes)
+    return image_message(frame.header, overlay, "rgb8")
+
+
+def _boundary(frame: Finished, style: Style) -> Image:
+    return image_message(frame.header, _there(frame.result.boundary), "32FC1")
+
+
+def _computed(frame: Finished, style: Style) -> Image:
+    return image_message(frame.header, _there(frame.result.computed), "mono8")
+
+
+def _camera_info(frame: Finished, style: Style) -> CameraInfo | None:
+    if frame.info is None:
+        return None
+    height, width = frame.image.shape[:2]
+    return camera_info_for(frame.info, frame.header, width, height)
+
+
+OUTPUTS: Mapping[str, Output] = {
+    "depth/image": Output(Image, _depth, needs="depth", metric=True),
+    "depth/camera_info": Output(CameraInfo, _camera_info),
+    "normals/image": Output(Image, _normals, needs="normals"),
+    "normals/color": Output(Image, _normals_color, needs="normals"),
+    "normals/camera_info": Output(CameraInfo, _camera_info),
+    "segmentation/mask": Output(Image, _mask, needs="segmentation"),
+    "segmentation/confidence": Output(Image, _confidence, needs="segmentation"),
+    "segmentation/color": Output(Image, _mask_color, needs="segmentation"),
+    "segmentation/camera_info": Output(CameraInfo, _camera_info),
+    "boundary/image": Output(Image, _boundary, needs="boundary"),
+    "computed/image": Output(Image, _computed, needs="computed"),
+}

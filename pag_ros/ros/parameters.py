@@ -1,0 +1,162 @@
+"""The node's parameters: their names, defaults, limits, and the reasons why a value is refused.
+
+`Settings` is the one table; the node declares it, config/perception.yaml repeats it for people.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
+from typing import Any
+
+from pag_ros.errors import ParameterError
+
+
+class Change(Enum):
+    """When a parameter may be set."""
+
+    ANY_TIME = "at any time"
+    UNCONFIGURED = "only while the node is unconfigured"
+    AT_START = "only when the node starts"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a parameter means and which values it takes.
+
+    Attributes:
+        text: for `ros2 param describe`.
+        low, high: limits of a number, both included.
+        choices: the allowed texts; empty allows any.
+        change: when it may be set.
+    """
+
+    text: str
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+    change: Change = Change.ANY_TIME
+
+
+def _parameter(default: Any, text: str, **rule: Any) -> Any:
+    return field(default=default, metadata={"rule": Rule(text, **rule)})
+
+
+_FIXED = {"change": Change.UNCONFIGURED}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The value of every parameter, checked."""
+
+    model: str = _parameter(
+        "",
+        "ONNX file (its manifest beside it) or name of a shipped model; empty: pag_lite0_indoor",
+        **_FIXED,
+    )
+    device: str = _parameter(
+        "auto", "where the network runs", choices=("auto", "tensorrt", "cpu"), **_FIXED
+    )
+    threads: int = _parameter(
+        0, "CPU threads of the network, 0: as many as there are cores", low=0, high=256, **_FIXED
+    )
+    autostart: bool = _parameter(True, "configure and activate by itself", change=Change.AT_START)
+    image_transport: str = _parameter(
+        "raw",
+        "raw: sensor_msgs/Image; compressed: sensor_msgs/CompressedImage (JPEG or PNG)",
+        choices=("raw", "compressed"),
+        **_FIXED,
+    )
+    deadline_ms: float = _parameter(
+        0.0, "from capture to output, 0: the camera's period", low=0.0, high=10_000.0
+    )
+    budget_mode: str = _parameter(
+        "deadline",
+        "deadline: as much as the time left allows; fixed: always `budget`",
+        choices=("deadline", "fixed"),
+    )
+    budget: float = _parameter(
+        1.0,
+        "share of the gated computation: the amount if fixed, the most if deadline",
+        low=0.0,
+        high=1.0,
+    )
+    budget_min: float = _parameter(
+        0.1,
+        "least share in mode deadline; a frame that cannot afford it is skipped",
+        low=0.0,
+        high=1.0,
+    )
+    depth_encoding: str = _parameter(
+        "32FC1",
+        "32FC1: metres, NaN invalid; 16UC1: millimetres, 0 invalid",
+        choices=("32FC1", "16UC1"),
+    )
+    depth_max_m: float = _parameter(
+        0.0, "farther pixels become +Inf, 0: the model's own range", low=0.0, high=1000.0
+    )
+    palette: str = _parameter(
+        "",
+        "YAML file `class: [red, green, blue]` for segmentation/color; empty: the model's",
+        **_FIXED,
+    )
+    snapshot_dir: str = _parameter(
+        "", "folder of ~/save_snapshot; empty: pag_ros in ROS's home (~/.ros)"
+    )
+    diagnostics_period_s: float = _parameter(
+        1.0, "time between diagnostics", low=0.1, high=60.0, **_FIXED
+    )
+    diagnostics_no_image_s: float = _parameter(
+        2.0, "without an image for so long the input is an ERROR", low=0.1, high=3600.0
+    )
+    diagnostics_miss_warn: float = _parameter(
+        0.05, "share of missed deadlines that is a WARN", low=0.0, high=1.0
+    )
+    diagnostics_miss_error: float = _parameter(
+        0.25, "share of missed deadlines that is an ERROR", low=0.0, high=1.0
+    )
+
+
+RULES: Mapping[str, Rule] = {f.name: f.metadata["rule"] for f in fields(Settings)}
+DEFAULTS: Mapping[str, Any] = {f.name: f.default for f in fields(Settings)}
+
+
+def updated(settings: Settings, changes: Mapping[str, Any], configured: bool) -> Settings:
+    """Settings with some values changed, or the reason why not.
+
+    Args:
+        changes: parameter name -> new value; an int is accepted where a float is expected.
+        configured: whether the node holds a model, so that its model cannot change now.
+
+    Raises:
+        ParameterError: a value outside its limits, of another type, or not to be changed now.
+    """
+    checked = {name: _checked(name, value) for name, value in changes.items()}
+    for name, value in checked.items():
+        change = RULES[name].change
+        if configured and change is not Change.ANY_TIME and value != getattr(settings, name):
+            raise ParameterError(f"{name} can be set {change.value}: clean the node up first")
+    result = replace(settings, **checked)
+    if result.budget_min > result.budget:
+        raise ParameterError(
+            f"budget_min ({result.budget_min}) must not exceed budget ({result.budget})"
+        )
+    return result
+
+
+def _checked(name: str, value: Any) -> Any:
+    rule, default = RULES[name], DEFAULTS[name]
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if type(value) is not type(default):
+        raise ParameterError(
+            f"{name} must be a {type(default).__name__}, got {value!r} ({type(value).__name__})"
+        )
+    if rule.choices and value not in rule.choices:
+        raise ParameterError(f"{name} must be one of {', '.join(rule.choices)}, got {value!r}")
+    # Written so that NaN fails.
+    if isinstance(default, (int, float)) and not rule.low <= value <= rule.high:
+        raise ParameterError(f"{name} must lie in {rule.low:g} to {rule.high:g}, got {value}")
+    return value

@@ -1,0 +1,225 @@
+"""The way of one frame through the node: decode, infer, make messages, publish, account for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo
+
+from pag_ros.errors import ImageError
+from pag_ros.evaluation.decode import to_rgb
+from pag_ros.manifest import Manifest
+from pag_ros.ros.camera import focal_length_px
+from pag_ros.ros.engine import controller_settings
+from pag_ros.ros.figures import FIGURES, Figures
+from pag_ros.ros.outputs import OUTPUTS, Finished, Style
+from pag_ros.ros.palette import recolored
+from pag_ros.ros.parameters import Settings
+from pag_ros.ros.publishers import Publishers
+from pag_ros.ros.snapshot import default_folder, save_snapshot
+from pag_ros.ros.statistics import FrameStatistics
+from pag_ros.ros.timing import Stopwatch
+from pag_ros.runtime import FrameResult, Perception
+
+WARN_EVERY_S = 10.0
+_PUBLISH_GAIN = 0.1
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture on its way through the node.
+
+    Attributes:
+        message: sensor_msgs Image or CompressedImage.
+        info: the newest CameraInfo, None if none has come.
+        arrived: `time.perf_counter()` at arrival.
+        age_s: time since capture at arrival; 0 where the stamp does not tell.
+        due: `time.perf_counter()` by which its outputs must be out.
+    """
+
+    message: Any
+    info: CameraInfo | None
+    arrived: float
+    age_s: float
+    due: float
+
+
+class Pipeline:
+    """Turns frames into messages. Runs on the thread that owns the perception.
+
+    Args:
+        perception: the loaded network.
+        publishers: of the node's topics.
+        statistics: that every frame's end is entered into.
+        settings: of the node; `apply` replaces them.
+        logger: of the node.
+
+    Raises:
+        ParameterError: the palette cannot be used.
+    """
+
+    def __init__(
+        self,
+        perception: Perception,
+        publishers: Publishers,
+        statistics: FrameStatistics,
+        settings: Settings,
+        logger: Any,
+    ) -> None:
+        self.enabled = True
+        self.perception = perception
+        self.last_budget: Mapping[str, object] = {}
+        self._publishers = publishers
+        self._statistics = statistics
+        self._logger = logger
+        self._settings = settings
+        self._style = _style(settings, perception.session.manifest)
+        self._last: Finished | None = None
+        self._publish_s = 0.0
+
+    def apply(self, settings: Settings) -> None:
+        """Obey new parameters from the next frame on."""
+        self._settings = settings
+        self._style = _style(settings, self.perception.session.manifest)
+        self.perception.controller.settings = controller_settings(settings)
+
+    def handle(self, frame: Frame) -> None:
+        """Process a frame, whatever it is: no message may end the node."""
+        try:
+            self._process(frame)
+        except ImageError as error:
+            self._statistics.finished("bad")
+            self._logger.warning(f"image dropped: {error}", throttle_duration_sec=WARN_EVERY_S)
+        except Exception as error:
+            self._statistics.finished("bad")
+            self._logger.error(
+                f"image dropped: {type(error).__name__}: {error}",
+                throttle_duration_sec=WARN_EVERY_S,
+            )
+
+    def save_snapshot(self) -> list[Path]:
+        """Write the last frame's pictures.
+
+        Raises:
+            ImageError: no frame has been processed yet.
+            OSError: the folder cannot be written.
+        """
+        if self._last is None:
+            raise ImageError("no frame has been processed yet; subscribe to an output")
+        folder = self._settings.snapshot_dir
+        target = Path(folder).expanduser() if folder else default_folder()
+        return save_snapshot(self._last, self._style, target)
+
+    def _process(self, frame: Frame) -> None:
+        topics = self._publishers.subscribed()
+        if not self.enabled or not _needs(topics):
+            self._statistics.finished("idle")
+            return
+        watch = Stopwatch()
+        image = to_rgb(frame.message)
+        focal_px = frame.info and focal_length_px(frame.info, image.shape[1])
+        if not focal_px:
+            topics = self._without_metric(topics)
+            focal_px = self._usual_focal_px(image.shape[1])
+        time_left_s = frame.due - watch.lap("decode") - self._publish_s
+        wanted = _needs(topics)
+        if not wanted:
+            self._statistics.finished("idle")
+            return
+        result = self.perception.process(image, focal_px, time_left_s, wanted)
+        if result is None:
+            self._statistics.finished("skipped")
+            return
+        watch.lap("perception")
+        self._last = Finished(frame.message.header, image, frame.info, result)
+        self._publishers.publish(_messages(topics, self._last, self._style))
+        watch.lap("publish")
+        self._account(frame, self._last, topics, watch)
+
+    def _without_metric(self, topics: frozenset[str]) -> frozenset[str]:
+        """The topics that make sense without calibration."""
+        metric = {name for name in topics if name in OUTPUTS and OUTPUTS[name].metric}
+        if metric:
+            self._logger.warning(
+                f"no calibrated CameraInfo: {', '.join(sorted(metric))} not published, "
+                "for depth is metric only with the focal length",
+                throttle_duration_sec=WARN_EVERY_S,
+                skip_first=True,  # the first image may be a moment ahead of its CameraInfo
+            )
+        return topics - metric
+
+    def _usual_focal_px(self, image_width: int) -> float:
+        """A focal length in the middle of what the model has been trained for."""
+        manifest = self.perception.session.manifest
+        low, high = manifest.focal_range
+        return float(np.sqrt(low * high)) * image_width / manifest.width
+
+    def _account(
+        self, frame: Frame, done: Finished, topics: frozenset[str], watch: Stopwatch
+    ) -> None:
+        """Statistics, and the topics with figures."""
+        now = time.perf_counter()
+        self._publish_s += _PUBLISH_GAIN * (watch.laps["publish"] - self._publish_s)
+        result, session = done.result, self.perception.session
+        total_s, late = now - frame.arrived, now > frame.due
+        stages = {
+            "waiting": watch.began - frame.arrived,
+            "decode": watch.laps["decode"],
+            "resize": result.overhead_seconds,
+            **dict(zip(session.stages, result.stage_seconds, strict=True)),
+            "publish": watch.laps["publish"],
+            "beyond_inference": total_s - sum(result.stage_seconds),
+            "total": total_s,
+        }
+        self._statistics.processed(stages, late)
+        self.last_budget = self._budget(frame, result, late)
+        figures = Figures(
+            done.header, total_s * 1e3, (total_s + frame.age_s) * 1e3, self.last_budget
+        )
+        self._publishers.publish(
+            {name: FIGURES[name].render(figures) for name in topics if name in FIGURES}
+        )
+
+    def _budget(self, frame: Frame, result: FrameResult, late: bool) -> dict[str, object]:
+        controller = self.perception.controller
+        return {
+            "budget": result.budget,
+            "density": result.density,
+            "keep": " ".join(map(str, result.keep_used)),
+            "keep_planned": " ".join(map(str, result.keep_planned)),
+            "network_ms": sum(result.stage_seconds) * 1e3,
+            "network_planned_ms": sum(result.planned_stage_seconds) * 1e3,
+            "time_allowed_ms": (frame.due - frame.arrived) * 1e3,
+            "late": late,
+            "slowdown": controller.slowdown,
+            "margin": controller.margin,
+        }
+
+
+def _messages(topics: frozenset[str], frame: Finished, style: Style) -> dict[str, Any]:
+    """All messages before any is sent: a frame's outputs appear together or not at all."""
+    rendered = {name: OUTPUTS[name].render(frame, style) for name in topics if name in OUTPUTS}
+    return {name: message for name, message in rendered.items() if message is not None}
+
+
+def _needs(topics: frozenset[str]) -> frozenset[str]:
+    """What the network must deliver for these topics."""
+    needs = {OUTPUTS[name].needs for name in topics if name in OUTPUTS}
+    return frozenset(need for need in needs if need is not None)
+
+
+def _style(settings: Settings, manifest: Manifest) -> Style:
+    nearest_m, farthest_m = manifest.depth_range_m
+    classes = manifest.classes
+    if settings.palette:
+        classes = recolored(classes, Path(settings.palette).expanduser())
+    return Style(
+        depth_encoding=settings.depth_encoding,
+        depth_range_m=(nearest_m, settings.depth_max_m or farthest_m),
+        classes=classes,
+    )

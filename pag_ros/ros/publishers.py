@@ -1,0 +1,87 @@
+"""The publishers of a configured node: created together, destroyed together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from std_msgs.msg import String
+
+from pag_ros.manifest import LabelClass
+from pag_ros.ros.messages import labels_json
+
+RELIABLE = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE
+)
+LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+class Publishers:
+    """One publisher a topic.
+
+    Plain ones, not lifecycle publishers: Humble's never leave the node's list of managed entities,
+    so that every clean-up would leak; and an inactive node has no frames to publish anyway.
+
+    Args:
+        node: that publishes.
+        types: topic name -> class of its messages.
+    """
+
+    def __init__(self, node: Node, types: Mapping[str, type]) -> None:
+        self._node = node
+        self._by_topic = {name: self._create(name, kind, RELIABLE) for name, kind in types.items()}
+
+    def subscribed(self) -> frozenset[str]:
+        """The topics that somebody listens to now."""
+        return frozenset(
+            name
+            for name, publisher in self._by_topic.items()
+            if publisher.get_subscription_count() > 0
+        )
+
+    def publish(self, messages: Mapping[str, Any]) -> None:
+        """Send one message on each of some topics."""
+        for topic, message in messages.items():
+            self._by_topic[topic].publish(message)
+
+    def latch_labels(self, classes: tuple[LabelClass, ...]) -> None:
+        """Publish the meaning of the class ids, for those who subscribe later, too."""
+        try:
+            from vision_msgs.msg import LabelInfo, VisionClass
+        except ImportError:
+            topic = "segmentation/label_info_json"
+            self._node.get_logger().info(
+                f"vision_msgs is not installed: the labels are JSON on {topic} instead", once=True
+            )
+            self._latch(topic, String(data=labels_json(classes)))
+            return
+        class_map = [VisionClass(class_id=i, class_name=c.name) for i, c in enumerate(classes)]
+        labels = LabelInfo(class_map=class_map)
+        labels.header.stamp = self._node.get_clock().now().to_msg()
+        self._latch("segmentation/label_info", labels)
+
+    def destroy(self) -> None:
+        """Take all topics back."""
+        for publisher in self._by_topic.values():
+            self._node.destroy_publisher(publisher)
+        self._by_topic = {}
+
+    def _latch(self, topic: str, message: Any) -> None:
+        self._by_topic[topic] = self._create(topic, type(message), LATCHED)
+        self._by_topic[topic].publish(message)
+
+    def _create(self, topic: str, message_type: type, qos: QoSProfile) -> Any:
+        return self._node.create_publisher(
+            message_type,
+            topic,
+            qos,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )

@@ -1,0 +1,59 @@
+"""Each verdict of /diagnostics."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from pag_ros.ros.diagnostics import Input, counters_status, deadline_status, input_status
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+IMAGE = "sensor_msgs/msg/Image"
+FINE = Input("/image", IMAGE, [IMAGE], silent_s=0.1, rate_hz=10.0, camera="640x480, fx 525")
+
+
+def test_a_live_calibrated_camera_is_fine() -> None:
+    status = input_status(FINE, no_image_s=2.0)
+    assert (status.level, status.message) == (OK, "10.0 images/s")
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "text"),
+    [
+        ({"silent_s": None}, OK, "not active"),
+        ({"camera": None}, WARN, "depth is not published"),
+        ({"silent_s": 3.0, "published_types": []}, ERROR, "nobody publishes /image"),
+        ({"silent_s": 3.0}, ERROR, "no image for 3.0 s"),
+        (
+            {"silent_s": 3.0, "published_types": ["sensor_msgs/msg/CompressedImage"]},
+            ERROR,
+            "image_transport",
+        ),
+    ],
+)
+def test_a_trouble_with_the_input_is_named(change: dict, level: bytes, text: str) -> None:
+    status = input_status(replace(FINE, **change), no_image_s=2.0)
+    assert status.level == level
+    assert text in status.message
+
+
+@pytest.mark.parametrize(
+    ("miss_rate", "level"), [(None, OK), (0.0, OK), (0.05, OK), (0.1, WARN), (0.3, ERROR)]
+)
+def test_misses_are_judged_by_the_limits(miss_rate: float | None, level: bytes) -> None:
+    status = deadline_status(miss_rate, 100.0, {"total": (1.0, 2.0, 3.0)}, warn=0.05, error=0.25)
+    assert status.level == level
+    assert ("n/a" in status.message) == (miss_rate is None)
+    values = {v.key: v.value for v in status.values}
+    assert values["total_ms"] == "p50 1.00, p95 2.00, p99 3.00"
+
+
+def test_bad_messages_are_a_warning() -> None:
+    counts = {"received": 3, "processed": 2, "bad": 1}
+    assert counters_status(counts).level == WARN
+    assert counters_status({**counts, "bad": 0}).level == OK

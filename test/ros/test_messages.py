@@ -1,0 +1,111 @@
+"""Arrays to messages: REP-117, REP-118, and CameraInfo under scaling, binning and regions."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
+
+from ros_client import FOCAL_PX, camera_info, pixels_of
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from pag_ros.manifest import LabelClass
+from pag_ros.ros.camera import camera_info_for, focal_length_px
+from pag_ros.ros.messages import (
+    depth_message,
+    image_message,
+    key_values,
+    labels_json,
+    share_message,
+)
+
+DEPTH = np.array([[np.nan, 0.1, 0.3, 5.0004, 10.0, 11.0]], np.float32)
+
+
+def test_depth_in_metres_tells_near_far_and_unknown_apart() -> None:
+    message = depth_message(Header(), DEPTH, "32FC1", 0.3, 10.0)
+    expected = np.array([[np.nan, -np.inf, 0.3, 5.0004, 10.0, np.inf]], np.float32)
+    np.testing.assert_array_equal(pixels_of(message), expected)
+    assert np.isfinite(DEPTH[0, 1:]).all(), "the caller's array is its own"
+
+
+def test_depth_in_millimetres_is_rounded_and_zero_where_unknown() -> None:
+    message = depth_message(Header(), DEPTH, "16UC1", 0.3, 100.0)
+    np.testing.assert_array_equal(pixels_of(message), [[0, 0, 300, 5000, 10000, 11000]])
+    too_far = depth_message(Header(), np.full((1, 1), 70.0, np.float32), "16UC1", 0.3, 100.0)
+    assert pixels_of(too_far) == 0
+
+
+def test_a_view_of_a_larger_array_becomes_a_tight_image() -> None:
+    pixels = np.arange(48, dtype=np.float32).reshape(4, 4, 3)[:, 1:3]
+    message = image_message(Header(frame_id="camera"), pixels, "32FC3")
+    assert (message.height, message.width, message.step) == (4, 2, 24)
+    assert message.header.frame_id == "camera"
+    np.testing.assert_array_equal(pixels_of(message), pixels)
+
+
+def test_shares_fill_eight_bits() -> None:
+    message = share_message(Header(), np.array([[0.0, 0.5, 1.0]], np.float32))
+    np.testing.assert_array_equal(pixels_of(message), [[0, 128, 255]])
+
+
+def test_labels_as_json_have_ids_names_and_colors() -> None:
+    labels = json.loads(
+        labels_json([LabelClass("wall", (1, 2, 3)), LabelClass("floor", (4, 5, 6))])
+    )
+    assert labels["classes"][1] == {"id": 1, "name": "floor", "color": [4, 5, 6]}
+
+
+def test_unknown_figures_are_not_zero() -> None:
+    values = {v.key: v.value for v in key_values({"rate": None, "share": 1 / 3, "count": 7})}
+    assert values == {"rate": "n/a", "share": "0.333333", "count": "7"}
+
+
+def test_without_scaling_the_camera_info_is_the_same_but_for_its_header() -> None:
+    info = camera_info(640, 480)
+    header = Header(frame_id="camera")
+    twin = camera_info_for(info, header, 640, 480)
+    assert twin.header == header
+    twin.header = info.header
+    assert twin == info
+
+
+def test_scaling_scales_k_and_p() -> None:
+    twin = camera_info_for(camera_info(640, 480), Header(), 320, 120)
+    assert (twin.width, twin.height) == (320, 120)
+    np.testing.assert_allclose(
+        twin.k.reshape(3, 3), [[FOCAL_PX / 2, 0, 160], [0, FOCAL_PX / 4, 60], [0, 0, 1]]
+    )
+    np.testing.assert_allclose(twin.p.reshape(3, 4)[:, :3], twin.k.reshape(3, 3))
+
+
+def test_binning_halves_the_focal_length() -> None:
+    info = camera_info(640, 480)
+    info.binning_x = info.binning_y = 2
+    assert focal_length_px(info, 320) == FOCAL_PX / 2
+    assert camera_info_for(info, Header(), 320, 240).k[0] == FOCAL_PX / 2
+
+
+def test_a_region_of_interest_moves_the_centre_and_keeps_the_focal_length() -> None:
+    info = camera_info(640, 480)
+    info.roi.x_offset, info.roi.y_offset = 100, 40
+    info.roi.width, info.roi.height = 320, 240
+    twin = camera_info_for(info, Header(), 320, 240)
+    assert focal_length_px(info, 320) == twin.k[0] == FOCAL_PX
+    assert (twin.k[2], twin.k[5]) == (320 - 100, 240 - 40)
+
+
+@pytest.mark.parametrize("fx", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_uncalibrated_camera_has_no_focal_length(fx: float) -> None:
+    info = camera_info()
+    info.k[0] = fx
+    assert focal_length_px(info, 64) is None
+
+
+def test_a_camera_info_without_sizes_is_taken_for_the_image_itself() -> None:
+    info = CameraInfo(k=camera_info().k)
+    assert focal_length_px(info, 640) == FOCAL_PX

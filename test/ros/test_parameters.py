@@ -1,0 +1,66 @@
+"""The table of parameters, without a node."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pag_ros.errors import ParameterError
+from pag_ros.ros.parameters import DEFAULTS, RULES, Settings, updated
+
+CONFIG = Path(__file__).parents[2] / "config"
+
+
+def test_the_defaults_are_allowed() -> None:
+    assert updated(Settings(), DEFAULTS, configured=False) == Settings()
+
+
+@pytest.mark.parametrize("name", ["budget", "deadline_ms", "depth_max_m", "diagnostics_miss_warn"])
+def test_nan_is_never_a_value(name: str) -> None:
+    with pytest.raises(ParameterError, match=name):
+        updated(Settings(), {name: math.nan}, configured=False)
+
+
+def test_a_whole_number_is_good_enough_for_a_float() -> None:
+    settings = updated(Settings(), {"deadline_ms": 50}, configured=True)
+    assert settings.deadline_ms == 50.0
+    assert isinstance(settings.deadline_ms, float)
+
+
+@pytest.mark.parametrize(("name", "value"), [("threads", True), ("autostart", 1), ("model", 3)])
+def test_other_types_are_refused(name: str, value: object) -> None:
+    with pytest.raises(ParameterError, match=name):
+        updated(Settings(), {name: value}, configured=False)
+
+
+def test_the_model_may_change_only_before_it_is_loaded() -> None:
+    assert updated(Settings(), {"model": "other"}, configured=False).model == "other"
+    assert updated(Settings(), {"model": ""}, configured=True) == Settings()
+    with pytest.raises(ParameterError, match="clean the node up first"):
+        updated(Settings(), {"model": "other"}, configured=True)
+
+
+def test_the_least_budget_may_not_exceed_the_most() -> None:
+    with pytest.raises(ParameterError, match=r"budget_min .* must not exceed budget"):
+        updated(Settings(), {"budget": 0.3, "budget_min": 0.4}, configured=True)
+
+
+def test_the_shipped_parameter_file_shows_every_parameter_with_its_default() -> None:
+    assert _values(CONFIG / "perception.yaml") == dict(DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    "profile", sorted((CONFIG / "profiles").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_profiles_set_allowed_values(profile: Path) -> None:
+    values = _values(profile)
+    assert set(values) <= set(RULES)
+    updated(Settings(), values, configured=False)
+
+
+def _values(file: Path) -> dict[str, Any]:
+    return yaml.safe_load(file.read_text(encoding="utf-8"))["/**"]["ros__parameters"]

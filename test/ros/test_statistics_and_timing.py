@@ -1,0 +1,90 @@
+"""Counters, percentiles, periods and ages."""
+
+from __future__ import annotations
+
+import pytest
+
+from pag_ros.ros.statistics import RECENT_FRAMES, FrameStatistics, SequenceGaps
+from pag_ros.ros.timing import (
+    DEFAULT_PERIOD_S,
+    MAX_STAMP_AGE_S,
+    Arrivals,
+    CameraPeriod,
+    age_at_arrival,
+)
+
+
+def test_nothing_is_claimed_before_the_first_frame() -> None:
+    statistics = FrameStatistics()
+    assert statistics.miss_rate() is None
+    assert statistics.percentiles_ms() == {}
+    assert set(statistics.counts().values()) == {0}
+
+
+def test_late_skipped_and_superseded_frames_are_misses_but_bad_and_idle_are_not() -> None:
+    statistics = FrameStatistics()
+    for outcome in ("superseded", "skipped", "bad", "idle"):
+        statistics.received()
+        statistics.finished(outcome)
+    for late in (True, False):
+        statistics.received()
+        statistics.processed({"total": 0.01}, late)
+    assert statistics.miss_rate() == pytest.approx(3 / 4)
+    counts = statistics.counts()
+    assert counts.pop("received") == 6
+    assert counts.pop("late") == 1
+    assert sum(counts.values()) == 6
+
+
+def test_percentiles_are_of_the_recent_frames_in_milliseconds() -> None:
+    statistics = FrameStatistics()
+    statistics.processed({"total": 9.0}, late=False)
+    for _ in range(RECENT_FRAMES):
+        statistics.processed({"total": 0.02}, late=False)
+    assert statistics.percentiles_ms()["total"] == pytest.approx((20.0, 20.0, 20.0))
+
+
+def test_the_period_is_the_usual_time_between_stamps() -> None:
+    period = CameraPeriod()
+    assert period.seconds == DEFAULT_PERIOD_S
+    for stamp in (0.0, 0.04, 0.08, 0.20, 0.24):  # one frame lost
+        period.observe(stamp)
+    assert period.seconds == pytest.approx(0.04)
+
+
+def test_a_bag_that_starts_over_does_not_confuse_the_period() -> None:
+    period = CameraPeriod()
+    for stamp in (5.0, 5.1, 1.0, 1.05, 1.1):
+        period.observe(stamp)
+    assert period.seconds == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "sim_time", "age"),
+    [
+        (99.97, False, 0.03),
+        (99.97, True, 0.0),
+        (100.5, False, 0.0),
+        (100.0 - MAX_STAMP_AGE_S - 1, False, 0.0),
+    ],
+    ids=["camera", "simulation", "from the future", "from a bag"],
+)
+def test_only_believable_stamps_make_a_frame_older(
+    stamp: float, sim_time: bool, age: float
+) -> None:
+    assert age_at_arrival(stamp, 100.0, sim_time) == pytest.approx(age)
+
+
+def test_silence_and_rate_follow_the_clock() -> None:
+    arrivals = Arrivals(10.0)
+    for now in (10.5, 11.0, 11.5):
+        arrivals.arrived(now)
+    assert arrivals.report(12.0) == (0.5, 1.5)
+    assert arrivals.report(13.0) == (1.5, 0.0)
+    assert arrivals.report(3.0)[0] == 0.0, "simulated time has jumped back"
+
+
+def test_gaps_in_the_numbers_are_messages_nobody_saw() -> None:
+    gaps = SequenceGaps()
+    numbers = [7, 8, 11, 12, 2, 4, None, 9]
+    assert [gaps.missed(number) for number in numbers] == [0, 0, 2, 0, 0, 1, 0, 0]

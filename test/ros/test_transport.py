@@ -1,0 +1,37 @@
+"""DDS defaults that give way to the user's."""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from pag_ros.ros.transport import PROFILE_VARIABLES, prepare_for_images
+
+MODE = "RMW_FASTRTPS_PUBLICATION_MODE"
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in (*PROFILE_VARIABLES, MODE):
+        monkeypatch.setenv(variable, "to be restored")
+        monkeypatch.delenv(variable)
+
+
+def test_the_profile_has_room_for_the_outputs_of_a_frame() -> None:
+    prepare_for_images()
+    profile = ET.parse(Path(os.environ[PROFILE_VARIABLES[0]]))
+    size = profile.findtext(".//{*}segment_size")
+    assert size is not None
+    assert int(size) > 4 * 640 * 480 * 17
+
+
+@pytest.mark.parametrize("variable", PROFILE_VARIABLES)
+def test_a_profile_of_the_users_stays(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "mine.xml")
+    monkeypatch.setenv(MODE, "SYNCHRONOUS")
+    prepare_for_images()
+    assert [os.environ[v] for v in PROFILE_VARIABLES if v in os.environ] == ["mine.xml"]
+    assert os.environ[MODE] == "SYNCHRONOUS"
