@@ -1,0 +1,121 @@
+"""Start the node: `ros2 launch pag_ros perception.launch.py image_topic:=/camera/image_raw`."""
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+SHARE = FindPackageShare("pag_ros")
+BOOLEAN = ["true", "false"]
+
+ARGUMENTS = (
+    DeclareLaunchArgument(
+        "namespace", default_value="", description="namespace of the node and its topics"
+    ),
+    DeclareLaunchArgument(
+        "image_topic",
+        default_value="image",
+        description="camera pictures to listen to: sensor_msgs/Image, or CompressedImage with "
+        "image_transport:=compressed",
+    ),
+    DeclareLaunchArgument(
+        "camera_info_topic",
+        default_value="camera_info",
+        description="sensor_msgs/CameraInfo of these pictures; without it no depth is published",
+    ),
+    DeclareLaunchArgument(
+        "image_transport",
+        default_value="",
+        choices=["", "raw", "compressed"],
+        description="how the pictures come; empty: as params_file says",
+    ),
+    DeclareLaunchArgument(
+        "model",
+        default_value="",
+        description="name of a shipped model or path of an ONNX file; empty: as params_file says",
+    ),
+    DeclareLaunchArgument(
+        "device",
+        default_value="",
+        choices=["", "auto", "tensorrt", "cpu"],
+        description="where the network runs; empty: as params_file says",
+    ),
+    DeclareLaunchArgument(
+        "params_file",
+        default_value="",
+        description="file of the node's parameters; empty: config/perception.yaml of this package, "
+        "a copy of which is a good start",
+    ),
+    DeclareLaunchArgument(
+        "autostart",
+        default_value="true",
+        choices=BOOLEAN,
+        description="configure and activate by itself; false: wait for `ros2 lifecycle set`",
+    ),
+    DeclareLaunchArgument(
+        "use_sim_time",
+        default_value="false",
+        choices=BOOLEAN,
+        description="follow /clock, for simulators and `ros2 bag play --clock`",
+    ),
+    DeclareLaunchArgument(
+        "log_level",
+        default_value="info",
+        choices=["debug", "info", "warn", "error", "fatal"],
+        description="least severity that is logged",
+    ),
+    DeclareLaunchArgument(
+        "use_respawn",
+        default_value="false",
+        choices=BOOLEAN,
+        description="start the node again if it dies",
+    ),
+    DeclareLaunchArgument(
+        "rviz", default_value="false", choices=BOOLEAN, description="show the outputs in RViz"
+    ),
+)
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The node and, if asked for, RViz."""
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=LaunchConfiguration("namespace"),
+        arguments=["-d", PathJoinSubstitution([SHARE, "config", "rviz", "perception.rviz"])],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=perception_node), rviz])
+
+
+def perception_node(context: LaunchContext) -> list[Node]:
+    """The node; arguments left empty must not overrule params_file, hence a function."""
+
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    default_parameters = PathJoinSubstitution([SHARE, "config", "perception.yaml"])
+    overrides = {
+        name: value(name) for name in ("model", "device", "image_transport") if value(name)
+    }
+    flags = {name: value(name) == "true" for name in ("autostart", "use_sim_time")}
+    logger = ".".join(part for part in (*value("namespace").split("/"), "pag_perception") if part)
+    node = Node(
+        package="pag_ros",
+        executable="perception_node",
+        name="pag_perception",
+        namespace=value("namespace"),
+        parameters=[value("params_file") or default_parameters, {**flags, **overrides}],
+        remappings=[
+            ("image", value("image_topic")),
+            ("camera_info", value("camera_info_topic")),
+        ],
+        ros_arguments=["--log-level", f"{logger}:={value('log_level')}"],
+        respawn=value("use_respawn") == "true",
+        respawn_delay=2.0,
+        output="screen",
+        emulate_tty=True,
+    )
+    return [node]

@@ -1,0 +1,92 @@
+"""The launch files, with the real `launch`; skipped where ROS 2 has not brought it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS 2 installation only")
+
+from launch import LaunchContext
+from launch.actions import DeclareLaunchArgument
+
+LAUNCH = Path(__file__).parents[2] / "launch"
+
+
+def test_every_argument_is_described() -> None:
+    for file in ("perception.launch.py", "replay.launch.py"):
+        description = _load(file).generate_launch_description()
+        arguments = {a.name: a.description for a in description.get_launch_arguments()}
+        assert len(arguments) >= 12, file
+        assert all(len(text) > 10 for text in arguments.values()), file
+        assert "no description" not in " ".join(arguments.values())
+
+
+def test_the_node_comes_from_this_package_and_listens_where_it_is_told() -> None:
+    node = _node(image_topic="/camera/image_raw", namespace="front")
+    assert node.node_package == "pag_ros"
+    assert node.node_executable == "perception_node"
+    assert ("image", "/camera/image_raw") in [
+        tuple(_text(part) for part in rule) for rule in node._Node__remappings
+    ]
+
+
+def test_arguments_left_empty_do_not_overrule_the_parameter_file() -> None:
+    module = _load("perception.launch.py")
+    context = _context(module, params_file="mine.yaml", model="other.onnx")
+    overrides = _overrides(module.perception_node(context)[0])
+    assert overrides["model"] == "other.onnx"
+    assert "device" not in overrides
+
+
+def test_replay_ends_the_launch_with_the_bag() -> None:
+    module = _load("replay.launch.py")
+    context = _context(module, bag="/no/such/bag", rate="2.0")
+    assert module.transport_of_bag(context) == []
+    player = module.player(context)[0]
+    command = [_text(word) for word in player.cmd]
+    assert command[1:5] == ["-m", "pag_ros.cli", "replay", "/no/such/bag"]
+    assert command[command.index("--rate") + 1] == "2.0"
+    assert "--image-topic" not in command
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name.partition(".")[0], LAUNCH / name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _context(module: ModuleType, **arguments: str) -> LaunchContext:
+    """What the launch service makes of a command line."""
+    context = LaunchContext()
+    context.launch_configurations.update(arguments)
+    for action in module.ARGUMENTS:
+        assert isinstance(action, DeclareLaunchArgument)
+        action.execute(context)
+    return context
+
+
+def _node(**arguments: str) -> Any:
+    module = _load("perception.launch.py")
+    return module.perception_node(_context(module, **arguments))[0]
+
+
+def _overrides(node: Any) -> dict[str, Any]:
+    """The parameters that come after the file."""
+    parameters = node._Node__parameters[-1]
+    return {_text(name): yaml.safe_load(_text(value)) for name, value in parameters.items()}
+
+
+def _text(value: Any) -> str:
+    """A normalised substitution as text."""
+    if isinstance(value, (list, tuple)):
+        return "".join(_text(part) for part in value)
+    return str(getattr(value, "text", value))
