@@ -12,6 +12,7 @@ from rclpy.logging import get_logger
 from rclpy.utilities import ok, try_shutdown
 
 from pag_ros.errors import PagError
+from pag_ros.ros.memory import keep_freed_memory
 from pag_ros.ros.node import PerceptionNode
 from pag_ros.ros.transport import prepare_for_images
 
@@ -25,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit code: 0, or 2 if a parameter's start value is refused.
     """
+    keep_freed_memory()
     prepare_for_images()
     rclpy.init(args=arguments)
     try:

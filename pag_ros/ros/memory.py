@@ -1,0 +1,27 @@
+"""Keeping the memory of large messages: a frame's outputs are megabytes, anew for every frame."""
+
+from __future__ import annotations
+
+import ctypes
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_MMAP_THRESHOLD_BYTES = 32 << 20
+"""The most that glibc accepts; malloc/malloc.c, DEFAULT_MMAP_THRESHOLD_MAX."""
+_TRIM_THRESHOLD_BYTES = 256 << 20
+
+
+def keep_freed_memory() -> bool:
+    """Have malloc keep what is freed, for the next frame.
+
+    By default glibc gives large blocks back to the system at once, and the next message pays for
+    every page of it again: several milliseconds a frame at 640x480.
+
+    Returns:
+        Whether the C library has these settings (glibc); elsewhere nothing changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    accepted = mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
+    return bool(accepted and mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES))
