@@ -107,10 +107,20 @@ def _write(
     )
     model = program.model_proto
     _store_half(model)
+    _strip_notes(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".onnx.part")
     onnx.save(model, part)
     part.replace(path)
+
+
+def _strip_notes(model: onnx.ModelProto) -> None:
+    """Take out the exporter's notes: they hold paths and source lines of the exporting machine."""
+    graph = model.graph
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in (model, graph, *graph.node, *values):
+        del part.metadata_props[:]
+        part.doc_string = ""
 
 
 def _store_half(model: onnx.ModelProto) -> None:

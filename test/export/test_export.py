@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
+import pag_ros.export  # noqa: E402
 from pag_ros.errors import ParameterError  # noqa: E402
 from pag_ros.export import ModelCard, export_dense, export_model, read_card  # noqa: E402
 from pag_ros.export.graph import DeployedNetwork  # noqa: E402
@@ -98,6 +99,12 @@ def test_weights_travel_in_half_precision(model: Path) -> None:
     large = [c for c in onnx.load(model).graph.initializer if np.prod(c.dims) >= 1024]
     assert large
     assert all(c.data_type == onnx.TensorProto.FLOAT16 for c in large)
+
+
+def test_file_holds_no_paths_of_the_machine_that_wrote_it(model: Path) -> None:
+    source = str(Path(pag_ros.export.__file__).parents[2])
+    assert source.encode() not in model.read_bytes()
+    assert b"stack_trace" not in model.read_bytes()
 
 
 def test_manifest_describes_the_file(model: Path) -> None:
