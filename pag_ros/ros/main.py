@@ -9,12 +9,16 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import ok, try_shutdown
 
 from pag_ros.errors import PagError
 from pag_ros.ros.memory import keep_freed_memory
 from pag_ros.ros.node import PerceptionNode
 from pag_ros.ros.transport import prepare_for_images
+
+SIGNAL_CHECK_S = 0.1
+"""Waiting for messages is not interrupted by a signal, so it is done in pieces."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     keep_freed_memory()
     prepare_for_images()
-    rclpy.init(args=arguments)
+    # rclpy's own handlers shut the context down from another thread, which can deadlock with a
+    # callback that is just destroying its publishers. Here a signal only ends the loop of `_run`.
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _run()
     except PagError as error:
@@ -36,10 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except RuntimeError:
-        # rclpy's RCLError when a signal has taken the context from under a transition.
-        if ok():
-            raise
     finally:
         try_shutdown()
     return 0
@@ -52,10 +55,12 @@ def _run() -> None:
     try:
         if node.autostart and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             node.trigger_activate()
-        executor.spin()
+        while ok():
+            executor.spin_once(timeout_sec=SIGNAL_CHECK_S)
     finally:
         # Ctrl-C under `ros2 launch` comes twice: from the terminal and from the launch process.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         node.release()
         node.destroy_node()
 
