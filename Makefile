@@ -1,5 +1,6 @@
 # make demo   a bag of real pictures through the real node, then a report to look at
 # make test   style, types and all tests
+# make sanitize  the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make clean  forget the environment
 #
 # Both set up .venv by themselves (Linux x86-64, Python 3.11 to 3.13) and need neither ROS nor a GPU.
@@ -15,7 +16,8 @@ comma := ,
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
-METADATA := setup.py setup.cfg pyproject.toml
+# What an installation is made from; Python files are read where they are.
+SOURCES := setup.py setup.cfg pyproject.toml $(wildcard pag_ros/kernels/native/*)
 
 # A sourced ROS 2 would mix its Python packages and libraries with those of .venv.
 unexport PYTHONPATH LD_LIBRARY_PATH ROS_DISTRO RMW_IMPLEMENTATION ROS_DOMAIN_ID
@@ -24,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Threads of torch that spin while they wait stand still on a busy machine.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test clean
+.PHONY: demo test sanitize clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -36,14 +38,22 @@ test: $(VENV)/.test
 	$(if $(TORCH),$(BIN)/mypy)
 	$(BIN)/pytest $(ARGS)
 
+# Python itself is not instrumented, so the sanitizer's library has to be there before it.
+sanitize: $(VENV)/.test
+	PAG_ROS_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base build/sanitize \
+	    --build-lib build/sanitize/lib
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitize/lib PYTHONMALLOC=malloc \
+	    $(BIN)/pytest test/kernels $(ARGS)
+
 clean:
 	rm -rf $(VENV) build *.egg-info
 
-$(VENV)/.demo: $(METADATA) | $(BIN)/pip
+$(VENV)/.demo: $(SOURCES) | $(BIN)/pip
 	$(BIN)/pip install --quiet --editable '.[cpu,eval,ros]'
 	touch $@
 
-$(VENV)/.test: $(METADATA) | $(BIN)/pip
+$(VENV)/.test: $(SOURCES) | $(BIN)/pip
 	$(BIN)/pip install --quiet --editable '.[cpu,eval,ros,dev$(if $(TORCH),$(comma)train)]' $(TORCH)
 	touch $@
 

@@ -2,12 +2,16 @@
 
 All metadata is here and none in pyproject.toml: Ubuntu 22.04, hence ROS 2 Humble, has a setuptools
 that does not read it there.
+
+The CPU kernels are C++17 and need g++ or clang and pybind11. PAG_ROS_SANITIZE=1 in the environment
+builds them with AddressSanitizer and UndefinedBehaviorSanitizer (see CONTRIBUTING.md).
 """
 
+import os
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 NAME = "pag_ros"
 # Resolved: `colcon build --symlink-install` runs a link to this file from its build folder.
@@ -15,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 SHARE = f"share/{NAME}"
 
 EXTRAS = {
-    "cpu": ["openvino>=2025.0,<2027", "threadpoolctl>=3.1,<4"],
+    "cpu": ["openvino>=2025.0,<2027"],
     "gpu": ["tensorrt>=10.9,<12", "pycuda>=2024.1,<2027", "triton>=3.2,<4"],
     "eval": ["rosbags>=0.10.4,<0.12", "matplotlib>=3.5,<4", "jinja2>=3.0,<4"],
     "ros": [
@@ -27,6 +31,7 @@ EXTRAS = {
         "ros-jazzy-diagnostic-msgs>=5.3,<5.4",
         "ros-jazzy-lifecycle-msgs>=2.0,<2.1",
     ],
+    "bench": ["onnxruntime>=1.20,<2", "onnx>=1.16,<2", "matplotlib>=3.5,<4"],
     "train": [
         "torch>=2.4,<3",
         "onnx>=1.16,<2",
@@ -37,6 +42,7 @@ EXTRAS = {
     "dev": [
         "pytest>=8,<10",
         "hypothesis>=6.100,<7",
+        "pybind11>=2.9,<4",  # The packaging test builds without the network.
         "ruff>=0.17,<0.18",
         "mypy>=2.4,<3",
         # Later stubs are written in Python 3.12, we check against 3.10.
@@ -67,6 +73,33 @@ def tree(source: str, target: str) -> list[tuple[str, list[str]]]:
     return list(folders.items())
 
 
+def kernels() -> Extension:
+    """The C++ extension with the CPU kernels.
+
+    Its instruction sets are chosen in the sources, file by file: what is built on one machine runs
+    on every other of the same architecture.
+    """
+    folder = f"{NAME}/kernels/native"
+    flags = ["-std=c++17", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
+    if os.environ.get("PAG_ROS_SANITIZE"):
+        flags += ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    try:
+        import pybind11
+
+        includes = [pybind11.get_include()]
+    except ImportError:
+        includes = []  # Debian's and Ubuntu's pybind11-dev lies where the compiler looks anyway.
+    return Extension(
+        f"{NAME}.kernels._native",
+        sorted(path.relative_to(HERE).as_posix() for path in (HERE / folder).glob("*.cpp")),
+        depends=sorted(path.relative_to(HERE).as_posix() for path in (HERE / folder).glob("*.hpp")),
+        include_dirs=includes,
+        extra_compile_args=flags,
+        extra_link_args=[flag for flag in flags if flag.startswith(("-fsanitize", "-pthread"))],
+        language="c++",
+    )
+
+
 setup(
     name=NAME,
     version=version(),
@@ -78,7 +111,8 @@ setup(
     maintainer_email="pag_ros@example.org",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["*/*.xml", "*/*.j2", "*/*.json", "*/*.yaml"]},
+    ext_modules=[kernels()],
+    package_data={NAME: ["*/*.xml", "*/*.j2", "*/*.json", "*/*.yaml", "*/*.pyi"]},
     install_requires=[
         "numpy>=1.21,<3",
         "opencv-python-headless>=4.5.4,<6",

@@ -59,12 +59,18 @@ def test_the_node_is_executable(wheel: zipfile.ZipFile) -> None:
 
 
 def test_every_module_and_data_file_is_installed(wheel: zipfile.ZipFile) -> None:
+    left_out = {"__pycache__", "native"}
     files = {
         path.relative_to(SOURCE).as_posix()
         for path in (SOURCE / "pag_ros").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in (".so", ".o")
+        if path.is_file() and not left_out & set(path.parts) and path.suffix != ".so"
     }
     assert files <= set(wheel.namelist())
+
+
+def test_the_kernels_are_installed_compiled(wheel: zipfile.ZipFile) -> None:
+    kernels = [name for name in wheel.namelist() if name.startswith("pag_ros/kernels/_native.")]
+    assert sorted(Path(name).suffix for name in kernels) == [".pyi", ".so"]
 
 
 def test_the_version_is_the_same_everywhere(wheel: zipfile.ZipFile) -> None:

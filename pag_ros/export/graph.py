@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from pag_ros.model import PagNetwork
+from pag_ros.model import PagNetwork, operators
 from pag_ros.model.gating import DenseGating, Gating, SparseGating
 from pag_ros.model.network import metric_depth
 
@@ -46,21 +46,21 @@ class DeployedNetwork(nn.Module):
     def _outputs(self, image: Tensor, fx: Tensor, gating: Gating) -> list[Tensor]:
         size = (image.shape[1], image.shape[2])
         raw = self.network(image.permute(0, 3, 1, 2).to(torch.float32), gating)
-        full = {
-            name: F.interpolate(value, size=size, mode="bilinear", align_corners=False)
-            for name, value in raw.items()
-        }
-        outputs = []
+        logits = raw.pop("segmentation", None)
+        full = _enlarged(raw, size)
+        outputs: list[Tensor] = []
         if "depth" in full:
             outputs.append(metric_depth(full["depth"], fx, size[1])[:, 0])
         if "normals" in full:
             outputs.append(F.normalize(full["normals"], dim=1).permute(0, 2, 3, 1))
-        if "segmentation" in full:
-            logits = full["segmentation"]
-            outputs += [logits.argmax(1).to(torch.uint8), logits.softmax(1).amax(1)]
+        if logits is not None:
+            outputs += self._classify(logits, size)
         if "boundary" in full:
             outputs.append(full["boundary"].sigmoid()[:, 0])
         return outputs
+
+    def _classify(self, logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        return operators.classify(logits, *size)
 
 
 class DenseNetwork(DeployedNetwork):
@@ -72,6 +72,26 @@ class DenseNetwork(DeployedNetwork):
 
     def output_names(self) -> list[str]:
         return _head_outputs(self.network)
+
+    def _classify(self, logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """With maxima and sums: ArgMax and Softmax across channels are slow in most runtimes."""
+        large = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        classes = large.shape[1]
+        top = large.amax(1, keepdim=True)
+        # The best class counts classes - label, all others zero; of equals the lower one wins.
+        rank = torch.arange(classes, 0, -1, dtype=large.dtype).view(1, classes, 1, 1)
+        labels = classes - ((large == top).to(large.dtype) * rank).amax(1).clamp(min=1.0)
+        return labels.to(torch.uint8), 1.0 / torch.exp(large - top).sum(1)
+
+
+def _enlarged(maps: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+    """Maps [1,C,h,w] at full size, by one interpolation: with few channels each is slow."""
+    if not maps:
+        return {}
+    together = torch.cat(list(maps.values()), dim=1)
+    large = F.interpolate(together, size=size, mode="bilinear", align_corners=False)
+    parts = torch.split(large, [value.shape[1] for value in maps.values()], dim=1)
+    return dict(zip(maps, parts, strict=True))
 
 
 def _head_outputs(network: PagNetwork) -> list[str]:

@@ -1,18 +1,168 @@
-"""The two operators behind gated computation: choose pixels, then convolve at these pixels only.
+"""The operators behind gated computation: choose pixels, then convolve at these pixels only.
 
-`reference` is the plain definition of both and the oracle of every backend; `gather` is the
-implementation that runs. Pixels are numbered row by row, layout is channels-last, batch of one.
+`select` and `sparse_conv2d` do that; `classify` ends a network. A network that runs them again and
+again packs its weights once, as `Convolution`s, and joins those that follow one another into a
+`Branch`. C++ in `native/` computes; `reference` is the plain definition and the oracle of every
+backend.
+
+Pixels are numbered row by row (y * W + x), layout is channels-last, batch of one. The best
+instruction set of the processor is used; the environment variable PAG_ROS_ISA names another one of
+`instruction_sets()`.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.kernels import gather
-from pag_ros.kernels.gather import Workspace
+from pag_ros.kernels import _native
+from pag_ros.kernels._native import chosen_instruction_set, instruction_sets
 
-__all__ = ["Workspace", "select", "sparse_conv2d"]
+__all__ = [
+    "Activation",
+    "Branch",
+    "Convolution",
+    "Workspace",
+    "available_cpus",
+    "chosen_instruction_set",
+    "classify",
+    "instruction_sets",
+    "peak_flops",
+    "select",
+    "sparse_conv2d",
+]
+
+Activation = Literal["none", "relu", "relu6"]
+_CLAMPS = {"none": (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
+
+
+class Workspace:
+    """Threads and buffers that a sequence of calls shares; one call at a time may use it.
+
+    The threads start here. A thread inherits the CPUs that its maker may use, so make the workspace
+    before an inference runtime pins the calling thread to one of them.
+
+    Args:
+        threads: threads to compute with; 0 takes all that this process may use.
+
+    Raises:
+        ValueError: threads is negative or above 256.
+    """
+
+    def __init__(self, threads: int = 0) -> None:
+        self._native: _native.Workspace | None = _native.Workspace(threads or available_cpus())
+        self.threads = self._native.threads
+
+    @property
+    def native(self) -> _native.Workspace:
+        """The C++ object; RuntimeError once closed."""
+        if self._native is None:
+            raise RuntimeError("the workspace is closed")
+        return self._native
+
+    def close(self) -> None:
+        """End the threads and free the buffers."""
+        self._native = None
+
+
+class Convolution:
+    """A convolution whose weights are packed for the processor's instruction set.
+
+    Args:
+        weight: [N,k,k,C] float32, k = 1, 3 or 5; depthwise [C,k,k,1].
+        bias: [N] float32.
+        dilation: distance of the taps in pixels.
+        by_map: take the distance at every pixel from the `dilation_map` of the call; at 0 the input
+            takes the convolution's place (so N = C).
+        depthwise: every output channel is computed from the input channel of its own number.
+        activation: "none", "relu" or "relu6".
+
+    Raises:
+        ValueError: an argument has a wrong shape, type or value; PAG_ROS_ISA names an instruction
+            set that the processor does not have.
+    """
+
+    def __init__(
+        self,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        *,
+        dilation: int = 1,
+        by_map: bool = False,
+        depthwise: bool = False,
+        activation: Activation = "none",
+    ) -> None:
+        if activation not in _CLAMPS:
+            raise ValueError(f"activation must be one of {[*_CLAMPS]}, got {activation!r}")
+        lower, upper = _CLAMPS[activation]
+        self.native = _native.Layer(
+            weight,
+            bias,
+            dilation=dilation,
+            by_map=by_map,
+            depthwise=depthwise,
+            lower=lower,
+            upper=upper,
+        )
+        self.inputs = weight.shape[0 if depthwise else 3]
+        """Channels C of its input."""
+        self.outputs = weight.shape[0]
+        """Channels N of its result."""
+
+
+class Branch:
+    """Convolutions one after another at the same listed pixels: the gated part of a residual block.
+
+    What lies between two convolutions exists at the listed pixels only, in a compact buffer; a
+    pixel that is not listed counts there as zero ("submanifold" convolution). The first convolution
+    sees its input everywhere.
+
+    Args:
+        convolutions: in order of execution; each takes the channels that the one before gives.
+        residual: the last one adds `base` before its activation.
+
+    Raises:
+        ValueError: there is no convolution, or two of them do not fit together.
+    """
+
+    def __init__(self, convolutions: Sequence[Convolution], residual: bool = False) -> None:
+        self._native = _native.Branch([each.native for each in convolutions], residual)
+
+    def __call__(
+        self,
+        x: NDArray[np.float32],
+        index: NDArray[np.int32],
+        count: int,
+        *,
+        base: NDArray[np.float32] | None = None,
+        dilation_map: NDArray[np.int32] | None = None,
+        out: NDArray[np.float32] | None = None,
+        workspace: Workspace,
+    ) -> NDArray[np.float32]:
+        """y = base, and at the listed pixels the result of the convolutions.
+
+        Args:
+            x: [H,W,C] float32; beyond its borders everything is zero.
+            index: [>= count] int32, the pixels to compute, each at most once.
+            count: how many entries of `index` to use.
+            base: [H,W,N] float32, what the other pixels get, or None for zeros.
+            dilation_map: [H*W] int32, for convolutions with `by_map`.
+            out: [H,W,N] float32 to write into, or None for a new array. It may be `x` or `base`
+                itself: then pixels that are not listed are not touched.
+            workspace: threads and buffers.
+
+        Returns:
+            y [H,W,N] float32.
+
+        Raises:
+            ValueError: an argument has a wrong shape, type, layout or value.
+            RuntimeError: the workspace is closed, or at work in another thread.
+        """
+        return self._native.run(x, index, count, base, dilation_map, out, workspace.native)
 
 
 def select(
@@ -21,7 +171,7 @@ def select(
     """The `keep` pixels with the highest scores, in ascending pixel order, ties to the lower index.
 
     Args:
-        score: [H,W] float; NaN counts as the lowest score.
+        score: [H,W] float32; NaN counts as the lowest score.
         keep: how many pixels, 0 to H*W.
         out: [H*W] int32 to write into, or None for a new array.
 
@@ -29,17 +179,9 @@ def select(
         [H*W] int32; the first `keep` entries are the pixels, the others mean nothing.
 
     Raises:
-        ValueError: an argument has a wrong shape, type or value.
+        ValueError: an argument has a wrong shape, type, layout or value.
     """
-    _require(score.ndim == 2 and score.dtype.kind == "f", "score", "[H,W] float", score)
-    if not 0 <= keep <= score.size:
-        raise ValueError(f"keep must lie between 0 and {score.size}, got {keep}")
-    if out is None:
-        out = np.zeros(score.size, np.int32)
-    else:
-        _require(_is(out, np.int32, score.size), "out", f"[{score.size}] int32", out)
-    gather.select(score, keep, out)
-    return out
+    return _native.select(score, keep, out)
 
 
 def sparse_conv2d(
@@ -52,105 +194,88 @@ def sparse_conv2d(
     base: NDArray[np.float32] | None = None,
     dilation: int = 1,
     dilation_map: NDArray[np.int32] | None = None,
-    relu: bool = False,
+    depthwise: bool = False,
+    activation: Activation = "none",
     residual: bool = False,
     out: NDArray[np.float32] | None = None,
     workspace: Workspace | None = None,
 ) -> NDArray[np.float32]:
-    """A convolution at the listed pixels: y = base, and there act(conv(x) + bias [+ base]).
+    """One convolution at the listed pixels: y = base, and there act(conv(x) + bias [+ base]).
+
+    It packs the weights on every call; a `Branch` of one `Convolution` packs them once.
 
     Args:
-        x: [H,W,C] float32; beyond its borders everything is zero.
-        index: [>= count] int32, the pixels y * W + x to compute, each at most once.
-        count: how many entries of `index` to use.
-        weight: [N,k,k,C] float32, k = 1 or 3; bias: [N] float32.
-        base: [H,W,N] float32, what the other pixels get, or None for zeros. `out` may be `base`.
-        dilation: distance of the taps in pixels.
         dilation_map: [H*W] int32, a dilation for every pixel in place of `dilation`; at 0 the
-            input takes the convolution's place (so N = C).
-        relu: apply max(., 0) at the listed pixels.
-        residual: add `base` at the listed pixels.
-        out: [H,W,N] float32 contiguous to write into, or None for a new array.
-        workspace: buffers and threads to use again; without one, one is made for this call.
+            input takes the convolution's place.
+        residual: add `base` at the listed pixels, before the activation.
+        workspace: threads and buffers; without one, one thread.
+        x, index, count, base, out: see `Branch.__call__`.
+        weight, bias, dilation, depthwise, activation: see `Convolution`.
 
     Returns:
         y [H,W,N] float32.
 
     Raises:
-        ValueError: an argument has a wrong shape, type or value.
+        ValueError: an argument has a wrong shape, type, layout or value.
     """
-    _require(_is(x, np.float32, None, None, None), "x", "contiguous [H,W,C] float32", x)
-    height, width, channels = x.shape
-    kernel = weight.shape[1] if weight.ndim == 4 else 0
-    _require(
-        kernel in (1, 3) and _is(weight, np.float32, None, kernel, kernel, channels),
-        "weight",
-        f"contiguous [N,k,k,{channels}] float32, k = 1 or 3",
-        weight,
-    )
-    outputs = weight.shape[0]
-    _require(_is(bias, np.float32, outputs), "bias", f"[{outputs}] float32", bias)
-    pixels = _listed_pixels(index, count, height * width)
-    shape = (height, width, outputs)
-    for name, array in (("base", base), ("out", out)):
-        if array is not None:
-            _require(_is(array, np.float32, *shape), name, f"contiguous {shape} float32", array)
-    if residual and base is None:
-        raise ValueError("residual needs base")
-    dilations = _dilations(dilation, dilation_map, x, weight)
-    return gather.sparse_conv2d(
-        x,
-        pixels,
+    convolution = Convolution(
         weight,
         bias,
-        base,
-        dilations,
-        relu,
-        residual,
-        np.empty(shape, np.float32) if out is None else out,
-        workspace or Workspace(threads=1),
+        dilation=dilation,
+        by_map=dilation_map is not None,
+        depthwise=depthwise,
+        activation=activation,
+    )
+    return Branch([convolution], residual)(
+        x,
+        index,
+        count,
+        base=base,
+        dilation_map=dilation_map,
+        out=out,
+        workspace=workspace or Workspace(threads=1),
     )
 
 
-def _listed_pixels(index: NDArray[np.int32], count: int, pixels: int) -> NDArray[np.int32]:
-    _require(index.ndim == 1 and index.dtype.kind == "i", "index", "[n] int32", index)
-    if not 0 <= count <= min(len(index), pixels):
-        raise ValueError(f"count must lie between 0 and {min(len(index), pixels)}, got {count}")
-    listed = index[:count]
-    if count and not 0 <= listed.min() <= listed.max() < pixels:
-        raise ValueError(f"index names pixels outside 0..{pixels - 1}")
-    return listed
+def classify(
+    logits: NDArray[np.float32],
+    height: int,
+    width: int,
+    *,
+    labels: NDArray[np.uint8] | None = None,
+    confidence: NDArray[np.float32] | None = None,
+    workspace: Workspace,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The best class at every pixel of a larger map, and its softmax probability.
+
+    Logits are interpolated bilinearly, pixel centres at half, as `torch.nn.functional.interpolate`
+    does; of equal ones the lower class wins. The large map of logits is never written.
+
+    Args:
+        logits: [K,h,w] float32, K up to 256.
+        height, width: H and W of the result.
+        labels, confidence: to write into, or None for new arrays.
+        workspace: threads and buffers.
+
+    Returns:
+        labels [H,W] uint8 and confidence [H,W] float32, 0 to 1.
+
+    Raises:
+        ValueError: an argument has a wrong shape, type, layout or value.
+    """
+    return _native.classify(logits, height, width, labels, confidence, workspace.native)
 
 
-def _dilations(
-    dilation: int,
-    dilation_map: NDArray[np.int32] | None,
-    x: NDArray[np.float32],
-    weight: NDArray[np.float32],
-) -> int | NDArray[np.int32]:
-    if dilation_map is None:
-        if dilation < 1:
-            raise ValueError(f"dilation must be 1 or more, got {dilation}")
-        return dilation
-    pixels = x.shape[0] * x.shape[1]
-    _require(_is(dilation_map, np.int32, pixels), "dilation_map", f"[{pixels}] int32", dilation_map)
-    if weight.shape[1] != 3 or weight.shape[0] != weight.shape[3]:
-        raise ValueError("dilation_map needs a 3x3 weight with as many outputs as inputs")
-    if dilation_map.min() < 0:
-        raise ValueError("dilation_map holds negative dilations")
-    return dilation_map
+def peak_flops(workspace: Workspace) -> float:
+    """Floating-point operations per second of the workspace's threads, measured in registers only.
+
+    No code can be faster with the same instruction set; takes about a millisecond.
+    """
+    return _native.peak_flops(workspace.native)
 
 
-def _is(array: NDArray[np.generic], dtype: type[np.generic], *shape: int | None) -> bool:
-    """Whether an array is contiguous, of this type and of this shape (None: any length)."""
-    return (
-        array.dtype == dtype
-        and array.ndim == len(shape)
-        and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
-        and array.flags.c_contiguous
-    )
-
-
-def _require(condition: bool, name: str, wanted: str, array: NDArray[np.generic]) -> None:
-    if not condition:
-        raise ValueError(f"{name} must be {wanted}, got {list(array.shape)} {array.dtype}")
+def available_cpus() -> int:
+    """CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -8,10 +8,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+_CLAMPS = {"none": (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
+
 
 def select(score: NDArray[np.float32], keep: int) -> NDArray[np.int32]:
     """The `keep` best pixels of `score` [H,W], ascending: [keep] int32."""
-    ranked = np.argsort(-np.nan_to_num(score.ravel(), nan=-np.inf), kind="stable")
+    flat = score.ravel()
+    # The last key sorts first: numbers before NaN, high before low, low pixels before high ones.
+    ranked = np.lexsort((np.arange(flat.size), -flat, np.isnan(flat)))
     return np.sort(ranked[:keep]).astype(np.int32)
 
 
@@ -25,11 +29,14 @@ def sparse_conv2d(
     base: NDArray[np.float32] | None = None,
     dilation: int = 1,
     dilation_map: NDArray[np.int32] | None = None,
-    relu: bool = False,
+    depthwise: bool = False,
+    activation: str = "none",
     residual: bool = False,
 ) -> NDArray[np.float32]:
     """y [H,W,N] = base, and at the listed pixels act(conv(x) + bias [+ base])."""
-    height, width, _ = x.shape
+    height, width, channels = x.shape
+    if depthwise:
+        weight = weight * np.eye(channels, dtype=weight.dtype)[:, None, None, :]
     if dilation_map is None:
         values = convolve(x, weight, bias, dilation)
     else:
@@ -37,12 +44,33 @@ def sparse_conv2d(
     y = np.zeros_like(values) if base is None else base.astype(np.float64)
     if residual:
         values = values + y
-    if relu:
-        values = np.maximum(values, 0.0)
+    values = np.clip(values, *_CLAMPS[activation])
     active = np.zeros(height * width, bool)
     active[index[:count]] = True
     result = np.where(active.reshape(height, width, 1), values, y)
     return result.astype(np.float32)
+
+
+def classify(
+    logits: NDArray[np.float32], height: int, width: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Labels [H,W] and their probability [H,W] from logits [K,h,w]."""
+    large = _interpolate(_interpolate(logits.astype(np.float64), height, 1), width, 2)
+    odds = np.exp(large - large.max(axis=0))
+    confidence = odds.max(axis=0) / odds.sum(axis=0)
+    return large.argmax(axis=0).astype(np.uint8), confidence.astype(np.float32)
+
+
+def _interpolate(values: NDArray[np.float64], size: int, axis: int) -> NDArray[np.float64]:
+    """Linear interpolation along one axis, centres at half, edges continued."""
+    small = values.shape[axis]
+    position = np.clip((np.arange(size) + 0.5) * small / size - 0.5, 0, small - 1)
+    lower = position.astype(int)
+    share = (position - lower).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
+    upper = np.minimum(lower + 1, small - 1)
+    result: NDArray[np.float64] = values.take(lower, axis) * (1 - share)
+    result += values.take(upper, axis) * share
+    return result
 
 
 def convolve(

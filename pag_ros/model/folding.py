@@ -11,7 +11,7 @@ def folded(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
     """Weight [N,k,k,C] and bias [N] of a convolution followed by an evaluation-mode batch norm.
 
     Args:
-        conv: a convolution without groups.
+        conv: a convolution without groups, or a depthwise one (C = 1).
         norm: its nn.BatchNorm2d; None or nn.Identity if there is none or it is folded already.
     """
     weight: Tensor = conv.weight

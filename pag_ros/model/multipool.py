@@ -45,16 +45,14 @@ class MultiPool(nn.Module):
         out: Tensor = identity * x + (1 - identity) * self.norm(mixed)
         return out
 
-    def sparse(
-        self, x: Tensor, index: Tensor, count: Tensor, base: Tensor | None, relu: bool
-    ) -> Tensor:
-        """x [1,H,W,C] -> [1,H,W,C] at the listed pixels, `base` elsewhere."""
+    def sparse(self, x: Tensor, index: Tensor, count: Tensor, base: Tensor | None) -> Tensor:
+        """x [1,H,W,C] -> relu of the result at the listed pixels, `base` elsewhere: [1,H,W,C]."""
         logits = self._sparse_logits(x, index, count)
         steps = torch.tensor(DILATIONS, dtype=torch.int32)
         dilation_map = steps[logits.argmax(dim=-1).flatten()]
         weight, bias = folded(self.conv, self.norm)
         return operators.sparse_conv(
-            x, index, count, weight, bias, base, dilation_map, 1, relu, False
+            x, index, count, weight, bias, base, dilation_map, activation="relu"
         )
 
     def macs_per_pixel(self) -> int:
@@ -71,7 +69,8 @@ class MultiPool(nn.Module):
         return one_hot.to(x.dtype)
 
     def _sparse_logits(self, x: Tensor, index: Tensor, count: Tensor) -> Tensor:
-        for conv, relu in ((self.head1, True), (self.head2, True), (self.head3, False)):
+        for conv in (self.head1, self.head2, self.head3):
             weight, bias = folded(conv, None)
-            x = operators.sparse_conv(x, index, count, weight, bias, None, None, 1, relu, False)
+            activation: operators.Activation = "none" if conv is self.head3 else "relu"
+            x = operators.sparse_conv(x, index, count, weight, bias, activation=activation)
         return x

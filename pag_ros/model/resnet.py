@@ -30,8 +30,7 @@ class GatedResNet(nn.Module):
 
     Args:
         layers: 18 (basic blocks, scope "branch" only) or 50 (bottlenecks, either scope).
-        gate_scope: see `blocks`. A block that changes stride stays dense; one that changes only the
-            channels is gated in scope "conv3x3" and stays dense in scope "branch".
+        gate_scope: see `blocks`. A block that changes the stride stays dense.
         output_stride: 8, 16 or 32.
         multipool: one block of the last stage (the second) uses MultiPool.
 
@@ -109,15 +108,15 @@ class GatedResNet(nn.Module):
 
 
 class DenseBasicBlock(nn.Module):
-    """ResNet-18's block where stride or channels change: never gated."""
+    """ResNet-18's block that halves the resolution: never gated."""
 
-    def __init__(self, inputs: int, channels: int, stride: int, dilation: int) -> None:
+    def __init__(self, inputs: int, channels: int, dilation: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, channels, 3, stride, dilation, dilation, bias=False)
+        self.conv1 = nn.Conv2d(inputs, channels, 3, 2, dilation, dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample = _projection(inputs, channels, stride)
+        self.downsample = _projection(inputs, channels, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
@@ -125,17 +124,17 @@ class DenseBasicBlock(nn.Module):
 
 
 class DenseBottleneck(nn.Module):
-    """ResNet-50's block where stride or channels change: never gated."""
+    """ResNet-50's block that halves the resolution: never gated."""
 
-    def __init__(self, inputs: int, width: int, stride: int, dilation: int) -> None:
+    def __init__(self, inputs: int, width: int, dilation: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, dilation, dilation, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, 2, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * width)
-        self.downsample = _projection(inputs, 4 * width, stride)
+        self.downsample = _projection(inputs, 4 * width, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
@@ -167,11 +166,13 @@ class _StageBuilder:
             return self._gated(multipool=False)
         # A stage that is dilated instead of strided opens with half of its own dilation.
         dilation = self.dilation if stride == 2 else max(1, self.dilation // 2)
-        if self.basic:
-            return DenseBasicBlock(inputs, self.channels, stride, dilation)
-        if self.scope == "branch" or stride == 2:
-            return DenseBottleneck(inputs, self.width, stride, dilation)
+        if stride == 2 and self.basic:
+            return DenseBasicBlock(inputs, self.channels, dilation)
+        if stride == 2:
+            return DenseBottleneck(inputs, self.width, dilation)
         shortcut = _projection(inputs, self.channels, 1)
+        if self.basic:
+            return GatedBasicBlock(self.channels, False, dilation, shortcut, inputs)
         return GatedBottleneck(
             self.channels, self.width, self.scope, False, dilation, shortcut, inputs
         )

@@ -47,7 +47,7 @@ def open_session(model: Path, device: str = "auto", threads: int = 0) -> Session
         from pag_ros.runtime.openvino_session import OpenVinoSession
     except ImportError as error:
         raise BackendError(
-            f"the CPU backend is not installed ({error}); pip install openvino threadpoolctl"
+            f"the CPU backend is not installed ({error}); pip install openvino"
         ) from error
     return OpenVinoSession(model, threads)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 from openvino.frontend.onnx import ConversionExtension
 
 from pag_ros import kernels
-from pag_ros.kernels import Workspace
+from pag_ros.kernels import Activation, Branch, Convolution, Workspace
 from pag_ros.runtime.frame_clock import FrameClock
 
 DOMAIN = "pag"
+_ACTIVATIONS: dict[int, Activation] = {0: "none", 1: "relu", 6: "relu6"}
+"""Values of the attribute `relu`."""
 
 
 class Operators:
@@ -34,7 +38,20 @@ class Operators:
         return [
             ConversionExtension("Select", DOMAIN, self._convert_select),
             ConversionExtension("SparseConv", DOMAIN, self._convert_sparse_conv),
+            ConversionExtension("Classify", DOMAIN, self._convert_classify),
         ]
+
+    def join_convolutions(self) -> None:
+        """Join convolutions that follow one another at the same pixels into one operator each.
+
+        What lies between them then stays in the cache, and OpenVINO calls us once a block. To be
+        called when the model is read, before it is compiled.
+        """
+        convs = {op.get_friendly_name(): op for op in self.made if isinstance(op, SparseConv)}
+        for conv in convs.values():
+            before = convs.get(conv.input_value(0).get_node().get_friendly_name())
+            if before is not None and before.may_lead_into(conv):
+                conv.take_over(before)
 
     def release(self) -> None:
         """Cut the operators off the model's graph, after everything compiled from it is gone.
@@ -54,18 +71,37 @@ class Operators:
         inputs = [node.get_input(position) for position in range(3)]
         return Select(inputs, stage, self).outputs()
 
+    def _convert_classify(self, node: Any) -> Any:
+        size = (node.get_attribute("height"), node.get_attribute("width"))
+        return Classify([node.get_input(0)], size, self).outputs()
+
     def _convert_sparse_conv(self, node: Any) -> Any:
         given = [node.get_input(position) for position in range(node.get_input_size())]
-        present = [_is_present(value) for value in given] + [False, False]
-        form = ConvForm(
-            kernel=node.get_attribute("kernel"),
+        x, index, count, weight, bias, *optional = given
+        present = [value if _is_present(value) else None for value in optional]
+        base, dilation_map, *_ = [*present, None, None]
+        weights = _constant(weight, "weight")
+        kernel = node.get_attribute("kernel")
+        if weights.ndim != 4 or weights.shape[1] != kernel:
+            raise ValueError(f"attribute kernel is {kernel}, the weight is {weights.shape}")
+        relu = node.get_attribute("relu", 0)
+        if relu not in _ACTIVATIONS:
+            raise ValueError(f"attribute relu must be one of {[*_ACTIVATIONS]}, got {relu}")
+        convolution = Convolution(
+            weights,
+            _constant(bias, "bias"),
             dilation=node.get_attribute("dilation", 1),
-            relu=bool(node.get_attribute("relu", 0)),
-            residual=bool(node.get_attribute("residual", 0)),
-            has_base=present[5],
-            has_dilation_map=present[6],
+            by_map=dilation_map is not None,
+            depthwise=bool(node.get_attribute("depthwise", 0)),
+            activation=_ACTIVATIONS[relu],
         )
-        inputs = [value for value in given if _is_present(value)]
+        form = BranchForm(
+            convolutions=(convolution,),
+            residual=bool(node.get_attribute("residual", 0)),
+            has_base=base is not None,
+            has_dilation_map=dilation_map is not None,
+        )
+        inputs = [x, index, count, *(value for value in (base, dilation_map) if value is not None)]
         return SparseConv(inputs, form, self).outputs()
 
 
@@ -74,20 +110,28 @@ def _is_present(value: Any) -> bool:
     return bool(value.get_node().get_type_name() != "NullNode")
 
 
-@dataclass(frozen=True)
-class ConvForm:
-    """Attributes of a pag.SparseConv, and which of its optional inputs are there."""
+def _constant(value: Any, name: str) -> NDArray[np.float32]:
+    """A constant of the graph, behind a cast or not."""
+    node = value.get_node()
+    if node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    if node.get_type_name() != "Constant":
+        raise ValueError(f"{name} of a SparseConv must be a constant")
+    return np.ascontiguousarray(node.data, np.float32)
 
-    kernel: int
-    dilation: int
-    relu: bool
+
+@dataclass(frozen=True)
+class BranchForm:
+    """What a SparseConv computes, and which of its optional inputs are there."""
+
+    convolutions: tuple[Convolution, ...]
     residual: bool
     has_base: bool
     has_dilation_map: bool
 
 
 class _Operator(ov.Op):  # type: ignore[misc]
-    """What both operators have in common: OpenVINO asks Python to compute them."""
+    """What all operators have in common: OpenVINO asks Python to compute them."""
 
     def __init__(self, inputs: Sequence[Any], owner: Operators) -> None:
         super().__init__(self)
@@ -129,17 +173,22 @@ class Select(_Operator):
 
 
 class SparseConv(_Operator):
-    """pag.SparseConv: (x, index, count, weight, bias [, base] [, dilation_map]) -> y [1,h,w,N]."""
+    """pag.SparseConv or several joined: (x, index, count [, base] [, dilation_map]) -> [1,h,w,N].
 
-    def __init__(self, inputs: Sequence[Any], form: ConvForm, owner: Operators) -> None:
+    Weights and biases are constants: packed once, they are no inputs any more.
+    """
+
+    def __init__(self, inputs: Sequence[Any], form: BranchForm, owner: Operators) -> None:
         self._form = form
+        self._branch = Branch(form.convolutions, form.residual)
         super().__init__(inputs, owner)
 
     def validate_and_infer_types(self) -> None:
-        _, height, width, _ = self.get_input_shape(0)
-        outputs, kernel = list(self.get_input_shape(3))[:2]
-        if kernel != self._form.kernel:
-            raise ValueError(f"attribute kernel is {self._form.kernel}, the weight's is {kernel}")
+        _, height, width, channels = self.get_input_shape(0)
+        wanted = self._form.convolutions[0].inputs
+        if channels != wanted:
+            raise ValueError(f"a SparseConv for {wanted} channels gets {channels}")
+        outputs = self._form.convolutions[-1].outputs
         self.set_output_size(1)
         self.set_output_type(0, ov.Type.f32, ov.PartialShape([1, height, width, outputs]))
 
@@ -147,26 +196,74 @@ class SparseConv(_Operator):
         return SparseConv(inputs, self._form, self._owner)
 
     def visit_attributes(self, visitor: Any) -> bool:
-        visitor.on_attributes({name: int(value) for name, value in asdict(self._form).items()})
+        visitor.on_attributes({"convolutions": len(self._form.convolutions)})
         return True
 
+    def may_lead_into(self, following: SparseConv) -> bool:
+        """Whether `following` alone reads this result, at the same pixels, and zero elsewhere."""
+        same_pixels = self.input_value(1) == following.input_value(1)
+        only_reader = len(self.output(0).get_target_inputs()) == 1
+        one_map = not (self._form.has_dilation_map and following._form.has_dilation_map)
+        return same_pixels and only_reader and one_map and not self._form.has_base
+
+    def take_over(self, before: SparseConv) -> None:
+        """Compute what `before` computes as well, and read its input in place of its output."""
+        own, earlier = self._form, before._form
+        x = before.input_value(0)
+        index, count, *optional = (self.input_value(at) for at in range(1, self.get_input_size()))
+        if earlier.has_dilation_map:
+            optional.append(before.input_value(before.get_input_size() - 1))
+        self._form = BranchForm(
+            convolutions=earlier.convolutions + own.convolutions,
+            residual=own.residual,
+            has_base=own.has_base,
+            has_dilation_map=own.has_dilation_map or earlier.has_dilation_map,
+        )
+        self._branch = Branch(self._form.convolutions, self._form.residual)
+        self.set_arguments([x, index, count, *optional])
+        self.constructor_validate_and_infer_types()
+
     def evaluate(self, outputs: Any, inputs: Any) -> bool:
-        form = self._form
-        x, index, count, weight, bias, *optional = (tensor.data for tensor in inputs)
-        base = optional.pop(0)[0] if form.has_base else None
-        kernels.sparse_conv2d(
+        x, index, count, *optional = (tensor.data for tensor in inputs)
+        self._branch(
             x[0],
             index,
             int(count[0]),
-            weight,
-            bias,
-            base=base,
-            dilation=form.dilation,
-            dilation_map=optional.pop(0) if form.has_dilation_map else None,
-            relu=form.relu,
-            residual=form.residual,
+            base=optional.pop(0)[0] if self._form.has_base else None,
+            dilation_map=optional.pop(0) if self._form.has_dilation_map else None,
             out=outputs[0].data[0],
             workspace=self._owner.workspace,
         )
         self._owner.clock.end_gated()
+        return True
+
+
+class Classify(_Operator):
+    """pag.Classify: logits [1,K,h,w] -> (labels [1,H,W], confidence [1,H,W])."""
+
+    def __init__(self, inputs: Sequence[Any], size: tuple[int, int], owner: Operators) -> None:
+        self._size = size
+        super().__init__(inputs, owner)
+
+    def validate_and_infer_types(self) -> None:
+        self.set_output_size(2)
+        self.set_output_type(0, ov.Type.u8, ov.PartialShape([1, *self._size]))
+        self.set_output_type(1, ov.Type.f32, ov.PartialShape([1, *self._size]))
+
+    def clone_with_new_inputs(self, inputs: Sequence[Any]) -> Classify:
+        return Classify(inputs, self._size, self._owner)
+
+    def visit_attributes(self, visitor: Any) -> bool:
+        visitor.on_attributes({"height": self._size[0], "width": self._size[1]})
+        return True
+
+    def evaluate(self, outputs: Any, inputs: Any) -> bool:
+        labels, confidence = (tensor.data[0] for tensor in outputs)
+        kernels.classify(
+            inputs[0].data[0],
+            *self._size,
+            labels=labels,
+            confidence=confidence,
+            workspace=self._owner.workspace,
+        )
         return True

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from pag_ros.errors import ImageError, ModelError
 from pag_ros.kernels import Workspace
@@ -44,7 +43,6 @@ class OpenVinoSession:
         self._operators = Operators(self._clock, self._workspace)
         version = ov.__version__.partition("-")[0]
         self.backend = f"openvino {version} cpu fp32, {self._workspace.threads} threads"
-        self._blas = ThreadpoolController().select(user_api="blas")
         self._compiled: Any = self._compile(model)
         self._request: Any = self._compiled.create_infer_request()
         self._inputs = _bind_inputs(self._request, self.manifest)
@@ -66,9 +64,7 @@ class OpenVinoSession:
         self._inputs["fx"][0] = focal_px
         self._inputs["keep"][:] = keep
         self._inputs["plan"][:] = trimming_plan(deadline, time.perf_counter(), len(keep))
-        # Two thread pools on the same cores stall each other: BLAS stays single, see Workspace.
-        with self._blas.limit(limits=1):
-            self._request.infer()
+        self._request.infer()
         return self._prediction()
 
     def close(self) -> None:
@@ -86,6 +82,7 @@ class OpenVinoSession:
             # Bytes, not a path: the model cannot make the reader open any other file.
             graph = core.read_model(model.read_bytes(), b"")
             _check_interface(graph, self.manifest)
+            self._operators.join_convolutions()
             properties = {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": self._workspace.threads,

@@ -9,7 +9,12 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from pag_ros.model import operators  # noqa: E402
-from pag_ros.model.blocks import GatedBasicBlock, GatedBlock, GatedBottleneck  # noqa: E402
+from pag_ros.model.blocks import (  # noqa: E402
+    GatedBasicBlock,
+    GatedBlock,
+    GatedBottleneck,
+    GatedMBConv,
+)
 from pag_ros.model.gating import DenseGating, SparseGating, TopKGating  # noqa: E402
 
 BUILDERS = {
@@ -18,6 +23,15 @@ BUILDERS = {
     "basic multipool": lambda: GatedBasicBlock(12, multipool=True),
     "bottleneck branch": lambda: GatedBottleneck(12, 6, "branch"),
     "bottleneck branch multipool": lambda: GatedBottleneck(12, 6, "branch", multipool=True),
+    "basic projected": lambda: GatedBasicBlock(8, shortcut=nn.Conv2d(12, 8, 1), inputs=12),
+    "bottleneck branch projected": lambda: GatedBottleneck(
+        16, 6, "branch", shortcut=nn.Conv2d(12, 16, 1), inputs=12
+    ),
+    "bottleneck conv3x3 projected": lambda: GatedBottleneck(
+        16, 6, "conv3x3", shortcut=nn.Conv2d(12, 16, 1), inputs=12
+    ),
+    "mbconv": lambda: GatedMBConv(12),
+    "mbconv 5x5": lambda: GatedMBConv(12, expand=3, kernel=5),
     "bottleneck conv3x3": lambda: GatedBottleneck(12, 6, "conv3x3"),
     "bottleneck conv3x3 multipool": lambda: GatedBottleneck(12, 6, "conv3x3", multipool=True),
 }
@@ -48,10 +62,12 @@ def test_sparse_form_equals_masked_form(name: str, density: float) -> None:
     assert torch.allclose(masked, sparse, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", [n for n in BUILDERS if "conv3x3" not in n])
+@pytest.mark.parametrize(
+    "name", [n for n in BUILDERS if not n.endswith("projected") and "conv3x3" not in n]
+)
 def test_branch_scope_copies_skipped_pixels(name: str) -> None:
     block = lively(BUILDERS[name]())
-    x = torch.rand(2, 12, 7, 9)
+    x = torch.randn(2, 12, 7, 9) if "mbconv" in name else torch.rand(2, 12, 7, 9)
     gating = TopKGating(torch.tensor([0.4]))
     with torch.no_grad():
         y = block(x, gating)
@@ -81,9 +97,23 @@ def test_all_pixels_open_is_the_plain_residual_block() -> None:
         assert torch.allclose(block(x, DenseGating()), plain, atol=1e-6)
 
 
-def test_projection_shortcut_is_refused_in_branch_scope() -> None:
-    with pytest.raises(ValueError, match="shortcut"):
-        GatedBottleneck(12, 6, "branch", shortcut=nn.Conv2d(8, 12, 1), inputs=8)
+@pytest.mark.parametrize("name", ["basic projected", "bottleneck branch projected"])
+def test_a_skipped_pixel_is_the_projection_where_there_is_one(name: str) -> None:
+    block = lively(BUILDERS[name]())
+    x = torch.rand(1, 12, 7, 9)
+    gating = TopKGating(torch.tensor([0.4]))
+    with torch.no_grad():
+        y = block(x, gating)
+        projected = torch.relu(block.downsample(x))
+    skipped = (gating.masks[0] < 0.5).expand_as(y)
+    assert torch.equal(y[skipped], projected[skipped])
+    assert not torch.allclose(y[~skipped], projected[~skipped])
+
+
+def test_a_projection_costs_every_pixel() -> None:
+    plain, projected = GatedBasicBlock(8, inputs=12), BUILDERS["basic projected"]()
+    assert projected.macs_per_pixel() == plain.macs_per_pixel()
+    assert projected.dense_macs_per_pixel() == plain.dense_macs_per_pixel() + 8 * 12
 
 
 def test_select_lists_the_best_pixels_in_order_and_breaks_ties_downwards() -> None:

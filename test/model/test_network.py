@@ -40,7 +40,7 @@ def test_sparse_network_equals_masked_network(name: str) -> None:
 
 def test_the_papers_resnet50_has_a_gate_in_every_block_that_keeps_its_stride() -> None:
     assert len(build_network(CONFIGS["resnet50 conv3x3"]).gated) == 15
-    assert len(build_network(CONFIGS["resnet50 branch"]).gated) == 12
+    assert len(build_network(CONFIGS["resnet50 branch"]).gated) == 15
 
 
 def test_encoder_strides_round_up() -> None:

@@ -1,0 +1,52 @@
+"""The C++ extension, see `native/module.cpp`; every argument is checked there."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+class Workspace:
+    threads: int
+    def __init__(self, threads: int) -> None: ...
+
+class Layer:
+    def __init__(
+        self,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        *,
+        dilation: int = 1,
+        by_map: bool = False,
+        depthwise: bool = False,
+        lower: float = ...,
+        upper: float = ...,
+    ) -> None: ...
+
+class Branch:
+    def __init__(self, layers: list[Layer], residual: bool = False) -> None: ...
+    def run(
+        self,
+        x: NDArray[np.float32],
+        index: NDArray[np.int32],
+        count: int,
+        base: NDArray[np.float32] | None,
+        dilation_map: NDArray[np.int32] | None,
+        out: NDArray[np.float32] | None,
+        workspace: Workspace,
+    ) -> NDArray[np.float32]: ...
+
+def select(
+    score: NDArray[np.float32], keep: int, out: NDArray[np.int32] | None
+) -> NDArray[np.int32]: ...
+def classify(
+    logits: NDArray[np.float32],
+    height: int,
+    width: int,
+    labels: NDArray[np.uint8] | None,
+    confidence: NDArray[np.float32] | None,
+    workspace: Workspace,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
+def peak_flops(workspace: Workspace) -> float: ...
+def instruction_sets() -> list[str]:
+    """Names of the instruction sets that this processor has, the best first."""
+
+def chosen_instruction_set() -> str:
+    """The one that is used now; ValueError if PAG_ROS_ISA names an unknown one."""

@@ -1,0 +1,325 @@
+#include "branch.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace pag {
+
+namespace {
+
+// Weights of one group of panels stay in a core's second-level cache while all pixels pass by.
+constexpr std::size_t kGroupFloats = 640 * 1024 / sizeof(float);
+// More parts share the work more evenly, fewer cost less.
+constexpr int kPartsPerThread = 16;
+constexpr int kCopyPixels = 64;
+// Multiply-adds of a pixel from which on its taps beyond the borders cost more than sorting it.
+constexpr std::int64_t kWorthArranging = 9 * 96 * 96;
+
+int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+// Where a layer finds the channels of a pixel.
+struct Source {
+    const float* rows;
+    const std::int32_t* position;  // of a pixel among the rows, or null: rows are pixels
+    const float* zeros;
+    int channels;
+
+    const float* row(int pixel) const {
+        const std::size_t at = position == nullptr ? pixel : position[pixel];
+        return rows + at * channels;
+    }
+};
+
+// Where a layer puts its results.
+struct Target {
+    float* rows;
+    bool by_pixel;  // else by position in the list
+    int channels;
+
+    float* row(int pixel, int position) const {
+        const std::size_t at = by_pixel ? pixel : position;
+        return rows + at * channels;
+    }
+};
+
+// One layer of one run.
+class Pass {
+   public:
+    Pass(const Layer& layer, const Job& job, const Source& source, const Target& target,
+         const float* residual, const std::int32_t* order)
+        : layer_(layer),
+          job_(job),
+          source_(source),
+          target_(target),
+          residual_(residual),
+          order_(order) {}
+
+    // Positions first .. first + count of the list, output channels of one group.
+    void compute(int first, int count, int group) const {
+        Tile tile;
+        tile.count = count;
+        tile.taps = layer_.taps();
+        tile.channels = layer_.form.channels;
+        tile.has_base = residual_ != nullptr;
+        tile.lower = layer_.form.lower;
+        tile.upper = layer_.form.upper;
+        tile.live_taps = 0;
+        for (int m = 0; m < count; ++m) aim(tile, m, at(first + m));
+        // The routine computes whole tiles.
+        for (int m = count; m < kMaxTileRows; ++m)
+            for (int tap = 0; tap < tile.taps; ++tap) tile.rows[tap][m] = source_.zeros;
+        layer_.compute(tile, group);
+    }
+
+    // A pixel whose input takes the convolution's place.
+    void pass_through(int position) const {
+        const int pixel = job_.index[at(position)];
+        const float* input = source_.row(pixel);
+        float* out = target_.row(pixel, at(position));
+        const float* base =
+            residual_ == nullptr ? nullptr : residual_ + std::size_t(pixel) * target_.channels;
+        for (int c = 0; c < target_.channels; ++c) {
+            const float value = base == nullptr ? input[c] : input[c] + base[c];
+            out[c] = std::min(std::max(value, layer_.form.lower), layer_.form.upper);
+        }
+    }
+
+   private:
+    int at(int position) const { return order_ == nullptr ? position : order_[position]; }
+
+    // Point row m of the tile to the taps and results of one listed pixel.
+    void aim(Tile& tile, int m, int position) const {
+        const int pixel = job_.index[position];
+        const int y = pixel / job_.width, x = pixel % job_.width;
+        const int dilation = layer_.form.by_map ? job_.dilation_map[pixel] : layer_.form.dilation;
+        const std::int64_t reach = std::int64_t(layer_.form.kernel / 2) * dilation;
+        const bool inside =
+            y >= reach && x >= reach && y + reach < job_.height && x + reach < job_.width;
+        if (inside)
+            aim_inside(tile, m, pixel, dilation);
+        else
+            aim_at_border(tile, m, y, x, dilation);
+        tile.out[m] = target_.row(pixel, position);
+        tile.base[m] =
+            residual_ == nullptr ? nullptr : residual_ + std::size_t(pixel) * target_.channels;
+    }
+
+    void aim_inside(Tile& tile, int m, int pixel, int dilation) const {
+        const int kernel = layer_.form.kernel;
+        int tap = 0;
+        for (int row = 0; row < kernel; ++row) {
+            int at = pixel + (row - kernel / 2) * dilation * job_.width - kernel / 2 * dilation;
+            for (int column = 0; column < kernel; ++column, ++tap, at += dilation)
+                aim_tap(tile, m, tap, source_.row(at));
+        }
+    }
+
+    void aim_at_border(Tile& tile, int m, int y, int x, std::int64_t dilation) const {
+        const int kernel = layer_.form.kernel;
+        int tap = 0;
+        for (int row = 0; row < kernel; ++row) {
+            const std::int64_t tap_y = y + (row - kernel / 2) * dilation;
+            const bool row_inside = tap_y >= 0 && tap_y < job_.height;
+            for (int column = 0; column < kernel; ++column, ++tap) {
+                const std::int64_t tap_x = x + (column - kernel / 2) * dilation;
+                const bool inside = row_inside && tap_x >= 0 && tap_x < job_.width;
+                aim_tap(tile, m, tap,
+                        inside ? source_.row(int(tap_y * job_.width + tap_x)) : source_.zeros);
+            }
+        }
+    }
+
+    void aim_tap(Tile& tile, int m, int tap, const float* row) const {
+        tile.rows[tap][m] = row;
+        tile.live_taps |= std::uint32_t(row != source_.zeros) << tap;
+    }
+
+    const Layer& layer_;
+    const Job& job_;
+    const Source source_;
+    const Target target_;
+    const float* residual_;
+    const std::int32_t* order_;
+};
+
+// Fill workspace.position from the list, or throw.
+void locate(const Job& job, Workspace& workspace) {
+    const int pixels = job.height * job.width;
+    workspace.position.assign(pixels, job.count);
+    for (int position = 0; position < job.count; ++position) {
+        const int pixel = job.index[position];
+        if (pixel < 0 || pixel >= pixels)
+            throw std::invalid_argument("index must name pixels 0 to " + std::to_string(pixels - 1) +
+                                        ", got " + std::to_string(pixel));
+        if (workspace.position[pixel] != job.count)
+            throw std::invalid_argument("index must name every pixel once at most, got " +
+                                        std::to_string(pixel) + " twice");
+        workspace.position[pixel] = position;
+    }
+}
+
+// -1, 0 or 1: whether taps at this distance cross the lower end of a line of pixels, none or the other.
+int side(int at, std::int64_t reach, int size) {
+    return at < reach ? -1 : at + reach >= size ? 1 : 0;
+}
+
+// Order the list such that pixels of one tile have the same taps beyond the borders, which the tile
+// then leaves out: by dilation, then by the borders that their taps cross. Pixels that pass through
+// come last. Returns how many are convolved.
+int arrange(const Layer::Form& form, const Job& job, Workspace& workspace) {
+    constexpr int kSides = 9, kDilations = 16, kKeys = kSides * kDilations + 1;
+    std::array<int, kKeys + 1> ends{};
+    workspace.keys.resize(job.count);
+    workspace.order.resize(job.count);
+    for (int position = 0; position < job.count; ++position) {
+        const int pixel = job.index[position];
+        const int dilation = form.by_map ? job.dilation_map[pixel] : form.dilation;
+        const std::int64_t reach = std::int64_t(form.kernel / 2) * dilation;
+        const int vertical = side(pixel / job.width, reach, job.height);
+        const int horizontal = side(pixel % job.width, reach, job.width);
+        const int sides = 3 * (vertical + 1) + horizontal + 1;
+        const int key = dilation == 0 ? kKeys - 1
+                                      : std::min(dilation - 1, kDilations - 1) * kSides + sides;
+        workspace.keys[position] = static_cast<std::uint8_t>(key);
+        ++ends[key + 1];
+    }
+    for (int key = 0; key < kKeys; ++key) ends[key + 1] += ends[key];
+    const int convolved = ends[kKeys - 1];
+    for (int position = 0; position < job.count; ++position)
+        workspace.order[ends[workspace.keys[position]]++] = position;
+    return convolved;
+}
+
+void copy_unlisted(const Job& job, const std::int32_t* position, int channels, int first, int last) {
+    const std::size_t bytes = sizeof(float) * channels;
+    for (int pixel = first; pixel < last; ++pixel) {
+        if (position[pixel] != job.count) continue;
+        float* out = job.out + std::size_t(pixel) * channels;
+        if (job.base == nullptr)
+            std::memset(out, 0, bytes);
+        else
+            std::memcpy(out, job.base + std::size_t(pixel) * channels, bytes);
+    }
+}
+
+void copy_listed(const Job& job, const float* rows, int channels) {
+    for (int position = 0; position < job.count; ++position)
+        std::memcpy(job.out + std::size_t(job.index[position]) * channels,
+                    rows + std::size_t(position) * channels, sizeof(float) * channels);
+}
+
+}  // namespace
+
+Layer::Layer(const Form& form, const float* weight, const float* bias, const Isa& isa)
+    : form(form), isa_(isa), panels_(ceil_div(form.outputs, isa.panel)), panels_per_group_(panels_) {
+    const int panel = isa.panel, taps = this->taps();
+    bias_.assign(std::size_t(panels_) * panel, 0.0F);
+    std::copy(bias, bias + form.outputs, bias_.begin());
+    if (form.depthwise) {
+        weights_.resize(std::size_t(taps) * form.channels);
+        for (int n = 0; n < form.outputs; ++n)
+            for (int tap = 0; tap < taps; ++tap)
+                weights_[std::size_t(tap) * form.channels + n] = weight[std::size_t(n) * taps + tap];
+        return;
+    }
+    const std::size_t rows = std::size_t(taps) * form.channels;
+    panels_per_group_ = std::clamp(int(kGroupFloats / (rows * panel)), 1, panels_);
+    weights_.assign(panels_ * rows * panel, 0.0F);
+    for (int n = 0; n < form.outputs; ++n)
+        for (std::size_t row = 0; row < rows; ++row)
+            weights_[((n / panel) * rows + row) * panel + n % panel] = weight[n * rows + row];
+}
+
+int Layer::groups() const { return ceil_div(panels_, panels_per_group_); }
+
+void Layer::compute(const Tile& tile, int group) const {
+    if (form.depthwise) {
+        isa_.convolve_depthwise(tile, weights_.data(), bias_.data());
+        return;
+    }
+    const std::size_t panel_floats = std::size_t(taps()) * form.channels * isa_.panel;
+    const int last = std::min((group + 1) * panels_per_group_, panels_);
+    for (int panel = group * panels_per_group_; panel < last; ++panel) {
+        const int column = panel * isa_.panel;
+        isa_.convolve(tile, weights_.data() + panel * panel_floats, bias_.data() + column, column,
+                      std::min(isa_.panel, form.outputs - column));
+    }
+}
+
+Branch::Branch(std::vector<std::shared_ptr<Layer>> layers, bool residual)
+    : layers_(std::move(layers)), residual_(residual), isa_(layers_.front()->isa()) {}
+
+void Branch::run(const Job& job, Workspace& workspace) const {
+    locate(job, workspace);
+    const int outputs = layers_.back()->form.outputs;
+    int widest = 0;
+    for (const auto& layer : layers_) widest = std::max(widest, layer->form.channels);
+    if (int(workspace.zeros.size()) < widest) workspace.zeros.assign(widest, 0.0F);
+
+    // A lone layer that writes over what its neighbours still read takes the detour.
+    const bool in_place = layers_.size() == 1 && job.out == job.x;
+    Source source{job.x, nullptr, workspace.zeros.data(), layers_.front()->form.channels};
+    for (std::size_t depth = 0; depth < layers_.size(); ++depth) {
+        const Layer& layer = *layers_[depth];
+        const bool last = depth + 1 == layers_.size();
+        Target target{job.out, true, outputs};
+        if (!last || in_place) {
+            std::vector<float>& rows = workspace.between[depth % 2];
+            const std::size_t floats = std::size_t(job.count + 1) * layer.form.outputs;
+            if (rows.size() < floats) rows.resize(floats);
+            target = {rows.data(), false, layer.form.outputs};
+        }
+        const std::int32_t* order = nullptr;
+        int convolved = job.count;
+        if (layer.form.by_map || layer.macs_per_pixel() >= kWorthArranging) {
+            convolved = arrange(layer.form, job, workspace);
+            order = workspace.order.data();
+        }
+        const Pass pass(layer, job, source, target, last && residual_ ? job.base : nullptr, order);
+
+        const int tiles = ceil_div(convolved, isa_.tile_rows);
+        const int wanted = kPartsPerThread * workspace.pool.threads();
+        const int tiles_per_part = std::clamp(tiles * layer.groups() / wanted, 1, 64);
+        const int parts_per_group = ceil_div(tiles, tiles_per_part);
+        const int compute_parts = parts_per_group * layer.groups();
+        const int passing_parts = ceil_div(job.count - convolved, kCopyPixels);
+        const bool copies = last && job.out != job.base;
+        const int pixels = job.height * job.width;
+        const int copy_parts = copies && !in_place ? ceil_div(pixels, kCopyPixels) : 0;
+
+        workspace.pool.share(compute_parts + passing_parts + copy_parts, [&](int part) {
+            if (part < compute_parts) {
+                const int group = part / parts_per_group;
+                const int first_tile = part % parts_per_group * tiles_per_part;
+                const int last_tile = std::min(first_tile + tiles_per_part, tiles);
+                for (int tile = first_tile; tile < last_tile; ++tile) {
+                    const int first = tile * isa_.tile_rows;
+                    pass.compute(first, std::min(isa_.tile_rows, convolved - first), group);
+                }
+            } else if (part < compute_parts + passing_parts) {
+                const int first = convolved + (part - compute_parts) * kCopyPixels;
+                for (int at = first; at < std::min(first + kCopyPixels, job.count); ++at)
+                    pass.pass_through(at);
+            } else {
+                const int first = (part - compute_parts - passing_parts) * kCopyPixels;
+                copy_unlisted(job, workspace.position.data(), outputs, first,
+                              std::min(first + kCopyPixels, pixels));
+            }
+        });
+        if (in_place) {
+            if (copies) copy_unlisted(job, workspace.position.data(), outputs, 0, pixels);
+            copy_listed(job, target.rows, outputs);
+        }
+        if (!last) {
+            // The row behind the last stands for every pixel that is not listed.
+            float* behind = target.rows + std::size_t(job.count) * layer.form.outputs;
+            std::fill(behind, behind + layer.form.outputs, 0.0F);
+            source = {target.rows, workspace.position.data(), behind, layer.form.outputs};
+        }
+    }
+}
+
+}  // namespace pag

@@ -1,0 +1,96 @@
+// Convolutions one after another at the same listed pixels: what a gated block computes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "classify.hpp"
+#include "isa.hpp"
+#include "thread_pool.hpp"
+
+namespace pag {
+
+// A convolution with its weights packed for one instruction set.
+class Layer {
+   public:
+    struct Form {
+        int outputs, kernel, channels;
+        bool depthwise;  // every output channel sees its own input channel only; outputs = channels
+        int dilation;    // distance of the taps; ignored where by_map
+        bool by_map;     // every pixel has a dilation of its own, at 0 the input passes through
+        float lower, upper;  // of the activation
+    };
+
+    // weight: [outputs][kernel][kernel][channels], depthwise [outputs][kernel][kernel]; bias: [outputs].
+    Layer(const Form& form, const float* weight, const float* bias, const Isa& isa);
+
+    const Form form;
+    const Isa& isa() const { return isa_; }
+    int taps() const { return form.kernel * form.kernel; }
+    std::int64_t macs_per_pixel() const {
+        return std::int64_t(taps()) * form.outputs * (form.depthwise ? 1 : form.channels);
+    }
+    // Panels of output channels that share the fast cache, and how many such groups there are.
+    int panels_per_group() const { return panels_per_group_; }
+    int groups() const;
+
+    // Output channels of group `group`, at the pixels of `tile`.
+    void compute(const Tile& tile, int group) const;
+
+   private:
+    const Isa& isa_;
+    int panels_;
+    int panels_per_group_;
+    std::vector<float> weights_;  // [panels][taps][channels][panel], depthwise [taps][channels]
+    std::vector<float> bias_;     // padded with zeros to whole panels
+};
+
+// One run of a Branch. All maps are channels-last and dense in memory.
+struct Job {
+    const float* x;  // [height][width][channels of the first layer]
+    int height, width;
+    const std::int32_t* index;  // [count], the pixels y * width + x to compute
+    int count;
+    const float* base;                 // [height][width][outputs], or null for zeros
+    const std::int32_t* dilation_map;  // [height * width], or null
+    float* out;                        // [height][width][outputs]; may be x or base
+};
+
+// Memory and threads that runs use one after another.
+struct Workspace {
+    explicit Workspace(int threads) : pool(threads) {}
+
+    ThreadPool pool;
+    std::mutex in_use;
+    std::vector<std::int32_t> position;  // of each pixel in the list; count where it is not listed
+    std::vector<std::int32_t> order;     // positions as a layer takes them
+    std::vector<std::uint8_t> keys;      // what they are ordered by
+    std::vector<float> zeros;
+    ClassifyBuffers classify;
+    std::vector<float> between[2];  // results between layers, [count + 1][channels]
+};
+
+class Branch {
+   public:
+    // Every layer takes the outputs of the one before; at least one, all of one instruction set.
+    // residual: the last layer adds the base before its activation.
+    Branch(std::vector<std::shared_ptr<Layer>> layers, bool residual);
+
+    const std::vector<std::shared_ptr<Layer>>& layers() const { return layers_; }
+    bool residual() const { return residual_; }
+
+    // out = base, and at the listed pixels the layers' result. A pixel that is not listed gives
+    // nothing to its neighbours between two layers; the first layer sees x everywhere.
+    // Throws std::invalid_argument, before anything is written, if index names a pixel outside the
+    // map or one pixel twice.
+    void run(const Job& job, Workspace& workspace) const;
+
+   private:
+    std::vector<std::shared_ptr<Layer>> layers_;
+    bool residual_;
+    const Isa& isa_;
+};
+
+}  // namespace pag

@@ -1,0 +1,15 @@
+// What every processor of the target architecture has: SSE2 on x86-64, NEON on 64-bit Arm.
+#include "isa.hpp"
+
+#define PAG_VECTOR_BYTES 16
+#if defined(__aarch64__)
+#define PAG_ISA_NAME "neon"
+#define PAG_TILE_ROWS 12
+#else
+#define PAG_ISA_NAME "portable"
+#define PAG_TILE_ROWS 6
+#endif
+
+namespace pag::portable {
+#include "routines.hpp"
+}

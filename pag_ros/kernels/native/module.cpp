@@ -1,0 +1,316 @@
+// The Python module pag_ros.kernels._native: checks every argument, then computes without the GIL.
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <atomic>
+#include <chrono>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "branch.hpp"
+#include "classify.hpp"
+#include "isa.hpp"
+#include "select.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+constexpr int kMostThreads = 256;
+constexpr std::int64_t kMostPixels = 1 << 26;
+constexpr std::int64_t kMostChannels = 1 << 20;
+
+[[noreturn]] void refuse(const std::string& name, const std::string& wanted,
+                         const std::string& got) {
+    throw py::value_error(name + " must be " + wanted + ", got " + got);
+}
+
+std::string describe(const py::array& array) {
+    std::string text = "[";
+    for (py::ssize_t axis = 0; axis < array.ndim(); ++axis)
+        text += (axis ? "," : "") + std::to_string(array.shape(axis));
+    text += "] " + py::str(array.dtype()).cast<std::string>();
+    return array.flags() & py::array::c_style ? text : text + ", not contiguous";
+}
+
+// A contiguous NumPy array of one type; `shape`: the lengths it must have, -1 for any.
+template <typename T>
+py::array array_of(const py::handle& value, const std::string& name,
+                   const std::vector<std::int64_t>& shape, const std::string& wanted) {
+    if (!py::isinstance<py::array>(value))
+        refuse(name, wanted, py::str(py::type::of(value).attr("__name__")).cast<std::string>());
+    auto array = py::reinterpret_borrow<py::array>(value);
+    bool fits = array.dtype().is(py::dtype::of<T>()) && (array.flags() & py::array::c_style) &&
+                array.ndim() == static_cast<py::ssize_t>(shape.size());
+    for (std::size_t axis = 0; fits && axis < shape.size(); ++axis)
+        fits = shape[axis] < 0 || array.shape(static_cast<py::ssize_t>(axis)) == shape[axis];
+    if (!fits) refuse(name, wanted, describe(array));
+    return array;
+}
+
+template <typename T>
+const T* data_of(const py::array& array) {
+    return static_cast<const T*>(array.data());
+}
+
+template <typename T>
+T* writable(py::array& array, const std::string& name) {
+    if (!array.writeable()) throw py::value_error(name + " must be writeable");
+    return static_cast<T*>(array.mutable_data());
+}
+
+// out may be exactly the other array where `same_allowed`, and may not share a part of it.
+void check_overlap(const py::array& out, const py::array& other, const std::string& name,
+                   bool same_allowed) {
+    const auto* a = static_cast<const char*>(out.data());
+    const auto* b = static_cast<const char*>(other.data());
+    const bool apart = a + out.nbytes() <= b || b + other.nbytes() <= a;
+    const bool same = same_allowed && a == b && out.nbytes() == other.nbytes();
+    if (!apart && !same) throw py::value_error("out must not share a part of its memory with " + name);
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+    std::string text = "[";
+    for (std::size_t axis = 0; axis < shape.size(); ++axis)
+        text += (axis ? "," : "") + std::to_string(shape[axis]);
+    return text + "]";
+}
+
+std::shared_ptr<pag::Layer> make_layer(const py::object& weight, const py::object& bias, int dilation, bool by_map,
+                      bool depthwise, float lower, float upper) {
+    const std::string wanted = depthwise ? "contiguous [N,k,k,1] float32, k = 1, 3 or 5"
+                                         : "contiguous [N,k,k,C] float32, k = 1, 3 or 5";
+    const py::array weights = array_of<float>(weight, "weight", {-1, -1, -1, -1}, wanted);
+    const std::int64_t outputs = weights.shape(0), kernel = weights.shape(1);
+    const std::int64_t channels = weights.shape(3);
+    const bool known_kernel = kernel == 1 || kernel == 3 || kernel == 5;
+    if (!known_kernel || weights.shape(2) != kernel || outputs < 1 || outputs > kMostChannels ||
+        channels < 1 || channels > kMostChannels || (depthwise && channels != 1))
+        refuse("weight", wanted, describe(weights));
+    const py::array biases =
+        array_of<float>(bias, "bias", {outputs}, "[" + std::to_string(outputs) + "] float32");
+    if (dilation < 1) refuse("dilation", "1 or more", std::to_string(dilation));
+    if (by_map && (depthwise || kernel == 1 || outputs != channels))
+        throw py::value_error(
+            "dilation_map needs a weight with a 3x3 or 5x5 kernel and as many outputs as inputs");
+    pag::Layer::Form form{};
+    form.outputs = static_cast<int>(outputs);
+    form.kernel = static_cast<int>(kernel);
+    form.channels = static_cast<int>(depthwise ? outputs : channels);
+    form.depthwise = depthwise;
+    form.dilation = dilation;
+    form.by_map = by_map;
+    form.lower = lower;
+    form.upper = upper;
+    return std::make_shared<pag::Layer>(form, data_of<float>(weights), data_of<float>(biases),
+                                              pag::chosen_isa());
+}
+
+pag::Branch make_branch(const std::vector<std::shared_ptr<pag::Layer>>& layers,
+                        bool residual) {
+    if (layers.empty()) throw py::value_error("layers must hold one layer at least");
+    for (std::size_t depth = 1; depth < layers.size(); ++depth) {
+        const auto& before = layers[depth - 1]->form;
+        if (layers[depth]->form.channels != before.outputs)
+            throw py::value_error("layers must fit together, layer " + std::to_string(depth) +
+                                  " takes " + std::to_string(layers[depth]->form.channels) +
+                                  " channels and gets " + std::to_string(before.outputs));
+        if (&layers[depth]->isa() != &layers[0]->isa())
+            throw py::value_error("layers must be packed for the same instruction set");
+    }
+    return {layers, residual};
+}
+
+std::unique_ptr<pag::Workspace> make_workspace(int threads) {
+    if (threads < 1 || threads > kMostThreads)
+        refuse("threads", "1 to " + std::to_string(kMostThreads), std::to_string(threads));
+    return std::make_unique<pag::Workspace>(threads);
+}
+
+std::unique_lock<std::mutex> take(pag::Workspace& workspace) {
+    std::unique_lock<std::mutex> lock(workspace.in_use, std::try_to_lock);
+    if (!lock.owns_lock())
+        throw std::runtime_error("this workspace is at work in another thread: give each its own");
+    return lock;
+}
+
+py::object run_branch(const pag::Branch& branch, const py::object& x, const py::object& index,
+                      std::int64_t count, const py::object& base, const py::object& dilation_map,
+                      const py::object& out, pag::Workspace& workspace) {
+    const std::int64_t channels = branch.layers().front()->form.channels;
+    const std::int64_t outputs = branch.layers().back()->form.outputs;
+    const py::array input =
+        array_of<float>(x, "x", {-1, -1, channels},
+                        "contiguous [H,W," + std::to_string(channels) + "] float32");
+    const std::int64_t height = input.shape(0), width = input.shape(1), pixels = height * width;
+    if (pixels > kMostPixels) refuse("x", "a map of fewer pixels", describe(input));
+    const py::array listed = array_of<std::int32_t>(index, "index", {-1}, "contiguous [n] int32");
+    const std::int64_t most = std::min<std::int64_t>(listed.shape(0), pixels);
+    if (count < 0 || count > most)
+        throw py::value_error("count must lie between 0 and " + std::to_string(most) + ", got " +
+                              std::to_string(count));
+
+    pag::Job job{};
+    const std::vector<std::int64_t> shape{height, width, outputs};
+    const std::string wanted = "contiguous " + shape_text(shape) + " float32";
+    py::array result = out.is_none() ? py::array(py::array_t<float>(shape))
+                                     : array_of<float>(out, "out", shape, wanted);
+    job.out = writable<float>(result, "out");
+    check_overlap(result, input, "x", true);
+    check_overlap(result, listed, "index", false);
+    if (!base.is_none()) {
+        const py::array held = array_of<float>(base, "base", shape, wanted);
+        check_overlap(result, held, "base", true);
+        job.base = data_of<float>(held);
+    } else if (branch.residual()) {
+        throw py::value_error("residual needs base");
+    }
+    bool by_map = false;
+    for (const auto& layer : branch.layers()) by_map = by_map || layer->form.by_map;
+    if (by_map) {
+        const py::array map = array_of<std::int32_t>(dilation_map, "dilation_map", {pixels},
+                                                     "[" + std::to_string(pixels) + "] int32");
+        check_overlap(result, map, "dilation_map", false);
+        job.dilation_map = data_of<std::int32_t>(map);
+        for (std::int64_t pixel = 0; pixel < pixels; ++pixel)
+            if (job.dilation_map[pixel] < 0)
+                throw py::value_error("dilation_map holds negative dilations");
+    }
+    job.x = data_of<float>(input);
+    job.height = static_cast<int>(height);
+    job.width = static_cast<int>(width);
+    job.index = data_of<std::int32_t>(listed);
+    job.count = static_cast<int>(count);
+    {
+        const py::gil_scoped_release release;
+        const auto lock = take(workspace);
+        branch.run(job, workspace);
+    }
+    return std::move(result);
+}
+
+py::object run_select(const py::object& score, std::int64_t keep, const py::object& out) {
+    const py::array scores =
+        array_of<float>(score, "score", {-1, -1}, "contiguous [H,W] float32");
+    const std::int64_t size = scores.size();
+    if (size > kMostPixels) refuse("score", "a map of fewer pixels", describe(scores));
+    if (keep < 0 || keep > size)
+        throw py::value_error("keep must lie between 0 and " + std::to_string(size) + ", got " +
+                              std::to_string(keep));
+    py::array result;
+    if (out.is_none()) {
+        result = py::array_t<std::int32_t>(size);
+        std::fill_n(static_cast<std::int32_t*>(result.mutable_data()), size, 0);
+    } else {
+        result = array_of<std::int32_t>(out, "out", {size},
+                                        "contiguous [" + std::to_string(size) + "] int32");
+    }
+    auto* index = writable<std::int32_t>(result, "out");
+    check_overlap(result, scores, "score", false);
+    thread_local pag::SelectBuffers buffers;
+    const py::gil_scoped_release release;
+    pag::select(data_of<float>(scores), static_cast<int>(size), static_cast<int>(keep), index,
+                buffers);
+    return std::move(result);
+}
+
+py::object run_classify(const py::object& logits, std::int64_t height, std::int64_t width,
+                        const py::object& labels, const py::object& confidence,
+                        pag::Workspace& workspace) {
+    const py::array values = array_of<float>(logits, "logits", {-1, -1, -1},
+                                             "contiguous [K,h,w] float32, 1 to 256 classes");
+    pag::LogitMap map{};
+    map.logits = data_of<float>(values);
+    if (values.size() == 0 || values.shape(0) > 256 || values.size() > kMostPixels)
+        refuse("logits", "[K,h,w] with 1 to 256 classes and some pixels", describe(values));
+    map.classes = static_cast<int>(values.shape(0));
+    map.height = static_cast<int>(values.shape(1));
+    map.width = static_cast<int>(values.shape(2));
+    for (const auto& [name, length] : {std::pair{"height", height}, std::pair{"width", width}})
+        if (length < 1 || length > (1 << 15)) refuse(name, "1 to 32768", std::to_string(length));
+    const std::vector<std::int64_t> shape{height, width};
+    const auto prepare = [&](const py::object& given, const std::string& name, auto zero) {
+        using T = decltype(zero);
+        if (given.is_none()) return py::array(py::array_t<T>(shape));
+        const std::string type = py::str(py::dtype::of<T>()).template cast<std::string>();
+        return array_of<T>(given, name, shape, "contiguous " + shape_text(shape) + " " + type);
+    };
+    py::array label_map = prepare(labels, "labels", std::uint8_t{});
+    py::array confidence_map = prepare(confidence, "confidence", float{});
+    pag::ClassMap result{writable<std::uint8_t>(label_map, "labels"),
+                         writable<float>(confidence_map, "confidence"), static_cast<int>(height),
+                         static_cast<int>(width)};
+    check_overlap(label_map, values, "logits", false);
+    check_overlap(confidence_map, values, "logits", false);
+    check_overlap(confidence_map, label_map, "labels", false);
+    {
+        const py::gil_scoped_release release;
+        const auto lock = take(workspace);
+        pag::classify(map, result, pag::chosen_isa(), workspace.pool, workspace.classify);
+    }
+    return py::make_tuple(label_map, confidence_map);
+}
+
+// Floating-point operations per second of all threads together, in registers only.
+double peak_flops(pag::Workspace& workspace) {
+    constexpr int kRounds = 100000;
+    const pag::Isa& isa = pag::chosen_isa();
+    const int threads = workspace.pool.threads();
+    std::atomic<int> started{0};
+    std::atomic<double> operations{0.0};
+    const py::gil_scoped_release release;
+    const auto lock = take(workspace);
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point began;
+    workspace.pool.share(threads, [&](int) {
+        // All threads take one part each and begin together.
+        if (++started == threads) began = Clock::now();
+        while (started < threads) std::this_thread::yield();
+        float sink = 0.0F;
+        const double done = isa.multiply_add(kRounds, &sink);
+        double before = operations.load();
+        while (!operations.compare_exchange_weak(before, before + (sink > -1.0F ? done : 0.0))) {
+        }
+    });
+    return operations / std::chrono::duration<double>(Clock::now() - began).count();
+}
+
+std::vector<std::string> instruction_sets() {
+    std::vector<std::string> names;
+    for (const pag::Isa* isa : pag::available_isas()) names.emplace_back(isa->name);
+    return names;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, module) {
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    module.doc() = "Native kernels; pag_ros.kernels documents them.";
+
+    py::class_<pag::Workspace>(module, "Workspace")
+        .def(py::init(&make_workspace), py::arg("threads"))
+        .def_property_readonly("threads",
+                               [](const pag::Workspace& self) { return self.pool.threads(); });
+
+    py::class_<pag::Layer, std::shared_ptr<pag::Layer>>(module, "Layer")
+        .def(py::init(&make_layer), py::arg("weight"), py::arg("bias"), py::kw_only(),
+             py::arg("dilation") = 1, py::arg("by_map") = false, py::arg("depthwise") = false,
+             py::arg("lower") = -kInfinity, py::arg("upper") = kInfinity);
+
+    py::class_<pag::Branch>(module, "Branch")
+        .def(py::init(&make_branch), py::arg("layers"), py::arg("residual") = false)
+        .def("run", &run_branch, py::arg("x"), py::arg("index"), py::arg("count"), py::arg("base"),
+             py::arg("dilation_map"), py::arg("out"), py::arg("workspace"));
+
+    module.def("select", &run_select, py::arg("score"), py::arg("keep"), py::arg("out"));
+    module.def("classify", &run_classify, py::arg("logits"), py::arg("height"), py::arg("width"),
+               py::arg("labels"), py::arg("confidence"), py::arg("workspace"));
+    module.def("peak_flops", &peak_flops, py::arg("workspace"));
+    module.def("instruction_sets", &instruction_sets);
+    module.def("chosen_instruction_set", [] { return std::string(pag::chosen_isa().name); });
+}
