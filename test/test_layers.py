@@ -21,17 +21,19 @@ BELOW = {
     "model": {"errors", "manifest"},
     "training": {"model", "runtime", "evaluation", "kernels", "errors", "manifest"},
     "export": {"training", "model", "runtime", "kernels", "errors", "manifest"},
+    "bench": {"export", "model", "evaluation", "runtime", "kernels", "errors", "manifest"},
 }
 """Layer -> the layers it may import besides itself; the command line, on top, may import all."""
 
 HOMES = {
-    "torch": {"model", "training", "export"},
+    "torch": {"model", "training", "export", "bench"},
+    "onnxruntime": {"bench"},
     "rclpy": {"ros"},
     "sensor_msgs": {"ros"},
     "diagnostic_msgs": {"ros"},
     "rosbags": {"evaluation", "cli"},
-    "matplotlib": {"evaluation", "cli"},
-    "openvino": {"runtime"},
+    "matplotlib": {"evaluation", "bench", "cli"},
+    "openvino": {"runtime", "bench"},
     "tensorrt": {"runtime"},
     "pycuda": {"runtime"},
     "triton": {"kernels"},

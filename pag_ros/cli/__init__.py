@@ -17,6 +17,7 @@ COMMANDS = {
     "replay": "play a bag through the live node and report",
     "demo": "the shipped model on the shipped bag, through the live node",
     "calibrate": "measure the latency table of this machine",
+    "bench": "our speed beside dense runtimes, operators or whole networks",
     "data": "render training rooms",
     "train": "train a network for every budget",
     "export": "write a trained network as ONNX with its manifest",

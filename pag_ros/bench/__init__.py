@@ -1,0 +1,1 @@
+"""Speed beside other runtimes: the operators and whole networks, interleaved in one run."""

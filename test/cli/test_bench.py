@@ -1,0 +1,68 @@
+"""`pag_ros bench`: tables for people, JSON for programs, pictures for the docs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pag_ros.cli import main
+
+pytest.importorskip("onnx")
+
+
+@pytest.fixture(autouse=True)
+def same_cpus() -> Iterator[None]:
+    """The command keeps its process on some CPUs; the other tests want theirs back."""
+    before = os.sched_getaffinity(0)
+    yield
+    os.sched_setaffinity(0, before)
+
+
+def test_operations_as_table_json_and_picture(tmp_path: Path, capsys):
+    numbers, picture = tmp_path / "new" / "ops.json", tmp_path / "ops.png"
+    arguments = ["--only", "mbconv branch 112", "--densities", "0.5", "1", "--rounds", "1"]
+    arguments += ["--threads", "1", "--json", str(numbers), "--plot", str(picture)]
+    assert main(["bench", "ops", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "mbconv branch 112 @ 15x20" in printed
+    result = json.loads(numbers.read_text())
+    assert {"machine", "versions", "rows"} == set(result)
+    assert result["machine"]["threads"] == 1
+    assert len(result["rows"]) == 4
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_networks_as_json(capsys):
+    pytest.importorskip("torch")
+    arguments = ["--only", "lite0-plain", "--densities", "0.5", "--rounds", "1", "--json", "-"]
+    assert main(["bench", "network", *arguments, "--threads", "1"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["model"], row["density"]) == ("lite0-plain", 0.5)
+    assert row["speedup"] == pytest.approx(min(row["dense_ms"].values()) / row["ours_ms"], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ops", "--only", "conv9x9"], "--only conv9x9: there are conv1x1"),
+        (["network", "--only", "vgg"], "--only vgg: there are lite0"),
+        (["ops", "--threads", "255"], "--threads 255: this process may use"),
+    ],
+)
+def test_a_wrong_choice_is_refused_with_what_there_is(arguments, message, capsys):
+    assert (
+        main(["bench", *arguments, *([] if "--threads" in arguments else ["--threads", "1"])]) == 2
+    )
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["gpu"], ["ops", "--densities", "2"], ["ops", "--rounds", "0"]]
+)
+def test_what_cannot_be_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", *arguments])
