@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -12,9 +13,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pag_ros.manifest import GatedBlock, LabelClass, Manifest, save_manifest, sha256_of
+from pag_ros.runtime.signal_stack import kept_signal_stack
 
 HEIGHT, WIDTH, STRIDE, CHANNELS, BLOCKS, CLASSES = 48, 64, 8, 8, 2, 3
 GRID = (HEIGHT // STRIDE, WIDTH // STRIDE)
+
+
+@pytest.fixture(autouse=True)
+def own_signal_stack() -> Iterator[None]:
+    """Tests that use OpenVINO without a session of ours must not spoil those that follow."""
+    with kept_signal_stack():
+        yield
 
 
 @pytest.fixture(scope="session")

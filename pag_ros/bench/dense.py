@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pag_ros.runtime.signal_stack import kept_signal_stack
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -60,7 +62,8 @@ def openvino_run(model: bytes, feeds: Feeds, threads: int) -> Callable[[], objec
         # It would pin the calling thread too, and with it all threads that others start later.
         "ENABLE_CPU_PINNING": False,
     }
-    compiled = core.compile_model(core.read_model(model, b""), "CPU", properties)
+    with kept_signal_stack():
+        compiled = core.compile_model(core.read_model(model, b""), "CPU", properties)
     request = compiled.create_infer_request()
     for name, value in feeds.items():
         request.set_tensor(name, ov.Tensor(value, shared_memory=True))

@@ -19,6 +19,7 @@ from pag_ros.runtime.frame_clock import FrameClock, trimming_plan
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.openvino_operators import Operators
 from pag_ros.runtime.session import Deadline, Prediction
+from pag_ros.runtime.signal_stack import kept_signal_stack
 
 _MAX_FOCAL_PX = 1e5
 
@@ -43,7 +44,8 @@ class OpenVinoSession:
         self._operators = Operators(self._clock, self._workspace)
         version = ov.__version__.partition("-")[0]
         self.backend = f"openvino {version} cpu fp32, {self._workspace.threads} threads"
-        self._compiled: Any = self._compile(model)
+        with kept_signal_stack():
+            self._compiled: Any = self._compile(model)
         self._request: Any = self._compiled.create_infer_request()
         self._inputs = _bind_inputs(self._request, self.manifest)
         self._outputs = [(n, self._compiled.output(n)) for n in output_layout(self.manifest)]
