@@ -17,6 +17,7 @@ import numpy as np
 from pag_ros.bench import dense
 from pag_ros.bench.timing import Progress, take_turns
 from pag_ros.errors import BackendError, ParameterError
+from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.runtime import open_session
 
 if TYPE_CHECKING:
@@ -105,20 +106,14 @@ def _export(config: dict[str, Any], size: tuple[int, int], folder: Path) -> Any:
         ) from error
     torch.manual_seed(0)
     network: PagNetwork = build_network(NetworkConfig.from_mapping(config)).eval()
-    classes = tuple(_label(number) for number in range(network.config.classes))
+    classes = tuple(LabelClass(f"class {n}", (n, n, n)) for n in range(network.config.classes))
     card = ModelCard("bench", classes, (0.1, 20.0), (0.5, 2.0), "none", "none, random weights")
     export_model(network, card, size, folder / "gated.onnx")
     export_dense(network, size, folder / "dense.onnx")
     return DenseNetwork(network)
 
 
-def _label(number: int) -> Any:
-    from pag_ros.manifest import LabelClass
-
-    return LabelClass(f"class {number}", (number, number, number))
-
-
-def _gated_share(manifest: Any) -> float:
+def _gated_share(manifest: Manifest) -> float:
     """Share of the network's multiply-adds that the gates decide on."""
     gated = sum(block.pixels * block.macs_per_pixel for block in manifest.blocks)
     return float(gated / (gated + manifest.dense_macs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -45,7 +46,5 @@ def take_turns(
 
 def use_cpus(count: int) -> None:
     """Keep this process and the threads it starts from now on, on `count` of its CPUs."""
-    import os
-
     with suppress(AttributeError, OSError):  # Not every system can.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
