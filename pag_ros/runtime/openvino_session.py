@@ -11,8 +11,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from pag_ros.errors import ImageError, ModelError
-from pag_ros.kernels import Workspace
+from pag_ros.errors import BackendError, ImageError, ModelError
+from pag_ros.kernels import Workspace, chosen_instruction_set
 from pag_ros.manifest import Manifest, load_manifest
 from pag_ros.runtime.computed_map import computed_map
 from pag_ros.runtime.frame_clock import FrameClock, trimming_plan
@@ -33,6 +33,7 @@ class OpenVinoSession:
 
     Raises:
         ModelError: the model or its manifest is missing, damaged or unfit.
+        BackendError: PAG_ROS_ISA names an instruction set that the processor does not have.
     """
 
     def __init__(self, model: Path, threads: int = 0) -> None:
@@ -42,8 +43,7 @@ class OpenVinoSession:
         self._clock = FrameClock(names)
         self._workspace = Workspace(threads)
         self._operators = Operators(self._clock, self._workspace)
-        version = ov.__version__.partition("-")[0]
-        self.backend = f"openvino {version} cpu fp32, {self._workspace.threads} threads"
+        self.backend = _describe_backend(self._workspace.threads)
         with kept_signal_stack():
             self._compiled: Any = self._compile(model)
         self._request: Any = self._compiled.create_infer_request()
@@ -141,6 +141,15 @@ class OpenVinoSession:
             keep_used=keep_used,
             stage_seconds=stage_seconds,
         )
+
+
+def _describe_backend(threads: int) -> str:
+    version = ov.__version__.partition("-")[0]
+    try:
+        instruction_set = chosen_instruction_set()
+    except ValueError as error:
+        raise BackendError(str(error)) from error
+    return f"openvino {version} cpu fp32 {instruction_set}, {threads} threads"
 
 
 def _bind_inputs(request: Any, manifest: Manifest) -> dict[str, NDArray[Any]]:

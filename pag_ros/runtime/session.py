@@ -55,7 +55,7 @@ class Session(Protocol):
 
     manifest: Manifest
     backend: str
-    """Backend and precision for people, e.g. "openvino 2026.4.1 cpu fp32"."""
+    """Backend and precision for people, e.g. "openvino 2026.4.1 cpu fp32 avx512"."""
     stages: tuple[str, ...]
     """Timed parts in execution order: "encoder", every gated block's name, "heads"."""
 

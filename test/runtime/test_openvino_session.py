@@ -230,3 +230,9 @@ def test_tensorrt_is_refused_plainly_and_auto_takes_the_cpu(tiny_model):
 def test_an_unknown_device_is_refused(tiny_model):
     with pytest.raises(ParameterError, match="auto, cpu, tensorrt"):
         open_session(tiny_model, "tpu")
+
+
+def test_an_unknown_instruction_set_is_named(tiny_model: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PAG_ROS_ISA", "mmx")
+    with pytest.raises(BackendError, match="PAG_ROS_ISA is mmx, this processor has "):
+        open_session(tiny_model, "cpu", 1)
