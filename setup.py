@@ -39,6 +39,7 @@ EXTRAS = {
         "embreex>=2.17.7,<5",
         "pillow>=10,<14",
     ],
+    "cluster": ["distributed>=2024.8,<2027"],
     "dev": [
         "pytest>=8,<10",
         "hypothesis>=6.100,<7",
@@ -49,6 +50,7 @@ EXTRAS = {
         "numpy<2.5",
         "setuptools>=70.1",
         "onnx>=1.16,<2",
+        "distributed>=2024.8,<2027",
     ],
 }
 

@@ -38,6 +38,7 @@ HOMES = {
     "pycuda": {"runtime"},
     "triton": {"kernels"},
     "embreex": {"training"},
+    "distributed": {"training"},
 }
 """Package -> the only layers that import it."""
 

@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render.add_argument("--cache", type=Path, help="processed meshes (default: OUT/meshes)")
     render.add_argument("--workers", type=int, default=2, help="processes")
     render.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Dask scheduler (tcp://HOST:8786) whose workers render instead",
+    )
+    render.add_argument(
         "--hold-out", nargs="*", default=["KatorLegaz"], help="furniture groups of the test split"
     )
     render.add_argument("--split", choices=["train", "test"], default="train")
@@ -49,6 +54,8 @@ def main(args: argparse.Namespace) -> int:
     if args.walk:
         done = render_walk(args.out, walk=Walk(frames=args.frames), **common)
     else:
-        done = render_dataset(args.out, args.frames, workers=args.workers, **common)
+        done = render_dataset(
+            args.out, args.frames, workers=args.workers, scheduler=args.scheduler, **common
+        )
     print(f"{args.out} holds {done} frames")
     return 0

@@ -9,10 +9,20 @@ import numpy as np
 from pag_ros.training.scenes.furnish import Furnisher, Placed, moved_piece, overlap, part_bounds
 from pag_ros.training.scenes.scene import flatten
 from pag_ros.training.scenes.shell import Part
-from pag_ros.training.scenes.things import keyboard, laptop, monitor, mouse, papers, random_thing
+from pag_ros.training.scenes.things import (
+    keyboard,
+    laptop,
+    monitor,
+    mouse,
+    papers,
+    random_thing,
+    small_thing,
+)
 from pag_ros.training.scenes.tracing import Tracer
 
 BEARING = ("table", "cabinet", "bed", "sofa", "chair", "fixture")
+CROWDED = ("table", "cabinet", "fixture")
+CROWDED_SHARE = 0.3
 GRID = 4
 LEVEL_METRES = 0.012
 
@@ -46,7 +56,17 @@ class Dropper:
                 self._try(_small_parts(self.furnisher), supports[int(chosen)])
             else:
                 self._try(_small_parts(self.furnisher), None)
+        self._crowd([p for p in supports if p.label in CROWDED and 0.3 < p.top < 1.2])
         self.furnisher.placed.extend(self.rested)
+
+    def _crowd(self, supports: list[Placed]) -> None:
+        """Now and then a surface is full: a laid table, a bench in use, a desk never tidied."""
+        rng = self.furnisher.rng
+        for support in supports:
+            if rng.random() < CROWDED_SHARE:
+                for _ in range(int(rng.integers(8, 30))):
+                    thing = small_thing(self.furnisher.surfaces, rng)
+                    self._try([Part(thing, "object")], support)
 
     def _try(self, parts: list[Part] | None, support: Placed | None) -> None:
         """A few attempts to drop parts over a piece (None: over the floor)."""

@@ -1,4 +1,8 @@
-"""Rendering whole datasets: scenes in worker processes, frames indexed as they are done."""
+"""Rendering whole datasets: scenes in worker processes, frames indexed as they are done.
+
+One machine uses a pool of processes, several a Dask cluster whose workers see the same folders.
+Frames depend on the seed alone, never on who renders them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pag_ros.errors import ParameterError
 from pag_ros.training.scenes.film import random_film
 from pag_ros.training.scenes.render import render
 from pag_ros.training.scenes.stage import RawMaterial, build_stage, describe_material, load_material
@@ -67,25 +72,37 @@ def render_dataset(
     hold_out: tuple[str, ...] = ("KatorLegaz",),
     workers: int = 2,
     cache: Path | None = None,
+    scheduler: str | None = None,
 ) -> int:
     """Render a dataset of `frames` frames into `out`, or what is missing of it.
 
     Args:
         size: width and height in pixels.
         hold_out: furniture groups that only the test split shows.
+        workers: processes on this machine.
         cache: where processed meshes are kept; `out`/meshes by default.
+        scheduler: address of a Dask scheduler whose workers render instead; they must see
+            `out`, `furniture`, `textures` and `cache` under the same paths.
 
     Returns:
         The number of frames that the dataset has now.
+
+    Raises:
+        ParameterError: the scheduler cannot be reached.
+        DatasetError: `out` holds other frames, or there is no furniture for the split.
     """
     from tqdm import tqdm
 
+    if scheduler:  # Elsewhere, relative paths mean other folders.
+        out, furniture, textures = out.resolve(), furniture.resolve(), _resolved(textures)
+        cache = cache.resolve() if cache else None
     job = Job(out, furniture, textures, cache or out / "meshes", seed, split, hold_out, *size)
     material = load_material(furniture, textures, job.cache, split, hold_out)
     with DatasetWriter(out, _description(job, material)) as writer:
         tasks = _tasks(job, frames, writer.done)
         with tqdm(total=frames, initial=len(writer.done), unit="frame") as bar:
-            for records in _rendered(tasks, workers):
+            results = _on_cluster(tasks, scheduler) if scheduler else _rendered(tasks, workers)
+            for records in results:
                 writer.add(records)
                 bar.update(len(records))
         return len(writer.done)
@@ -110,6 +127,32 @@ def _rendered(tasks: list[Task], workers: int) -> Iterator[list[FrameRecord]]:
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers) as pool:
         yield from pool.imap_unordered(render_scene, tasks)
+
+
+def _on_cluster(tasks: list[Task], scheduler: str) -> Iterator[list[FrameRecord]]:
+    """Results as they come from the workers of a Dask cluster.
+
+    A worker that is lost takes nothing with it: Dask gives its scenes to another.
+    """
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise ParameterError("--scheduler needs Dask: pip install 'pag_ros[cluster]'") from error
+    try:
+        client = Client(scheduler, timeout="10s")  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise ParameterError(
+            f"--scheduler {scheduler}: no Dask scheduler answers there ({error})"
+        ) from error
+    with client:
+        futures = client.map(render_scene, tasks, pure=False)
+        for future in as_completed(futures):  # type: ignore[no-untyped-call]
+            yield future.result()
+            future.release()  # Dask would keep every result until the end.
+
+
+def _resolved(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    return tuple(path.resolve() for path in paths)
 
 
 def _description(job: Job, material: RawMaterial) -> dict[str, object]:

@@ -35,6 +35,18 @@ def random_thing(surfaces: Surfaces, rng: Generator) -> Mesh:
     return makers[int(rng.choice(len(makers), p=weights))](surfaces, rng)
 
 
+def small_thing(surfaces: Surfaces, rng: Generator) -> Mesh:
+    """What crowds a table: crockery, books, papers, packages a hand can hold."""
+    makers = (crockery, books, papers, package)
+    weights = (0.4, 0.2, 0.15, 0.25)
+    return makers[int(rng.choice(len(makers), p=weights))](surfaces, rng)
+
+
+def package(surfaces: Surfaces, rng: Generator) -> Mesh:
+    """A package of 3-18 cm."""
+    return box(triple(*rng.uniform(0.03, 0.18, 3)), _skin(surfaces, rng), True)
+
+
 def carton(surfaces: Surfaces, rng: Generator) -> Mesh:
     """A package of 3-45 cm, mostly small."""
     size = triple(*0.03 + 0.42 * rng.random(3) ** 1.8)

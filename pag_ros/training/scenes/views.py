@@ -14,6 +14,7 @@ from pag_ros.training.scenes.tracing import Tracer
 
 Generator = np.random.Generator
 PROBE_WIDTH, PROBE_HEIGHT = 48, 36
+CLOSE_SHARE = 0.35
 # low, high (m) and share of views: a robot's camera, a table top, a head
 HEIGHTS = ((0.2, 0.6, 0.35), (0.8, 1.2, 0.3), (1.4, 1.8, 0.35))
 
@@ -51,7 +52,7 @@ def sample_shots(
         wanted = float(rng.choice([0.05, 0.2, 0.35]))
         for _ in range(25):
             camera = random_intrinsics(rng, width, height)
-            close = bool(rng.random() < 0.25)
+            close = bool(rng.random() < CLOSE_SHARE)
             pose = _random_pose(rooms, placed, rng, close)
             if pose is None:
                 continue

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pag_ros.cli import main
-from pag_ros.errors import DatasetError
+from pag_ros.errors import DatasetError, ParameterError
 from pag_ros.training.scenes import render_dataset, render_walk
 from pag_ros.training.scenes import walk as walking
 from pag_ros.training.scenes.classes import CLASSES
@@ -150,3 +150,30 @@ def test_two_renders_into_one_folder_are_refused(
         make(tmp_path, furniture, cache, frames=2)
     make(tmp_path, furniture, cache, frames=2)
     assert len(lines(tmp_path)) == 2
+
+
+def test_a_dask_cluster_renders_the_same_frames(
+    dataset: Path, furniture: Path, cache: Path, tmp_path: Path
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        out = tmp_path / "rooms"
+        done = render_dataset(
+            out,
+            FRAMES,
+            furniture,
+            size=(64, 48),
+            seed=5,
+            cache=cache,
+            scheduler=cluster.scheduler_address,
+        )
+    assert done == FRAMES
+    assert contents(out) == contents(dataset)
+
+
+def test_a_missing_scheduler_is_named(furniture: Path, cache: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(ParameterError, match=r"no Dask scheduler answers there"):
+        render_dataset(tmp_path, 1, furniture, cache=cache, scheduler="nonsense://127.0.0.1:1")

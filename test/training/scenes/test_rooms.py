@@ -10,6 +10,8 @@ import pytest
 from pag_ros.training.scenes.furnish import overlap
 from pag_ros.training.scenes.rooms import THEMES, random_rooms
 from pag_ros.training.scenes.stage import Stage, build_stage, load_material
+from pag_ros.training.scenes.surfaces import Surfaces
+from pag_ros.training.scenes.things import small_thing
 from pag_ros.training.scenes.views import sample_shots, view_score
 
 
@@ -91,6 +93,30 @@ def test_what_lies_on_something_touches_it(stages: list[Stage]) -> None:
             assert hits.distance[0] < 0.02
             checked += 1
     assert checked
+
+
+def test_some_tables_are_crowded(furniture: Path, tmp_path: Path) -> None:
+    material = load_material(furniture, (), tmp_path, "train", ("KatorLegaz",))
+    most = 0
+    for number in range(6):
+        placed = build_stage(material, 11, number, "train", "office").placed
+        for table in [p for p in placed if p.label == "table"]:
+            lying = [
+                p
+                for p in placed
+                if abs(p.bottom - table.top) < 0.02 and overlap(p.footprint, table.footprint)
+            ]
+            most = max(most, len(lying))
+    assert most >= 8
+
+
+def test_small_things_fit_a_table() -> None:
+    rng = np.random.default_rng(0)
+    surfaces = Surfaces([], rng)
+    for _ in range(60):
+        low, high = small_thing(surfaces, rng).bounds
+        assert low[2] >= -1e-6
+        assert (high - low).max() < 0.6
 
 
 def test_cameras_see_something_and_stand_in_a_room(stages: list[Stage]) -> None:
