@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pag_ros.training.scenes import dropping
 from pag_ros.training.scenes.furnish import overlap
 from pag_ros.training.scenes.rooms import THEMES, random_rooms
 from pag_ros.training.scenes.stage import Stage, build_stage, load_material
@@ -95,19 +96,23 @@ def test_what_lies_on_something_touches_it(stages: list[Stage]) -> None:
     assert checked
 
 
-def test_some_tables_are_crowded(furniture: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_tables_can_be_crowded(
+    furniture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    monkeypatch.setattr(dropping, "CROWDED_SHARE", share)
+    monkeypatch.setattr(dropping, "_small_parts", lambda furnisher: None)
+    monkeypatch.setattr(dropping.Dropper, "_equip_desk", lambda dropper, table: None)
     material = load_material(furniture, (), tmp_path, "train", ("KatorLegaz",))
-    most = 0
-    for number in range(6):
-        placed = build_stage(material, 11, number, "train", "office").placed
-        for table in [p for p in placed if p.label == "table"]:
-            lying = [
-                p
-                for p in placed
-                if abs(p.bottom - table.top) < 0.02 and overlap(p.footprint, table.footprint)
-            ]
-            most = max(most, len(lying))
-    assert most >= 8
+    placed = build_stage(material, 11, 1, "train", "dining").placed
+    tables = [p for p in placed if p.label == "table"]
+    lying = [
+        p
+        for p in placed
+        for table in tables
+        if abs(p.bottom - table.top) < 0.02 and overlap(p.footprint, table.footprint)
+    ]
+    assert len(lying) >= 5 if share else not lying
 
 
 def test_small_things_fit_a_table() -> None:
