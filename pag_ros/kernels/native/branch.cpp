@@ -211,6 +211,39 @@ void copy_listed(const Job& job, const float* rows, int channels) {
                     rows + std::size_t(position) * channels, sizeof(float) * channels);
 }
 
+// One layer's work, cut into parts that the threads take: tiles of the first `convolved` pixels of the
+// list, the rest of the list, which passes through, and the first `copied` pixels of the map.
+void share(const Pass& pass, const Layer& layer, const Job& job, int convolved, int copied,
+           Workspace& workspace) {
+    const int tile_rows = layer.isa().tile_rows;
+    const int tiles = ceil_div(convolved, tile_rows);
+    const int wanted = kPartsPerThread * workspace.pool.threads();
+    const int tiles_per_part = std::clamp(tiles * layer.groups() / wanted, 1, 64);
+    const int parts_per_group = ceil_div(tiles, tiles_per_part);
+    const int compute_parts = parts_per_group * layer.groups();
+    const int passing_parts = ceil_div(job.count - convolved, kCopyPixels);
+    const int copy_parts = ceil_div(copied, kCopyPixels);
+
+    workspace.pool.share(compute_parts + passing_parts + copy_parts, [&](int part) {
+        if (part < compute_parts) {
+            const int first_tile = part % parts_per_group * tiles_per_part;
+            const int last_tile = std::min(first_tile + tiles_per_part, tiles);
+            for (int tile = first_tile; tile < last_tile; ++tile) {
+                const int first = tile * tile_rows;
+                pass.compute(first, std::min(tile_rows, convolved - first), part / parts_per_group);
+            }
+        } else if (part < compute_parts + passing_parts) {
+            const int first = convolved + (part - compute_parts) * kCopyPixels;
+            for (int at = first; at < std::min(first + kCopyPixels, job.count); ++at)
+                pass.pass_through(at);
+        } else {
+            const int first = (part - compute_parts - passing_parts) * kCopyPixels;
+            copy_unlisted(job, workspace.position.data(), layer.form.outputs, first,
+                          std::min(first + kCopyPixels, copied));
+        }
+    });
+}
+
 }  // namespace
 
 Layer::Layer(const Form& form, const float* weight, const float* bias, const Isa& isa)
@@ -280,35 +313,9 @@ void Branch::run(const Job& job, Workspace& workspace) const {
         }
         const Pass pass(layer, job, source, target, last && residual_ ? job.base : nullptr, order);
 
-        const int tiles = ceil_div(convolved, isa_.tile_rows);
-        const int wanted = kPartsPerThread * workspace.pool.threads();
-        const int tiles_per_part = std::clamp(tiles * layer.groups() / wanted, 1, 64);
-        const int parts_per_group = ceil_div(tiles, tiles_per_part);
-        const int compute_parts = parts_per_group * layer.groups();
-        const int passing_parts = ceil_div(job.count - convolved, kCopyPixels);
         const bool copies = last && job.out != job.base;
         const int pixels = job.height * job.width;
-        const int copy_parts = copies && !in_place ? ceil_div(pixels, kCopyPixels) : 0;
-
-        workspace.pool.share(compute_parts + passing_parts + copy_parts, [&](int part) {
-            if (part < compute_parts) {
-                const int group = part / parts_per_group;
-                const int first_tile = part % parts_per_group * tiles_per_part;
-                const int last_tile = std::min(first_tile + tiles_per_part, tiles);
-                for (int tile = first_tile; tile < last_tile; ++tile) {
-                    const int first = tile * isa_.tile_rows;
-                    pass.compute(first, std::min(isa_.tile_rows, convolved - first), group);
-                }
-            } else if (part < compute_parts + passing_parts) {
-                const int first = convolved + (part - compute_parts) * kCopyPixels;
-                for (int at = first; at < std::min(first + kCopyPixels, job.count); ++at)
-                    pass.pass_through(at);
-            } else {
-                const int first = (part - compute_parts - passing_parts) * kCopyPixels;
-                copy_unlisted(job, workspace.position.data(), outputs, first,
-                              std::min(first + kCopyPixels, pixels));
-            }
-        });
+        share(pass, layer, job, convolved, copies && !in_place ? pixels : 0, workspace);
         if (in_place) {
             if (copies) copy_unlisted(job, workspace.position.data(), outputs, 0, pixels);
             copy_listed(job, target.rows, outputs);
