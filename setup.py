@@ -21,7 +21,13 @@ SHARE = f"share/{NAME}"
 EXTRAS = {
     "cpu": ["openvino>=2025.0,<2027"],
     "gpu": ["tensorrt>=10.9,<12", "pycuda>=2024.1,<2027", "triton>=3.2,<4"],
-    "eval": ["rosbags>=0.10.4,<0.12", "matplotlib>=3.5,<4", "jinja2>=3.0,<4"],
+    "eval": [
+        "rosbags>=0.10.4,<0.12",
+        "matplotlib>=3.5,<4",
+        "jinja2>=3.0,<4",
+        "h5py>=3.6,<4",
+        "scipy>=1.8,<2",
+    ],
     "ros": [
         "ros-jazzy-rclpy>=7.1,<7.2",
         "ros-jazzy-rmw-fastrtps-cpp>=8.4,<8.5",
@@ -34,10 +40,13 @@ EXTRAS = {
     "bench": ["onnxruntime>=1.20,<2", "onnx>=1.16,<2", "matplotlib>=3.5,<4"],
     "train": [
         "torch>=2.4,<3",
+        "safetensors>=0.4,<1",
         "onnx>=1.16,<2",
         "onnxscript>=0.5,<1",
         "embreex>=2.17.7,<5",
         "pillow>=10,<14",
+        "h5py>=3.6,<4",
+        "scipy>=1.8,<2",
     ],
     "cluster": ["distributed>=2024.8,<2027"],
     "dev": [

@@ -6,14 +6,16 @@ picture: light, colour cast, blur, noise, vignette, compression; a third of the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from pag_ros.evaluation.rooms import Sample
+from pag_ros.evaluation.datasets import Sample
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _MIRROR_X = np.array([-1, 1, 1], np.float32)
@@ -32,12 +34,15 @@ def fit(sample: Sample, size: tuple[int, int]) -> Sample:
     if (sample.color.shape[1], sample.color.shape[0]) == size:
         return sample
     scale = size[0] / sample.color.shape[1]
-    nearest = cv2.INTER_NEAREST_EXACT
-    return Sample(
-        color=cv2.resize(sample.color, size, interpolation=cv2.INTER_AREA),  # type: ignore[arg-type]
-        depth=cv2.resize(sample.depth, size, interpolation=nearest),  # type: ignore[arg-type]
-        normals=cv2.resize(sample.normals, size, interpolation=nearest),  # type: ignore[arg-type]
-        labels=cv2.resize(sample.labels, size, interpolation=nearest),  # type: ignore[arg-type]
+
+    def nearest(truth: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST_EXACT))
+
+    color = cv2.resize(sample.color, size, interpolation=cv2.INTER_AREA)
+    return replace(
+        _with_truths(sample, nearest),
+        color=np.asarray(color, np.uint8),
+        boundary=None if sample.boundary is None else _fit_lines(sample.boundary, size),
         focal_px=sample.focal_px * scale,
     )
 
@@ -61,29 +66,44 @@ def photograph(color: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
 
 def _zoom(sample: Sample, rng: Generator) -> Sample:
     """A random part of the frame with the same aspect ratio, 60 to 100 % of its width."""
-    height, width = sample.depth.shape
+    height, width = sample.color.shape[:2]
     share = rng.uniform(0.6, 1.0) if rng.random() < 0.6 else 1.0
     h, w = round(height * share), round(width * share)
     y, x = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
     part = np.s_[y : y + h, x : x + w]
-    return Sample(
-        np.ascontiguousarray(sample.color[part]),
-        np.ascontiguousarray(sample.depth[part]),
-        np.ascontiguousarray(sample.normals[part]),
-        np.ascontiguousarray(sample.labels[part]),
-        sample.focal_px,
-    )
+    boundary = None if sample.boundary is None else sample.boundary[:, y : y + h, x : x + w]
+    cut = _with_truths(sample, lambda truth: np.ascontiguousarray(truth[part]))
+    return replace(cut, color=np.ascontiguousarray(sample.color[part]), boundary=boundary)
 
 
 def _flip(sample: Sample) -> Sample:
-    normals = sample.normals[:, ::-1] * _MIRROR_X
-    return Sample(
-        np.ascontiguousarray(sample.color[:, ::-1]),
-        np.ascontiguousarray(sample.depth[:, ::-1]),
-        np.ascontiguousarray(normals),
-        np.ascontiguousarray(sample.labels[:, ::-1]),
-        sample.focal_px,
+    flipped = _with_truths(sample, lambda truth: np.ascontiguousarray(truth[:, ::-1]))
+    normals, boundary = flipped.normals, sample.boundary
+    return replace(
+        flipped,
+        color=np.ascontiguousarray(sample.color[:, ::-1]),
+        normals=None if normals is None else normals * _MIRROR_X,
+        boundary=None if boundary is None else boundary[:, :, ::-1],
     )
+
+
+def _with_truths(sample: Sample, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Sample:
+    """The sample with its depth, normals and labels changed, as far as it has them."""
+    depth, normals, labels = sample.depth, sample.normals, sample.labels
+    return replace(
+        sample,
+        depth=None if depth is None else change(depth),
+        normals=None if normals is None else change(normals),
+        labels=None if labels is None else change(labels),
+    )
+
+
+def _fit_lines(boundary: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Lines [A,H,W] at another size; nearest pixels would tear them."""
+    resized = [
+        cv2.resize(one.astype(np.float32), size, interpolation=cv2.INTER_AREA) for one in boundary
+    ]
+    return np.asarray(np.stack(resized) > 0)
 
 
 def _light(picture: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:

@@ -12,8 +12,8 @@ import pytest
 
 from pag_ros.cli import main
 from pag_ros.errors import DatasetError, ParameterError
-from pag_ros.evaluation.datasets import score_rooms
-from pag_ros.evaluation.rooms import read_frame, read_index
+from pag_ros.evaluation.dataset_scores import score_dataset
+from pag_ros.evaluation.datasets.rooms import RenderedRooms, read_frame, read_index
 from pag_ros.manifest import load_manifest, manifest_path
 from pag_ros.runtime import open_session
 
@@ -52,7 +52,7 @@ def test_a_frame_of_mixed_sizes_is_refused(rooms: Path) -> None:
 def test_scores_are_those_of_the_predictions(rooms: Path, tiny_model: Path) -> None:
     frame = read_index(rooms)[0]
     session = open_session(tiny_model, "cpu")
-    scores = score_rooms([frame], session, (1.0, 0.5))
+    scores = score_dataset(RenderedRooms([rooms]), session, (1.0, 0.5), limit=1).budgets
     sample = read_frame(frame)
     keep = session.manifest.keep_for(0.5)
     predicted = session.infer(sample.color, sample.focal_px, keep)
@@ -66,7 +66,7 @@ def test_scores_are_those_of_the_predictions(rooms: Path, tiny_model: Path) -> N
 def test_budget_out_of_range_is_refused(rooms: Path, tiny_model: Path) -> None:
     session = open_session(tiny_model, "cpu")
     with pytest.raises(ParameterError, match="budgets"):
-        score_rooms(read_index(rooms), session, (0.0,))
+        score_dataset(RenderedRooms([rooms]), session, (0.0,))
     session.close()
 
 
@@ -78,7 +78,7 @@ def test_command_records_the_main_scores_in_the_manifest(
     shutil.copy(manifest_path(tiny_model), manifest_path(model))
     command = ["score", "--dataset", str(rooms), "--model", str(model), "--limit", "2"]
     assert main([*command, "--budgets", "1", "0.5", "--json", "-", "--record"]) == 0
-    printed = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)["rooms rooms"]["budgets"]
     recorded = load_manifest(model).scores
     assert set(recorded) == set(printed) == {"1.00", "0.50"}
     for budget, row in recorded.items():

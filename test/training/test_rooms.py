@@ -5,12 +5,14 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from pag_ros.evaluation.rooms import read_frame, read_index  # noqa: E402
+from pag_ros.errors import DatasetError  # noqa: E402
+from pag_ros.evaluation.datasets.rooms import read_frame, read_index  # noqa: E402
 from pag_ros.training.augment import _flip, augment  # noqa: E402
 from pag_ros.training.rooms import EndlessSampler, Rooms, boundaries  # noqa: E402
 
@@ -65,3 +67,37 @@ def test_sampler_resumes_with_the_keys_of_an_unbroken_run() -> None:
     resumed = list(islice(EndlessSampler(5, seed=1, start=7), 10))
     assert unbroken[7:] == resumed
     assert sorted(k % 5 for k in unbroken[:5]) == [0, 1, 2, 3, 4]
+
+
+def test_truths_that_a_dataset_lacks_are_unknown(tmp_path: Path) -> None:
+    scipy_io = pytest.importorskip("scipy.io")
+    cv2.imwrite(str(tmp_path / "1.jpg"), np.zeros((24, 32, 3), np.uint8))
+    drawn = np.zeros((3, 24, 32), np.uint8)
+    drawn[:, :, 8], drawn[0, :, 20] = 1, 1
+    cells = np.empty((1, 3), object)
+    for i in range(3):
+        cells[0, i] = {"Boundaries": drawn[i]}
+    scipy_io.savemat(tmp_path / "1.mat", {"groundTruth": cells})
+    spec = f"bsds500:{tmp_path}"
+    item = Rooms([spec], (32, 24), train=False)[0]
+    assert not item["depth"].any()
+    assert not item["normals"].any()
+    assert (item["labels"] == 255).all()
+    assert item["boundary"][5, [7, 8, 20]].tolist() == [0.0, 1.0, -1.0]
+    for key in range(8):
+        assert Rooms([spec], (16, 12), train=True)[key]["boundary"].max() == 1.0
+
+
+def test_labels_of_other_datasets_are_mapped_by_name(rooms: Path, tmp_path: Path) -> None:
+    (rooms / "dataset.json").write_text('{"classes": ["wall", "floor"]}')
+    assert Rooms([rooms], (64, 48), train=False).classes == ("wall", "floor")
+    mapped = Rooms([rooms], (64, 48), train=False, classes=["floor", "chair"])
+    assert set(mapped[0]["labels"].unique().tolist()) == {0, 255}
+    with pytest.raises(DatasetError, match="none of its classes"):
+        Rooms([rooms], (64, 48), train=False, classes=["sky"])
+
+
+def test_several_datasets_follow_one_another(rooms: Path) -> None:
+    both = Rooms([rooms, f"rooms:{rooms}"], (32, 24), train=False)
+    assert len(both) == 12
+    assert torch.equal(both[7]["image"], both[1]["image"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError
+from pag_ros.evaluation.datasets import files
+from pag_ros.evaluation.datasets.sample import Sample
+from pag_ros.evaluation.metrics import DepthProtocol
 
 
 @dataclass(frozen=True)
@@ -22,23 +26,42 @@ class RoomFrame:
     focal_px: float
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One labelled picture.
+class RenderedRooms:
+    """The frames of one or more rendered datasets, one after the other.
 
-    Attributes:
-        color: [H,W,3] uint8 RGB.
-        depth: [H,W] float32 metres, 0 = unknown.
-        normals: [H,W,3] float32 unit, 0 = unknown.
-        labels: [H,W] uint8, 255 = unknown.
-        focal_px: fx at this size.
+    Raises:
+        DatasetError: a folder is no rendered dataset, is empty, or has other classes.
     """
 
-    color: NDArray[np.uint8]
-    depth: NDArray[np.float32]
-    normals: NDArray[np.float32]
-    labels: NDArray[np.uint8]
-    focal_px: float
+    protocol = DepthProtocol()
+
+    def __init__(self, folders: Sequence[Path], split: str = "all") -> None:
+        self.name = "rooms " + ", ".join(folder.name for folder in folders)
+        self.frames = [frame for folder in folders for frame in read_index(folder)]
+        known = {folder: read_classes(folder) for folder in folders}
+        if len(set(known.values())) > 1:
+            raise DatasetError(
+                f"{folders[-1]}: other classes than {folders[0]}; render both alike, or use one"
+            )
+        self.classes = next(iter(known.values()), ())
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Sample:
+        return read_frame(self.frames[index])
+
+
+def read_classes(folder: Path) -> tuple[str, ...]:
+    """The classes that dataset.json names; empty if there is none: ids are the model's own."""
+    path = folder / "dataset.json"
+    if not path.is_file():
+        return ()
+    data = files.read_json(path)
+    classes = data.get("classes", []) if isinstance(data, dict) else None
+    if not (isinstance(classes, list) and all(isinstance(c, str) for c in classes)):
+        raise DatasetError(f"{path}: expected a list of names under 'classes'")
+    return tuple(classes)
 
 
 def read_index(folder: Path) -> list[RoomFrame]:
