@@ -12,7 +12,9 @@ from pag_ros.cli.options import image_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, help="checkpoint.pt of a training run")
+    parser.add_argument(
+        "checkpoint", type=Path, help="network.safetensors or checkpoint.pt of a training run"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the ONNX file to write")
     parser.add_argument(
         "--size", type=image_size, required=True, help="network input, e.g. 320x240"

@@ -1,40 +1,80 @@
-"""Train a network for every budget on rendered rooms.
+"""Train a network: for every budget, or the paper's for one rate.
 
-Resumes from OUT/checkpoint.pt where it was stopped; OUT/log.jsonl holds losses and scores.
+Resumes from OUT/checkpoint.pt where it was stopped; OUT/log.jsonl holds losses and scores,
+OUT/curves.png shows them, OUT/network.safetensors is the trained network. On several GPUs:
+
+    torchrun --nproc-per-node 4 -m pag_ros.cli train ...
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from pag_ros.errors import ParameterError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, help="YAML, see config/train/")
+    datasets = "NAME:PATH (docs/datasets.md) or folders of rendered rooms"
+    parser.add_argument("--data", nargs="+", required=True, help=f"to train on: {datasets}")
+    parser.add_argument("--validation", nargs="+", required=True, help=f"to score on: {datasets}")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all that is written")
     parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="rendered datasets to train on"
+        "--pretrained",
+        type=Path,
+        help="ImageNet weights of the encoder (.pth or .safetensors; a ResNet's: torchvision's)",
     )
     parser.add_argument(
-        "--validation", type=Path, nargs="+", required=True, help="rendered datasets to score on"
+        "--initialize",
+        type=Path,
+        help="trained weights to start from: network.safetensors or checkpoint.pt of another run "
+        "of the same network, perhaps with other heads",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and log")
-    parser.add_argument("--pretrained", type=Path, help="ImageNet weights of the encoder (.pth)")
 
 
 def main(args: argparse.Namespace) -> int:
-    import yaml
-
+    from pag_ros.training.processes import process_group
     from pag_ros.training.trainer import TrainConfig, Trainer
 
-    try:
-        values = yaml.safe_load(args.config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParameterError(f"{args.config}: not a readable YAML file ({error})") from error
-    if not isinstance(values, dict):
-        raise ParameterError(f"{args.config}: expected a mapping; see config/train/ for examples")
-    config = TrainConfig.from_mapping(values)
-    Trainer(config, args.data, args.validation, args.out, args.pretrained).run()
-    print(f"trained network: {args.out / 'checkpoint.pt'}")
+    config = TrainConfig.from_mapping(_read(args.config))
+    with process_group():
+        trainer = Trainer(
+            config,
+            args.data,
+            args.validation,
+            args.out,
+            args.pretrained,
+            args.initialize,
+            on_validation=_draw,
+        )
+        if trainer.processes.writes and trainer.new_heads:
+            print(f"new heads, not in {args.initialize}: {', '.join(trainer.new_heads)}")
+        trainer.run()
+        if trainer.processes.writes:
+            _draw(args.out / "log.jsonl")
+            print(f"trained network: {args.out / 'network.safetensors'}")
     return 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParameterError(f"{path}: not a readable YAML file ({error})") from error
+    if not isinstance(values, dict):
+        raise ParameterError(f"{path}: expected a mapping; see config/train/ for examples")
+    return values
+
+
+def _draw(log: Path) -> None:
+    """Curves beside the log; training goes on where matplotlib is missing."""
+    from pag_ros.evaluation.training_curves import write_curves
+
+    try:
+        write_curves(log, log.with_name("curves.png"))
+    except ImportError:
+        print("no curves.png: matplotlib is not installed (pip install pag_ros[eval])")

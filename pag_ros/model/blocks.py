@@ -13,6 +13,7 @@ Every block exists in two forms with equal results: `masked` (dense, differentia
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -25,6 +26,15 @@ from pag_ros.model.gating import Gate, Gating
 from pag_ros.model.multipool import MultiPool
 
 GateScope = Literal["branch", "conv3x3"]
+
+MBActivation = Literal["relu", "relu6", "silu", "hardswish"]
+MB_ACTIVATIONS: dict[MBActivation, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "silu": F.silu,
+    "hardswish": F.hardswish,
+}
+"""Of MBConv blocks; all are 0 at 0, so that a skipped pixel stays out of what follows."""
 
 
 class GatedBlock(nn.Module, abc.ABC):
@@ -66,6 +76,10 @@ class GatedBlock(nn.Module, abc.ABC):
         projection = () if self.downsample is None else self.downsample.modules()
         convs = [module for module in projection if isinstance(module, nn.Conv2d)]
         return self.channels + sum(conv.weight.numel() for conv in convs)
+
+    def macs_per_image(self) -> int:
+        """Multiply-adds that an image costs whatever its size and density."""
+        return 0
 
     def _residual(self, x: Tensor) -> Tensor:
         if self.downsample is None:
@@ -212,7 +226,7 @@ class GatedBottleneck(GatedBlock):
 
 
 class GatedMBConv(GatedBlock):
-    """1x1 expand, depthwise, 1x1 project (EfficientNet-Lite's block), gated as a whole branch.
+    """1x1 expand, depthwise, 1x1 project (MobileNet's and EfficientNet's block), gated as a whole.
 
     The sum has no activation (Sandler et al., CVPR 2018), so a skipped pixel is a copy of any sign.
 
@@ -220,34 +234,90 @@ class GatedMBConv(GatedBlock):
         channels: of input and output.
         expand: channels between the two 1x1 over `channels`.
         kernel: of the depthwise convolution, 3 or 5.
+        activation: after the first two convolutions; each leaves a zero a zero.
+        squeeze: squeeze-and-excitation before the projection, or None.
     """
 
-    def __init__(self, channels: int, expand: int = 6, kernel: int = 3) -> None:
+    def __init__(
+        self,
+        channels: int,
+        expand: int = 6,
+        kernel: int = 3,
+        activation: MBActivation = "relu6",
+        squeeze: SqueezeExcite | None = None,
+    ) -> None:
         super().__init__(channels)
         hidden = expand * channels
+        self.activation = activation
         self.expand = nn.Conv2d(channels, hidden, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(hidden)
         self.depthwise = nn.Conv2d(
             hidden, hidden, kernel, padding=kernel // 2, groups=hidden, bias=False
         )
         self.bn2 = nn.BatchNorm2d(hidden)
+        self.squeeze = squeeze
         self.project = nn.Conv2d(hidden, channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(channels)
 
     def masked(self, x: Tensor, mask: Tensor) -> Tensor:
-        y = mask * F.relu6(self.bn1(self.expand(x)))
-        y = F.relu6(self.bn2(self.depthwise(y)))
+        activate = MB_ACTIVATIONS[self.activation]
+        y = mask * activate(self.bn1(self.expand(x)))
+        y = activate(self.bn2(self.depthwise(y)))
+        if self.squeeze is not None:
+            y = self.squeeze(mask * y, mask.sum((2, 3), keepdim=True))
         branch: Tensor = self.bn3(self.project(y))
         return x + mask * branch
 
     def sparse(self, x: Tensor, index: Tensor, count: Tensor) -> Tensor:
-        y = _sparse(self.expand, self.bn1, x, index, count, activation="relu6")
-        y = _sparse(self.depthwise, self.bn2, y, index, count, activation="relu6")
+        y = self._sparse_hidden(self.expand, self.bn1, x, index, count)
+        y = self._sparse_hidden(self.depthwise, self.bn2, y, index, count)
+        if self.squeeze is not None:
+            pixels = count.to(y.dtype).view(1, 1, 1, 1)
+            y = self.squeeze(y.permute(0, 3, 1, 2), pixels).permute(0, 2, 3, 1)
         return _sparse(self.project, self.bn3, y, index, count, x, True, activation="none")
 
     def macs_per_pixel(self) -> int:
         convs = (self.expand, self.depthwise, self.project)
         return sum(conv.weight.numel() for conv in convs)
+
+    def macs_per_image(self) -> int:
+        return 0 if self.squeeze is None else self.squeeze.macs()
+
+    def _sparse_hidden(
+        self, conv: nn.Conv2d, norm: nn.Module, x: Tensor, index: Tensor, count: Tensor
+    ) -> Tensor:
+        if self.activation == "relu" or self.activation == "relu6":
+            return _sparse(conv, norm, x, index, count, activation=self.activation)
+        # The operator knows no other; at skipped pixels these leave its zeros alone.
+        y = _sparse(conv, norm, x, index, count, activation="none")
+        return MB_ACTIVATIONS[self.activation](y)
+
+
+class SqueezeExcite(nn.Module):
+    """Scales every channel by what its mean over the active pixels says (Hu et al., CVPR 2018).
+
+    Args:
+        reduce, expand: the two 1x1 convolutions.
+        activation, scale: after the first and the second of them.
+    """
+
+    def __init__(
+        self, reduce: nn.Conv2d, expand: nn.Conv2d, activation: nn.Module, scale: nn.Module
+    ) -> None:
+        super().__init__()
+        self.reduce = reduce
+        self.expand = expand
+        self.activation = activation
+        self.scale = scale
+
+    def forward(self, x: Tensor, pixels: Tensor) -> Tensor:
+        """x [B,C,H,W], zero at inactive pixels; their number [B or 1,1,1,1] -> [B,C,H,W]."""
+        mean = x.sum((2, 3), keepdim=True) / pixels.clamp(min=1.0)
+        out: Tensor = x * self.scale(self.expand(self.activation(self.reduce(mean))))
+        return out
+
+    def macs(self) -> int:
+        return self.reduce.weight.numel() + self.expand.weight.numel()
 
 
 def _conv3x3(inputs: int, outputs: int, dilation: int) -> nn.Conv2d:

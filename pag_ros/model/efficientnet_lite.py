@@ -10,11 +10,11 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from pag_ros.errors import ModelError
+from pag_ros.model.pretrained import read_state
 
 _NORM_EPS = 1e-3
 _STEM_CHANNELS = 32
@@ -92,16 +92,17 @@ class EfficientNetLite(nn.Module):
     def load_pretrained(self, path: Path) -> None:
         """Load published ImageNet weights (the classifier's own layers are left out).
 
+        Args:
+            path: .pth or .safetensors.
+
         Raises:
             ModelError: the file is missing or holds another network.
         """
+        parts = ("_conv_stem", "_bn0", "_blocks")
+        wanted = {k: v for k, v in read_state(path).items() if k.startswith(parts)}
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            wanted = {
-                k: v for k, v in state.items() if k.startswith(("_conv_stem", "_bn0", "_blocks"))
-            }
             self.load_state_dict(wanted)
-        except (OSError, RuntimeError, ValueError, AttributeError) as error:
+        except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise ModelError(f"{path}: not the weights of this encoder ({reason})") from error
 

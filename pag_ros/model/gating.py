@@ -14,6 +14,7 @@ A `Gating` decides how a network runs its gated blocks; every network takes one:
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -60,22 +61,36 @@ class DenseGating:
         return block.masked(x, torch.ones_like(x[:, :1]))
 
 
-class _MaskedGating:
-    """Runs blocks densely and multiplies by a mask; keeps the masks of the last pass."""
+class MaskedGating(abc.ABC):
+    """Runs blocks densely and multiplies by a mask.
+
+    Attributes:
+        masks: [B,1,H,W] of every gated block of the pass, in the order in which they ran.
+        shapes_features: gradients pass through the gates into the features, as in the paper. By
+            default gates learn from the features only: through a chain of straight-through gates
+            that gradient grows from block to block, in some batches a thousandfold.
+    """
+
+    shapes_features = False
 
     def __init__(self) -> None:
         self.masks: list[Tensor] = []
 
     def run(self, block: GatedBlock, x: Tensor) -> Tensor:
-        mask = self.mask(block.gate(x), block.slot)
+        mask = self.mask(block.gate(x if self.shapes_features else x.detach()), block.slot)
         self.masks.append(mask)
         return block.masked(x, mask)
 
+    @abc.abstractmethod
     def mask(self, score: Tensor, slot: int) -> Tensor:
-        raise NotImplementedError
+        """score [B,1,H,W] of the block with that slot -> mask of equal shape, in [0, 1]."""
+
+    def densities(self) -> list[float]:
+        """Mean of every mask: the share of its pixels that each block computed."""
+        return [float(mask.detach().float().mean()) for mask in self.masks]
 
 
-class TopKGating(_MaskedGating):
+class TopKGating(MaskedGating):
     """Exactly k pixels per block and image: those with the highest scores, ties to the lower index.
 
     The mask is binary in the forward pass; gradients flow through a sigmoid around the k-th score
@@ -109,12 +124,14 @@ class TopKGating(_MaskedGating):
         return (hard + (soft - soft.detach())).view_as(score)
 
 
-class GumbelGating(_MaskedGating):
+class GumbelGating(MaskedGating):
     """The paper's training mode: each pixel decides alone, by a Gumbel-softmax sample.
 
     Args:
         temperature: of the softmax; falls from 1 towards 0 during training.
     """
+
+    shapes_features = True
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
@@ -127,12 +144,16 @@ class GumbelGating(_MaskedGating):
         return torch.sigmoid((score + logistic_noise(score)) / self.temperature)
 
     def budget_loss(self, rates: Sequence[float]) -> Tensor:
-        """Sum over the gates of KL(Bern(rho) || Bern(m)), m = mean compute probability."""
+        """Sum over the gates of KL(Bern(rho) || Bern(m)), m = mean compute probability.
+
+        Args:
+            rates: rho of every gate, strictly between 0 and 1.
+        """
         terms = [bernoulli_kl(rho, mean) for rho, mean in zip(rates, self.probability, strict=True)]
         return torch.stack(terms).sum()
 
 
-class ThresholdGating(_MaskedGating):
+class ThresholdGating(MaskedGating):
     """Noise-free inference of the paper: the pixels that are more likely computed than not."""
 
     def mask(self, score: Tensor, slot: int) -> Tensor:

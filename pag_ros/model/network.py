@@ -8,6 +8,7 @@ Two forms:
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -36,6 +37,7 @@ class NetworkConfig:
         encoder: "lite0", "lite2", "resnet18" or "resnet50".
         heads: subset of `HEADS`.
         classes: number of semantic classes.
+        class_names: their names in the order of the ids, or empty where nobody named them.
         blocks, channels: of the gated trunk (EfficientNet-Lite encoders only).
         multipool: one block is a MultiPool (the trunk's last but one; the second of ResNet's last
             stage).
@@ -50,14 +52,16 @@ class NetworkConfig:
     multipool: bool = True
     gate_scope: GateScope = "branch"
     output_stride: int = 8
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> NetworkConfig:
-        """Build from parsed YAML or JSON.
+        """Build from parsed YAML or JSON; `classes` may be a list of names there.
 
         Raises:
-            ModelError: an unknown key, encoder or head.
+            ModelError: an unknown key, encoder or head, or entries that contradict each other.
         """
+        values = _with_class_names(values)
         try:
             config = cls(**{**values, "heads": tuple(values.get("heads", cls.heads))})
         except TypeError as error:
@@ -66,10 +70,22 @@ class NetworkConfig:
             raise ModelError(f"network configuration: unknown encoder {config.encoder!r}")
         if unknown := set(config.heads) - set(HEADS):
             raise ModelError(f"network configuration: unknown heads {sorted(unknown)}, use {HEADS}")
+        if not config.heads:
+            raise ModelError(f"network configuration: no heads, use some of {HEADS}")
+        if config.class_names and len(config.class_names) != config.classes:
+            raise ModelError(
+                f"network configuration: {len(config.class_names)} class_names for "
+                f"{config.classes} classes"
+            )
+        if config.encoder == "resnet18" and config.gate_scope == "conv3x3":
+            raise ModelError(
+                "network configuration: gate_scope conv3x3 is the bottleneck's and resnet18 has "
+                "none; use gate_scope branch or encoder resnet50"
+            )
         return config
 
 
-class PagNetwork(nn.Module):
+class PagNetwork(nn.Module, abc.ABC):
     """Base of both forms: numbers the gated blocks, decodes and shapes the outputs.
 
     Attributes:
@@ -90,9 +106,9 @@ class PagNetwork(nn.Module):
         for slot, block in enumerate(self.gated):
             block.slot = slot
 
+    @abc.abstractmethod
     def features(self, image: Tensor, gating: Gating) -> tuple[Tensor, ...]:
-        """Features for the decoder, finest first."""
-        raise NotImplementedError
+        """image [B,3,H,W] RGB 0-255 -> features [B,C_i,h_i,w_i] for the decoder, finest first."""
 
     def forward(self, image: Tensor, gating: Gating) -> dict[str, Tensor]:
         """Raw outputs at half the input's resolution.
@@ -219,3 +235,11 @@ def metric_depth(log_depth: Tensor, focal_px: Tensor, width: int) -> Tensor:
     """
     scale = focal_px / (CANONICAL_FOCAL * width)
     return torch.exp(log_depth) * scale.view(-1, 1, 1, 1)
+
+
+def _with_class_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`classes: [wall, floor]` is short for its number and `class_names`."""
+    classes = values.get("classes")
+    names = classes if isinstance(classes, list | tuple) else values.get("class_names", ())
+    number = {"classes": len(names)} if isinstance(classes, list | tuple) else {}
+    return {**values, **number, "class_names": tuple(str(name) for name in names)}

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from pag_ros.errors import ModelError
 from pag_ros.model.blocks import GatedBasicBlock, GatedBlock, GatedBottleneck, GateScope
-from pag_ros.model.gating import Gating
+from pag_ros.model.gating import Gate, Gating
+from pag_ros.model.multipool import MultiPool
+from pag_ros.model.pretrained import read_state
 
 _MEAN = (123.675, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
@@ -80,28 +81,33 @@ class GatedResNet(nn.Module):
         return stem, y
 
     def freeze(self, blocks: int) -> None:
-        """Keep the stem and the first `blocks` stages as they are."""
+        """Keep the stem and the first `blocks` stages as they are, but for their gates."""
         names = ["conv1", "bn1", *(f"layer{stage}" for stage in range(1, 1 + blocks))]
         for name in names:
             self.get_submodule(name).requires_grad_(False)
+        # No published weights have gates: frozen ones would stay random.
+        for parameter in new_parameters(self):
+            parameter.requires_grad_(True)
 
     def load_pretrained(self, path: Path) -> None:
-        """Load torchvision's ImageNet weights (.pth); gates and a MultiPool's head stay new.
+        """Load torchvision's ImageNet weights (.pth or .safetensors).
+
+        What torchvision does not have stays new: gates and a MultiPool's head.
 
         Raises:
             ModelError: the file is missing or holds another network.
         """
+        state = read_state(path)
+        own = self.state_dict()
+        named = {_own_name(key, own): value for key, value in state.items()}
+        known = {key: value for key, value in named.items() if key in own}
+        missing = [key for key in own if key not in known and not _may_lack(key)]
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            own = self.state_dict()
-            named = {_own_name(key, own): value for key, value in state.items()}
-            known = {key: value for key, value in named.items() if key in own}
-            missing = [k for k in own if k not in known and ".gate." not in k and ".head" not in k]
             if missing:
                 raise ValueError(f"lacks {missing[0]}")
             self.load_state_dict({**own, **known})
-        except (OSError, RuntimeError, ValueError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
             raise ModelError(
                 f"{path}: not torchvision weights of this ResNet ({reason})"
             ) from error
@@ -181,6 +187,23 @@ class _StageBuilder:
         if self.basic:
             return GatedBasicBlock(self.channels, multipool, self.dilation)
         return GatedBottleneck(self.channels, self.width, self.scope, multipool, self.dilation)
+
+
+def new_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """What no published weights hold: the parameters of gates and of MultiPools' heads."""
+    found: list[nn.Parameter] = []
+    for part in module.modules():
+        if isinstance(part, Gate):
+            found += part.parameters()
+        elif isinstance(part, MultiPool):
+            for head in (part.head1, part.head2, part.head3):
+                found += head.parameters()
+    return found
+
+
+def _may_lack(key: str) -> bool:
+    """Weights older than PyTorch 0.4.1 do not count batches; the count is used nowhere here."""
+    return ".gate." in key or ".head" in key or key.endswith(".num_batches_tracked")
 
 
 def _own_name(key: str, own: Mapping[str, Tensor]) -> str:

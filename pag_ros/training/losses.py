@@ -1,4 +1,4 @@
-"""The tasks' losses; every one ignores pixels without truth (gating.md, section 1)."""
+"""The tasks' losses; every one ignores pixels without truth, and is 0 where no pixel has it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from torch import Tensor
 
 IGNORE_LABEL = 255
 _GRADIENT_SCALES = 4
+_SLOPE_STEPS = (1, 3)
+"""Distances in pixels over which slopes are taken: surfaces and their larger form."""
 
 
 def depth_loss(log_depth: Tensor, truth: Tensor) -> Tensor:
@@ -33,6 +35,27 @@ def depth_loss(log_depth: Tensor, truth: Tensor) -> Tensor:
     return loss
 
 
+def slope_loss(log_depth: Tensor, truth: Tensor, focal_px: Tensor) -> Tensor:
+    """1 - cosine of the angle between the normals that two depths imply (Hu et al., WACV 2019).
+
+    The slope of a wall or a table is a hundredth of the step at an edge, so that `depth_loss`
+    hardly sees a bumpy plane; as angles they count alike.
+
+    Args:
+        log_depth: [B,1,h,w] natural log of metres, at any focal length.
+        truth: [B,h,w] metres, 0 = unknown.
+        focal_px: [B] focal length in pixels of these maps.
+    """
+    terms = []
+    for step in _SLOPE_STEPS:
+        seen = _implied_normals(log_depth[:, 0], focal_px, step)
+        true = _implied_normals(truth.clamp(min=1e-3).log(), focal_px, step)
+        valid = truth > 0
+        known = valid[:, :-step, :-step] & valid[:, step:, :-step] & valid[:, :-step, step:]
+        terms.append(((1.0 - (seen * true).sum(1)) * known).sum() / known.sum().clamp(min=1))
+    return torch.stack(terms).sum()
+
+
 def normals_loss(normals: Tensor, truth: Tensor) -> Tensor:
     """1 - cosine of the angle between them.
 
@@ -53,9 +76,18 @@ def segmentation_loss(logits: Tensor, truth: Tensor, class_weight: Tensor | None
         truth: [B,h,w] class ids, 255 = unknown.
         class_weight: [K] or None.
     """
-    return F.cross_entropy(
-        logits, truth, class_weight, ignore_index=IGNORE_LABEL, label_smoothing=0.05
+    loss = F.cross_entropy(
+        logits,
+        truth,
+        class_weight,
+        ignore_index=IGNORE_LABEL,
+        reduction="sum",
+        label_smoothing=0.05,
     )
+    known = truth[truth != IGNORE_LABEL]
+    share = known.numel() if class_weight is None else class_weight[known].sum()
+    # Not the library's own mean: that is 0/0 where nothing is labelled.
+    return loss / max(float(share), 1e-6)
 
 
 def boundary_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -63,12 +95,15 @@ def boundary_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
     Args:
         logits: [B,1,h,w].
-        truth: [B,h,w], 1 on boundaries, 0 elsewhere.
+        truth: [B,h,w], 1 on boundaries, 0 elsewhere, -1 = unknown.
     """
-    truth = truth[:, None].to(logits.dtype)
-    positive = truth.mean()
-    weight = torch.where(truth > 0.5, 1.0 - positive, positive)
-    return F.binary_cross_entropy_with_logits(logits, truth, weight)
+    known = (truth >= 0)[:, None].to(logits.dtype)
+    edge = (truth > 0.5)[:, None].to(logits.dtype)
+    pixels = known.sum().clamp(min=1)
+    positive = edge.sum() / pixels
+    weight = known * torch.where(edge > 0.5, 1.0 - positive, positive)
+    loss = F.binary_cross_entropy_with_logits(logits, edge, weight, reduction="sum")
+    return loss / pixels
 
 
 def _mean_step(error: Tensor, valid: Tensor, dim: int) -> Tensor:
@@ -77,3 +112,19 @@ def _mean_step(error: Tensor, valid: Tensor, dim: int) -> Tensor:
     both = valid.narrow(dim, 1, size) & valid.narrow(dim, 0, size)
     step = (error.narrow(dim, 1, size) - error.narrow(dim, 0, size)).abs()
     return (step * both).sum() / both.sum().clamp(min=1)
+
+
+def _implied_normals(log_depth: Tensor, focal_px: Tensor, step: int) -> Tensor:
+    """[B,3,h-step,w-step] unit normals, away from the camera, of a log depth [B,h,w].
+
+    A point is z (x, y, 1), so its derivatives along a row and a column are z (g r + r') with g the
+    slope of log z; their cross product needs no z. The principal point is taken to be the middle.
+    """
+    height, width = log_depth.shape[1:]
+    corner = log_depth[:, :-step, :-step]
+    across = (log_depth[:, :-step, step:] - corner) / step
+    down = (log_depth[:, step:, :-step] - corner) / step
+    pixel = (1.0 / focal_px)[:, None, None]
+    x = (torch.arange(width - step, device=log_depth.device) - (width - 1) / 2) * pixel
+    y = (torch.arange(height - step, device=log_depth.device) - (height - 1) / 2)[:, None] * pixel
+    return F.normalize(torch.stack([-across, -down, x * across + y * down + pixel], 1), dim=1)

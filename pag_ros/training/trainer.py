@@ -1,259 +1,373 @@
-"""Multi-task training of a gated network for every budget.
+"""Multi-task training of a gated network, on one device or several.
 
-Each sample of a batch gets its own random density per gated block (some all pixels, some the
-smallest), so one network learns every budget. The last fifth trains what is shipped: no gate noise,
-a nearly one-hot MultiPool, frozen normalisation statistics.
+What a step draws at random (densities, gate noise) is seeded by the run's seed, the process and the
+iteration, and sample i is a pure function of the seed and i: a run that was killed goes on exactly
+as if it had not been. The last fifth trains what is shipped: frozen normalisation statistics, a
+nearly one-hot MultiPool and, for every budget, no gate noise.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pag_ros.errors import ParameterError
-from pag_ros.model import NetworkConfig, PagNetwork, build_network
-from pag_ros.model.gating import TopKGating
+from pag_ros.model import PagNetwork, build_network
+from pag_ros.model.gating import MaskedGating
 from pag_ros.model.multipool import MultiPool
-from pag_ros.training.checkpoint import save_checkpoint
+from pag_ros.model.resnet import new_parameters
+from pag_ros.training.checkpoint import (
+    initialize_from,
+    same_network,
+    save_checkpoint,
+    save_weights,
+)
+from pag_ros.training.config import Phase, TrainConfig
+from pag_ros.training.distillation import distillation_losses
+from pag_ros.training.modes import Pass, cooled, is_final, make_mode
+from pag_ros.training.processes import ShardedSampler, current_processes
 from pag_ros.training.rooms import EndlessSampler, Rooms
-from pag_ros.training.tasks import task_losses, task_scores
+from pag_ros.training.statistics import recalibrate
+from pag_ros.training.tasks import known_heads, task_losses, task_scores
+
+__all__ = ["Phase", "TrainConfig", "Trainer"]
 
 _AVERAGE_DECAY = 0.998
 """Of the moving average of the weights, per iteration."""
 
-FINAL_SHARE = 0.2
-"""Share of the iterations, at the end, that train the network exactly as it is shipped."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training at one image size.
-
-    Attributes:
-        size: (width, height) of the samples.
-        batch, iterations: of this phase.
-        learning_rate: of the new layers at the start of the phase; falls along a cosine.
-        final_learning_rate: at its end.
-        encoder_rate: the pretrained encoder's learning rate relative to that; 0 = frozen.
-    """
-
-    size: tuple[int, int]
-    batch: int
-    iterations: int
-    learning_rate: float
-    final_learning_rate: float
-    encoder_rate: float
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """A training run; see config/train/ for documented files.
-
-    Attributes:
-        network: what to train.
-        phases: run one after the other.
-        weights: loss weight per head.
-        frozen_blocks: so many first encoder blocks keep their pretrained weights.
-        density_min: smallest density trained for.
-        seed: of everything random.
-    """
-
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    phases: tuple[Phase, ...] = ()
-    weights: Mapping[str, float] = field(
-        default_factory=lambda: {"depth": 1.0, "normals": 1.0, "segmentation": 0.5, "boundary": 0.5}
-    )
-    frozen_blocks: int = 3
-    density_min: float = 0.15
-    seed: int = 0
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """Build from parsed YAML.
-
-        Raises:
-            ParameterError: an unknown key or a phase that lacks one.
-        """
-        try:
-            phases = tuple(
-                Phase(**{**phase, "size": tuple(phase["size"])}) for phase in values["phases"]
-            )
-            network = NetworkConfig.from_mapping(values.get("network", {}))
-            return cls(**{**values, "phases": phases, "network": network})
-        except (TypeError, KeyError) as error:
-            raise ParameterError(f"training configuration: {error}") from error
+Scores = dict[str, dict[str, float]]
 
 
 class Trainer:
     """Runs a `TrainConfig`, writes checkpoints and a log, resumes where it was killed.
 
+    Within `process_group`, every process makes one; the first one alone writes.
+
     Args:
         config: what to do.
-        train_folders, validation_folders: rendered datasets.
-        out: folder for checkpoint.pt (latest state), log.jsonl.
+        train_folders, validation_folders: labelled datasets, see `Rooms`.
+        out: folder for checkpoint.pt (latest state), log.jsonl and network.safetensors (the
+            averaged network, at the end).
         pretrained: ImageNet weights of the encoder, or None to start it at random.
+        initialize: trained weights to start from, see `initialize_from`, or None.
+        on_validation: called with the log after each validation.
+
+    Attributes:
+        network, average: what is trained, and its moving average.
+        done: iterations so far.
+        new_heads: those that `initialize` had no weights for.
+
+    Raises:
+        ParameterError, ModelError, DatasetError: weights and configuration do not fit.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        train_folders: list[Path],
-        validation_folders: list[Path],
+        train_folders: Sequence[Path | str],
+        validation_folders: Sequence[Path | str],
         out: Path,
         pretrained: Path | None,
+        initialize: Path | None = None,
+        on_validation: Callable[[Path], None] | None = None,
     ) -> None:
         self.config = config
         self.folders = train_folders
         self.validation_folders = validation_folders
         self.out = out
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.on_validation = on_validation
+        self.processes = current_processes()
+        self.device = self.processes.device
         torch.manual_seed(config.seed)
         self.network = build_network(config.network)
         if pretrained is not None:
             self.network.encoder.load_pretrained(pretrained)
+        self.new_heads = () if initialize is None else initialize_from(self.network, initialize)
+        self.mode = make_mode(config, len(self.network.gated))
         self.network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = get_ema_multi_avg_fn(_AVERAGE_DECAY)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=0.01)
         self.done = 0
-        self.total = sum(phase.iterations for phase in config.phases)
+        self.total = config.iterations
+        self._class_weight = (
+            torch.tensor(config.class_weights, device=self.device) if config.class_weights else None
+        )
+        self._parallel: nn.Module = self.network
+        self._recalibrated_at = -1
 
     def run(self) -> PagNetwork:
         """Train to the end; returns the averaged network in evaluation mode."""
-        self.out.mkdir(parents=True, exist_ok=True)
+        if self.processes.writes:
+            self.out.mkdir(parents=True, exist_ok=True)
+        self.processes.wait()
         self._resume()
         end = 0
         for number, phase in enumerate(self.config.phases):
             start, end = self.done - end, end + phase.iterations
             if self.done < end:
                 self._run_phase(phase, start, seed=self.config.seed + number)
+        self._finish()
         return self._averaged()
+
+    @torch.no_grad()
+    def validate(
+        self, size: tuple[int, int], limit: int = 60, network: PagNetwork | None = None
+    ) -> Scores:
+        """Losses and quick scores on validation frames.
+
+        Args:
+            size: (width, height) of the frames.
+            limit: at most so many frames.
+            network: in evaluation mode; None = the averaged one.
+
+        Returns:
+            For each gating of the mode ("1.00", "0.50", "0.30" or "threshold"): the mean of every
+            loss and score over the frames that have truth for it, and the realised "density".
+        """
+        rooms = Rooms(self.validation_folders, size, train=False, classes=self._classes())
+        network = network or self._averaged()
+        rows: Scores = {}
+        for name, make_gating in self.mode.validation(self.device).items():
+            values: dict[str, list[float]] = {}
+            for i in range(min(limit, len(rooms))):
+                frame = self._frame(rooms[i])
+                for key, value in self._score(network, frame, make_gating()).items():
+                    values.setdefault(key, []).append(value)
+            rows[name] = {key: sum(each) / len(each) for key, each in values.items()}
+        return rows
+
+    def _score(
+        self, network: PagNetwork, batch: dict[str, Tensor], gating: MaskedGating
+    ) -> dict[str, float]:
+        outputs = network(_to_input(batch["image"]), gating)
+        known = known_heads(batch)
+        losses = task_losses(outputs, batch, self._class_weight)
+        terms = {name: term for name, term in losses.items() if name in known}
+        terms.update(task_scores(outputs, batch))
+        return {**{k: float(v) for k, v in terms.items()}, "density": _density(gating)}
 
     def _run_phase(self, phase: Phase, start: int, seed: int) -> None:
         self._set_encoder(phase.encoder_rate)
-        rooms = Rooms(self.folders, phase.size, train=True, seed=seed)
-        loader = DataLoader(
-            rooms,
-            batch_size=phase.batch,
-            sampler=EndlessSampler(len(rooms), seed, start * phase.batch),
-            num_workers=1,
-            prefetch_factor=6,
-        )
+        self._parallel = self._shared_network()
         bar = tqdm(
-            loader, f"training {phase.size[0]}x{phase.size[1]}", phase.iterations, initial=start
+            islice(self._loader(phase, seed, start), phase.iterations - start),
+            f"training {phase.size[0]}x{phase.size[1]}",
+            phase.iterations,
+            initial=start,
+            disable=not self.processes.writes,
         )
         began, seen = time.monotonic(), start
         sums: dict[str, float] = {}
         for iteration, batch in enumerate(bar, start):
-            if iteration >= phase.iterations:
-                break
             self._set_rate(phase, iteration)
             for name, value in self._step(batch).items():
                 sums[name] = sums.get(name, 0.0) + value
             self.done += 1
-            if self.done % 100 == 0 or self.done == self.total:
+            last = iteration + 1 == phase.iterations
+            check = self.done % self.config.validate_every == 0 or self.done == self.total
+            if last or check or self.done % self.config.log_every == 0:
                 count = iteration + 1 - seen
                 row = {name: value / count for name, value in sums.items()}
                 row["seconds"] = (time.monotonic() - began) / count
                 self._log({"iteration": self.done, "train": row})
                 bar.set_postfix({k: f"{v:.3f}" for k, v in row.items()})
                 began, seen, sums = time.monotonic(), iteration + 1, {}
-            if self.done % 500 == 0 or self.done == self.total:
-                self._log({"iteration": self.done, "validation": self.validate(phase.size)})
-                self._save()
+            if check:
+                self._check(phase.size)
+
+    def _loader(self, phase: Phase, seed: int, start: int) -> DataLoader[dict[str, Tensor]]:
+        rooms = Rooms(self.folders, phase.size, True, seed, self._classes())
+        keys = EndlessSampler(len(rooms), seed, start * phase.batch)
+        return DataLoader(
+            rooms,
+            batch_size=self.processes.share_of(phase.batch),
+            sampler=ShardedSampler(keys, self.processes.rank, self.processes.count),
+            num_workers=self.config.workers,
+            prefetch_factor=6 if self.config.workers else None,
+        )
+
+    def _classes(self) -> tuple[str, ...] | None:
+        """Names of the label ids, of all datasets alike; None where nobody names them."""
+        config = self.config.network
+        names = config.class_names or Rooms(self.folders, (1, 1), train=True).classes
+        if names and "segmentation" in config.heads and len(names) != config.classes:
+            raise ParameterError(
+                f"network.classes is {config.classes} and the data have {len(names)} classes"
+            )
+        return names or None
+
+    def _shared_network(self) -> nn.Module:
+        """The network, its gradients averaged over the processes; made anew for each phase.
+
+        The wrapper takes note only once of which parameters are trained.
+        """
+        if self.processes.count == 1:
+            return self.network
+        with warnings.catch_warnings():
+            # Newer releases have another name for the option, which older ones do not know.
+            warnings.simplefilter("ignore", FutureWarning)
+            return DistributedDataParallel(self.network, broadcast_buffers=False)
 
     def _step(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        batch = {name: value.to(self.device) for name, value in batch.items()}
+        self._seed_step()
         self._set_mode()
-        progress = self.done / self.total
-        gating = TopKGating(
-            self._densities(len(batch["image"])), noise=0.0 if self._is_final() else 1.0
-        )
-        with torch.autocast(self.device.type, torch.bfloat16):
-            outputs = self.network(_to_input(batch["image"]), gating)
-        terms = task_losses(outputs, batch)
-        loss = torch.stack([self.config.weights[n] * term for n, term in terms.items()]).sum()
+        batch = {name: value.to(self.device) for name, value in batch.items()}
+        passes = self.mode.passes(len(batch["image"]), self._progress(), self.device)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        teacher: dict[str, Tensor] = {}
+        row: dict[str, float] = {}
+        for number, each in enumerate(passes):
+            with self._gradients_shared(number == len(passes) - 1):
+                outputs, terms = self._run_pass(each, batch, teacher)
+            teacher = teacher or {k: v.detach().float() for k, v in outputs.items()}
+            for name, value in terms.items():
+                row[name] = row.get(name, 0.0) + value
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         if all(p.grad is None or p.grad.isfinite().all() for p in self.network.parameters()):
             self.optimizer.step()
+        self.processes.average_statistics(self.network)
         self.average.update_parameters(self.network)
-        return {**{name: term.item() for name, term in terms.items()}, "progress": progress}
+        return {**row, "progress": self._progress()}
 
-    def _densities(self, batch: int) -> Tensor:
-        """[batch, blocks]: a fifth full, an eighth smallest, the rest around a random level."""
-        low, blocks = self.config.density_min, len(self.network.gated)
-        level = torch.rand(batch, 1, device=self.device)
-        jitter = 0.4 * (torch.rand(batch, blocks, device=self.device) - 0.5)
-        density = (low + (1 - low) * level + jitter).clamp(low, 1.0)
-        fixed = torch.rand(batch, 1, device=self.device)
-        density = torch.where(fixed < 0.2, torch.ones_like(density), density)
-        return torch.where(fixed > 0.875, torch.full_like(density, low), density)
+    def _run_pass(
+        self, each: Pass, batch: dict[str, Tensor], teacher: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Forward and backward; the outputs, and the terms of the loss for the log."""
+        # On a CPU without AMX, bfloat16 convolutions take twice the time of float32's.
+        half = self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            outputs = self._parallel(_to_input(batch["image"]), each.gating)
+        if each.student:
+            terms = distillation_losses(outputs, teacher)
+        else:
+            terms = task_losses(outputs, batch, self._class_weight)
+        loss = torch.stack([self.config.weights[n] * term for n, term in terms.items()]).sum()
+        row = {n: term.item() for n, term in terms.items()}
+        if each.student:
+            row = {"distillation": sum(row.values())}
+        rate = self.mode.rate_loss(each.gating)
+        if rate is not None:
+            loss = loss + rate
+            row.update(rate=rate.item(), density=_density(each.gating))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return outputs, row
 
-    @torch.no_grad()
-    def validate(self, size: tuple[int, int], limit: int = 60) -> dict[str, dict[str, float]]:
-        """Losses and delta1 of the averaged network on validation frames, at three densities."""
-        rooms = Rooms(self.validation_folders, size, train=False)
+    def _gradients_shared(self, last: bool) -> AbstractContextManager[None]:
+        """The processes exchange gradients once a step, after its last pass."""
+        if last or not isinstance(self._parallel, DistributedDataParallel):
+            return contextlib.nullcontext()
+        silent: AbstractContextManager[None] = self._parallel.no_sync()
+        return silent
+
+    def _check(self, size: tuple[int, int]) -> None:
+        if self.processes.writes:
+            self._log({"iteration": self.done, "validation": self.validate(size)})
+            self._save()
+            if self.on_validation is not None:
+                self.on_validation(self.out / "log.jsonl")
+        self.processes.wait()
+
+    def _finish(self) -> None:
+        """Recalibrate the averaged network and write what travels."""
+        if self.processes.writes:
+            if self.config.recalibrate and self._recalibrated_at != self.done:
+                self._recalibrate(self.config.phases[-1])
+            save_weights(self._averaged(), self.out / "network.safetensors")
+        self.processes.wait()
+        self.processes.copy_statistics(self.average)
+
+    def _recalibrate(self, phase: Phase) -> None:
+        """Statistics from training data; the running ones stay where they validate better.
+
+        The last fifth trains the weights for the running ones, so it may.
+        """
         network = self._averaged()
-        blocks = len(network.gated)
-        rows: dict[str, dict[str, float]] = {}
-        for density in (1.0, 0.5, 0.3):
-            sums: dict[str, float] = {}
-            count = min(limit, len(rooms))
-            for i in range(count):
-                batch = {k: v[None].to(self.device) for k, v in rooms[i].items()}
-                gating = TopKGating(torch.full((blocks,), density, device=self.device))
-                outputs = network(_to_input(batch["image"]), gating)
-                for name, term in {
-                    **task_losses(outputs, batch),
-                    **task_scores(outputs, batch),
-                }.items():
-                    sums[name] = sums.get(name, 0.0) + float(term) / count
-            rows[f"{density:.2f}"] = sums
-        return rows
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        scores = {False: self.validate(phase.size)}
+        torch.manual_seed(self.config.seed)
+        batches = islice(self._loader(phase, self.config.seed, 0), self.config.recalibrate)
+        recalibrate(
+            network,
+            (_to_input(batch["image"].to(self.device)) for batch in batches),
+            lambda count: self.mode.shipped(count, self.device),
+            keep=[network.encoder] if self.config.encoder_statistics == "frozen" else [],
+        )
+        scores[True] = self.validate(phase.size)
+        better = self._loss(scores[True]) < self._loss(scores[False])
+        if not better:
+            network.load_state_dict(before)
+        self._recalibrated_at = self.done
+        row = {"iteration": self.done, "recalibrated": better, "validation": scores[better]}
+        self._log(row)
+        self._save()
+
+    def _loss(self, scores: Scores) -> float:
+        """The weighted sum of the losses, summed over the gatings."""
+        return sum(
+            weight * row.get(head, 0.0)
+            for row in scores.values()
+            for head, weight in self.config.weights.items()
+        )
 
     def _averaged(self) -> PagNetwork:
         return cast(PagNetwork, self.average.module).eval()
 
-    def _is_final(self) -> bool:
-        return self.done >= (1.0 - FINAL_SHARE) * self.total
+    def _progress(self) -> float:
+        return self.done / self.total
+
+    def _seed_step(self) -> None:
+        entropy = (self.config.seed, self.processes.rank, self.done)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def _set_mode(self) -> None:
-        """Train, but the encoder's (and at the end all) normalisation statistics stay fixed."""
+        """Train, but a pretrained encoder's (and at the end all) statistics stay fixed."""
         self.network.train()
-        frozen: nn.Module = self.network if self._is_final() else self.network.encoder
-        for module in frozen.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        temperature = 2.0 * 0.1 ** min(1.0, self.done / self.total / (1.0 - FINAL_SHARE))
+        final = is_final(self._progress())
+        if final or self.config.encoder_statistics == "frozen":
+            frozen: nn.Module = self.network if final else self.network.encoder
+            for module in frozen.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        temperature = cooled(self.config.multipool_temperature, self._progress())
         for module in self.network.modules():
             if isinstance(module, MultiPool):
                 module.temperature = temperature
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
+        """New layers at the full learning rate, the pretrained ones at a share of it."""
         encoder = self.network.encoder
         encoder.freeze(self.config.frozen_blocks)
-        pretrained = [p for p in encoder.parameters() if p.requires_grad]
-        known = {id(p) for p in encoder.parameters()}
+        fresh = {id(p) for p in new_parameters(encoder)}
+        published = [p for p in encoder.parameters() if id(p) not in fresh]
+        known = {id(p) for p in published}
         new = [p for p in self.network.parameters() if id(p) not in known]
+        pretrained = [p for p in published if p.requires_grad]
         return [{"params": new, "scale": 1.0}, {"params": pretrained, "scale": 0.0}]
 
     def _set_encoder(self, rate: float) -> None:
         self.network.encoder.requires_grad_(rate > 0)
         self.network.encoder.freeze(self.config.frozen_blocks)
+        for parameter in new_parameters(self.network.encoder):
+            parameter.requires_grad_(True)
         self.optimizer.param_groups[1]["scale"] = rate
 
     def _set_rate(self, phase: Phase, iteration: int) -> None:
@@ -266,6 +380,7 @@ class Trainer:
     def _save(self) -> None:
         state = {
             "done": self.done,
+            "recalibrated_at": self._recalibrated_at,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -275,19 +390,44 @@ class Trainer:
 
     def _resume(self) -> None:
         path = self.out / "checkpoint.pt"
-        if not path.is_file():
-            return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["config"] != asdict(self.config.network):
-            raise ParameterError(f"{path}: another network; give a new --out folder")
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.done = int(state["done"])
+        if path.is_file():
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            if not same_network(self.config.network, state["config"]):
+                raise ParameterError(f"{path}: another network; give a new --out folder")
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.done = int(state["done"])
+            self._recalibrated_at = int(state.get("recalibrated_at", -1))
+        if self.processes.writes:
+            _forget_rows_after(self.out / "log.jsonl", self.done)
 
     def _log(self, row: dict[str, Any]) -> None:
+        if not self.processes.writes:
+            return
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+    def _frame(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value[None].to(self.device) for name, value in sample.items()}
+
+
+def _forget_rows_after(log: Path, iteration: int) -> None:
+    """A run that goes on from a checkpoint writes the rows after it again."""
+    if not log.is_file():
+        return
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    # A kill may have cut off the last line.
+    whole = [line for line in lines if line.endswith("\n")]
+    kept = [line for line in whole if json.loads(line)["iteration"] <= iteration]
+    part = log.with_suffix(".part")
+    part.write_text("".join(kept), encoding="utf-8")
+    part.replace(log)
+
+
+def _density(gating: MaskedGating) -> float:
+    densities = gating.densities()
+    return sum(densities) / len(densities) if densities else 1.0
 
 
 def _to_input(image: Tensor) -> Tensor:

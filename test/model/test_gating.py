@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from pag_ros.model.blocks import GatedBasicBlock  # noqa: E402
 from pag_ros.model.gating import (  # noqa: E402
     Gate,
     GumbelGating,
@@ -50,6 +51,21 @@ def test_gradient_reaches_the_gate_through_the_binary_mask() -> None:
     (mask * torch.randn_like(mask)).sum().backward()
     assert gate.weight.grad is not None
     assert gate.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("gating", [TopKGating(torch.tensor([0.5])), GumbelGating(1.0)])
+def test_only_the_papers_gates_shape_the_features_they_learn_from(
+    gating: TopKGating | GumbelGating,
+) -> None:
+    block = GatedBasicBlock(4)
+    block.gate.weight.data.normal_()
+    x = torch.rand(1, 4, 6, 6, requires_grad=True)
+    gating.run(block, x)
+    (gating.masks[0] * torch.randn(1, 1, 6, 6)).sum().backward()
+    assert block.gate.weight.grad is not None
+    assert block.gate.weight.grad.abs().sum() > 0
+    reached = x.grad is not None and bool(x.grad.any())
+    assert reached == isinstance(gating, GumbelGating)
 
 
 def test_gate_starts_open() -> None:

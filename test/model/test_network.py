@@ -8,10 +8,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import save_file  # noqa: E402
+
 from pag_ros.errors import ModelError  # noqa: E402
 from pag_ros.model import NetworkConfig, build_network  # noqa: E402
+from pag_ros.model.blocks import GatedBlock  # noqa: E402
+from pag_ros.model.cost import count_macs  # noqa: E402
 from pag_ros.model.efficientnet_lite import EfficientNetLite  # noqa: E402
-from pag_ros.model.gating import SparseGating, TopKGating  # noqa: E402
+from pag_ros.model.gating import DenseGating, SparseGating, TopKGating  # noqa: E402
 from pag_ros.model.network import CANONICAL_FOCAL, HEADS, metric_depth  # noqa: E402
 from pag_ros.model.resnet import GatedResNet  # noqa: E402
 
@@ -63,22 +67,96 @@ def test_encoder_reads_published_weights_and_nothing_else(tmp_path: Path) -> Non
         encoder.load_pretrained(tmp_path / "missing.pth")
 
 
+STAGES = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
+
+
 def torchvision_names(layers: int) -> dict[str, torch.Tensor]:
-    """A plain ResNet's state under torchvision's names: ours without gates and MultiPool."""
-    plain = GatedResNet(layers, multipool=False).state_dict()
-    state = {k: torch.full_like(v, 0.25) for k, v in plain.items() if ".gate." not in k}
-    return {**state, "fc.weight": torch.zeros(1)}
+    """A ResNet's state under torchvision's names, every tensor with a value of its own."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def layer(conv: str, norm: str, outputs: int, inputs: int, kernel: int) -> None:
+        shapes[f"{conv}.weight"] = (outputs, inputs, kernel, kernel)
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{norm}.{name}"] = (outputs,)
+        shapes[f"{norm}.num_batches_tracked"] = ()
+
+    layer("conv1", "bn1", 64, 3, 7)
+    inputs = 64
+    for stage, depth in enumerate(STAGES[layers], 1):
+        width = 32 * 2**stage
+        outputs = width if layers == 18 else 4 * width
+        for i in range(depth):
+            block = f"layer{stage}.{i}"
+            kernels = (3, 3) if layers == 18 else (1, 3, 1)
+            channels = [inputs, width, outputs] if layers == 18 else [inputs, width, width, outputs]
+            for k, kernel in enumerate(kernels, 1):
+                layer(f"{block}.conv{k}", f"{block}.bn{k}", channels[k], channels[k - 1], kernel)
+            if i == 0 and (stage > 1 or layers == 50):
+                layer(f"{block}.downsample.0", f"{block}.downsample.1", outputs, inputs, 1)
+            inputs = outputs
+    shapes.update({"fc.weight": (1000, inputs), "fc.bias": (1000,)})
+    return {name: torch.full(shape, 0.25 + i) for i, (name, shape) in enumerate(shapes.items())}
 
 
+def pooled(layers: int) -> dict[str, str]:
+    """Our names for what a MultiPool takes over -> torchvision's."""
+    number = 1 if layers == 18 else 2
+    ours = "layer4.1.pool"
+    names = {f"{ours}.conv.weight": f"layer4.1.conv{number}.weight"}
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        names[f"{ours}.norm.{name}"] = f"layer4.1.bn{number}.{name}"
+    return names
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 @pytest.mark.parametrize("layers", [18, 50])
-def test_resnet_reads_torchvision_weights_into_multipool_too(layers: int, tmp_path: Path) -> None:
-    torch.save(torchvision_names(layers), tmp_path / "resnet.pth")
+def test_resnet_reads_torchvision_weights_into_multipool_too(
+    layers: int, suffix: str, tmp_path: Path
+) -> None:
+    path, state = tmp_path / f"resnet.{suffix}", torchvision_names(layers)
+    (save_file if suffix == "safetensors" else torch.save)(state, path)
     encoder = GatedResNet(layers, multipool=True)
-    encoder.load_pretrained(tmp_path / "resnet.pth")
-    assert float(encoder.layer4[1].pool.conv.weight.detach().mean()) == 0.25
-    assert float(encoder.layer1[0].conv1.weight.detach().mean()) == 0.25
+    encoder.load_pretrained(path)
+    for name, value in encoder.state_dict().items():
+        if ".gate." in name or ".pool.head" in name or name.endswith("num_batches_tracked"):
+            continue
+        assert torch.equal(value, state[pooled(layers).get(name, name)]), name
     with pytest.raises(ModelError, match="not torchvision weights"):
-        GatedResNet(50 if layers == 18 else 18).load_pretrained(tmp_path / "resnet.pth")
+        GatedResNet(50 if layers == 18 else 18).load_pretrained(path)
+
+
+def test_weights_from_before_batches_were_counted_load_as_well(tmp_path: Path) -> None:
+    state = torchvision_names(18)
+    old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    torch.save(old, tmp_path / "resnet.pth")
+    encoder = GatedResNet(18)
+    encoder.load_pretrained(tmp_path / "resnet.pth")
+    assert torch.equal(encoder.conv1.weight, state["conv1.weight"])
+
+
+def test_a_weights_file_may_not_carry_code(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": Path("/")}, tmp_path / "evil.pth")
+    with pytest.raises(ModelError, match=r"evil\.pth: not a weights file"):
+        GatedResNet(18).load_pretrained(tmp_path / "evil.pth")
+
+
+def test_freezing_a_resnet_leaves_its_gates_free() -> None:
+    encoder = GatedResNet(18)
+    encoder.freeze(4)
+    trainable = {n for n, p in encoder.named_parameters() if p.requires_grad}
+    assert trainable
+    assert all(".gate." in name or ".pool.head" in name for name in trainable)
+
+
+def test_the_papers_savings_come_out() -> None:
+    """Of the encoder's multiply-adds at output stride 8; gating.md, section 1."""
+    encoder = GatedResNet(50, "conv3x3", 8, multipool=False).eval()
+    gated = [module for module in encoder.modules() if isinstance(module, GatedBlock)]
+    cost = count_macs(
+        encoder, lambda x: encoder(x, DenseGating()), torch.zeros(1, 3, 160, 160), gated
+    )
+    shares = [cost.macs(rho) / cost.macs() for rho in (0.9, 0.8, 0.7, 0.5)]
+    assert shares == pytest.approx([0.953, 0.905, 0.858, 0.762], abs=0.002)
 
 
 def test_frozen_blocks_get_no_gradient() -> None:
@@ -98,7 +176,14 @@ def test_depth_scales_with_focal_length() -> None:
 
 @pytest.mark.parametrize(
     ("values", "culprit"),
-    [({"encoder": "vgg"}, "vgg"), ({"heads": ["depht"]}, "depht"), ({"bloks": 3}, "bloks")],
+    [
+        ({"encoder": "vgg"}, "vgg"),
+        ({"heads": ["depht"]}, "depht"),
+        ({"bloks": 3}, "bloks"),
+        ({"heads": []}, "no heads"),
+        ({"classes": 3, "class_names": ["a", "b"]}, "2 class_names for 3"),
+        ({"encoder": "resnet18", "gate_scope": "conv3x3"}, "resnet18"),
+    ],
 )
 def test_bad_configuration_names_the_culprit(values: dict[str, object], culprit: str) -> None:
     with pytest.raises(ModelError, match=culprit):

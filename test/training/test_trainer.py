@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from pag_ros.cli import main  # noqa: E402
 from pag_ros.errors import ParameterError  # noqa: E402
 from pag_ros.model import NetworkConfig  # noqa: E402
-from pag_ros.training.checkpoint import load_checkpoint  # noqa: E402
+from pag_ros.training.checkpoint import load_checkpoint, load_weights  # noqa: E402
 from pag_ros.training.trainer import Phase, TrainConfig, Trainer  # noqa: E402
 
 NETWORK = NetworkConfig(
@@ -22,7 +22,8 @@ NETWORK = NetworkConfig(
 
 
 def config(iterations: int) -> TrainConfig:
-    return TrainConfig(NETWORK, (Phase((64, 48), 2, iterations, 2e-3, 1e-3, 1.0),), frozen_blocks=0)
+    phases = (Phase((64, 48), 2, iterations, 2e-3, 1e-3, 1.0),)
+    return TrainConfig(NETWORK, phases, frozen_blocks=0, recalibrate=0, workers=0)
 
 
 def train(rooms: Path, out: Path, iterations: int) -> Trainer:
@@ -67,12 +68,112 @@ def test_checkpoint_holds_the_averaged_network(rooms: Path, tmp_path: Path) -> N
         assert torch.equal(value, loaded[name]), name
 
 
-def test_densities_cover_full_smallest_and_everything_between(rooms: Path, tmp_path: Path) -> None:
+def killed_and_resumed(rooms: Path, out: Path, settings: TrainConfig, after: int) -> Trainer:
+    """Raises in the middle of an iteration that no checkpoint holds, then starts again."""
+    first = Trainer(settings, [rooms], [rooms], out, pretrained=None)
+    step = first._step
+
+    def killed(batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        if first.done == after:
+            raise KeyboardInterrupt
+        return step(batch)
+
+    first._step = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    second = Trainer(settings, [rooms], [rooms], out, pretrained=None)
+    second.run()
+    return second
+
+
+def rows(out: Path) -> list[dict[str, object]]:
+    """The log without what a clock says."""
+    found = [json.loads(line) for line in (out / "log.jsonl").open()]
+    for row in found:
+        row.get("train", {}).pop("seconds", None)
+    return found
+
+
+@pytest.mark.parametrize("gating", ["budgets", "paper"])
+def test_a_killed_run_ends_exactly_as_an_unbroken_one(
+    gating: str, rooms: Path, tmp_path: Path
+) -> None:
+    settings = replace(config(4), gating=gating, validate_every=2, log_every=2, recalibrate=1)
+    settings = replace(settings, phases=(*settings.phases, *config(2).phases))
+    unbroken = Trainer(settings, [rooms], [rooms], tmp_path / "unbroken", pretrained=None)
+    unbroken.run()
+    resumed = killed_and_resumed(rooms, tmp_path / "killed", settings, after=3)
+    for kept in ("network", "average"):
+        state = getattr(resumed, kept).state_dict()
+        for name, value in getattr(unbroken, kept).state_dict().items():
+            assert torch.equal(value, state[name]), (kept, name)
+    assert rows(tmp_path / "killed") == rows(tmp_path / "unbroken")
+
+
+def test_paper_mode_reports_the_density_it_has_come_to(rooms: Path, tmp_path: Path) -> None:
+    settings = replace(config(4), gating="paper", rho=0.5, rho_weight=1.0, log_every=2)
+    Trainer(settings, [rooms], [rooms], tmp_path, pretrained=None).run()
+    log = rows(tmp_path)
+    assert log[0]["train"]["rate"] > 0.0
+    assert set(log[-1]["validation"]) == {"threshold"}
+    assert 0.0 <= log[-1]["validation"]["threshold"]["density"] <= 1.0
+
+
+def test_the_rate_term_moves_the_gates_towards_rho(rooms: Path, tmp_path: Path) -> None:
+    phase = Phase((64, 48), 2, 8, 4.0, 4.0, 0.0)
+    settings = replace(config(8), gating="paper", rho=0.3, rho_weight=20.0, log_every=1)
+    settings = replace(settings, phases=(phase,))
+    Trainer(settings, [rooms], [rooms], tmp_path, pretrained=None).run()
+    rates = [row["train"]["rate"] for row in rows(tmp_path) if "train" in row]
+    assert min(rates) < 0.5 * rates[0]
+
+
+def test_the_sandwich_trains_small_budgets_on_the_full_one(rooms: Path, tmp_path: Path) -> None:
+    settings = replace(config(2), sandwich=True, log_every=1)
+    Trainer(settings, [rooms], [rooms], tmp_path, pretrained=None).run()
+    first = rows(tmp_path)[0]["train"]
+    assert first["distillation"] > 0.0
+    assert set(NETWORK.heads) <= set(first)
+
+
+@pytest.mark.parametrize("heads", [("boundary",), ("segmentation", "depth")])
+def test_any_subset_of_heads_trains(heads: tuple[str, ...], rooms: Path, tmp_path: Path) -> None:
+    settings = replace(config(1), network=replace(NETWORK, heads=heads), class_weights=(1.0, 2.0))
+    Trainer(settings, [rooms], [rooms], tmp_path, pretrained=None).run()
+    assert set(heads) <= set(rows(tmp_path)[0]["train"])
+
+
+def test_a_cpu_computes_in_full_precision(rooms: Path, tmp_path: Path) -> None:
     trainer = Trainer(config(1), [rooms], [rooms], tmp_path, pretrained=None)
-    density = trainer._densities(2000)
-    assert float(density.min()) == pytest.approx(0.15)
-    assert 0.15 < float((density == 1.0).all(dim=1).float().mean()) < 0.3
-    assert 0.08 < float((density == 0.15).all(dim=1).float().mean()) < 0.2
+    seen: list[torch.dtype] = []
+    trainer.network.decoder.register_forward_hook(
+        lambda _, __, outputs: seen.extend(v.dtype for v in outputs.values())
+    )
+    trainer.run()
+    assert set(seen) == {torch.float32}
+
+
+def test_the_weights_that_travel_are_the_averaged_network(rooms: Path, tmp_path: Path) -> None:
+    trainer = train(rooms, tmp_path / "run", 1)
+    loaded = load_weights(tmp_path / "run" / "network.safetensors").state_dict()
+    for name, value in trainer.average.module.state_dict().items():
+        assert torch.equal(value, loaded[name]), name
+
+
+def test_a_frozen_resnet_still_trains_its_gates(rooms: Path, tmp_path: Path) -> None:
+    network = NetworkConfig("resnet18", heads=("depth",), output_stride=32)
+    phase = replace(config(1).phases[0], encoder_rate=0.0)
+    settings = TrainConfig(network, (phase,), frozen_blocks=4, recalibrate=0, workers=0)
+    trainer = Trainer(settings, [rooms], [rooms], tmp_path, pretrained=None)
+    before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
+    trainer.run()
+    after = trainer.network.state_dict()
+    assert not torch.equal(
+        after["encoder.layer2.1.gate.weight"], before["encoder.layer2.1.gate.weight"]
+    )
+    assert torch.equal(
+        after["encoder.layer2.1.conv1.weight"], before["encoder.layer2.1.conv1.weight"]
+    )
 
 
 @pytest.mark.parametrize(

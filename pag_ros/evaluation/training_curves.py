@@ -1,0 +1,74 @@
+"""The log of a training run as a picture: losses and scores over the iterations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pag_ros.errors import DatasetError
+
+Curve = list[tuple[int, float]]
+_COLUMNS = 3
+_LEFT_OUT = ("seconds", "progress")
+
+
+def write_curves(log: Path, path: Path) -> None:
+    """Draw one panel a quantity, a line for the training and one for each validation.
+
+    Args:
+        log: log.jsonl of a training run.
+        path: of the picture (.png or .svg); written whole or not at all.
+
+    Raises:
+        DatasetError: the log cannot be read or has no rows yet.
+    """
+    from matplotlib.figure import Figure
+
+    panels = read_curves(log)
+    lines = -(-len(panels) // _COLUMNS)
+    figure = Figure(figsize=(3.4 * _COLUMNS, 2.4 * lines), layout="constrained")
+    axes = figure.subplots(lines, _COLUMNS, squeeze=False).ravel()
+    for axis, (title, curves) in zip(axes, panels.items(), strict=False):
+        for label, curve in curves.items():
+            iterations, values = zip(*curve, strict=True)
+            style = "-" if label == "training" else ".-"
+            axis.plot(iterations, values, style, label=label, linewidth=1.0)
+        axis.set_title(title, fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(fontsize=6, frameon=False)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    figure.supxlabel("iteration", fontsize=8)
+    part = path.with_name(f"{path.name}.part")
+    figure.savefig(part, format=path.suffix.lstrip("."), dpi=110)
+    part.replace(path)
+
+
+def read_curves(log: Path) -> dict[str, dict[str, Curve]]:
+    """Quantity -> "training" or "validation NAME" -> (iteration, value) in the log's order.
+
+    Raises:
+        DatasetError: the log cannot be read or has no rows yet.
+    """
+    try:
+        rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{log}: not the log of a training run ({error})") from error
+    panels: dict[str, dict[str, Curve]] = {}
+    for row in rows:
+        for label, values in _labelled(row).items():
+            for name, value in values.items():
+                if name not in _LEFT_OUT:
+                    curve = panels.setdefault(name, {}).setdefault(label, [])
+                    curve.append((row["iteration"], value))
+    if not panels:
+        raise DatasetError(f"{log}: no rows yet")
+    return panels
+
+
+def _labelled(row: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    labelled = {f"validation {name}": values for name, values in row.get("validation", {}).items()}
+    return {"training": row["train"], **labelled} if "train" in row else labelled

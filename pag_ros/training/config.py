@@ -1,0 +1,143 @@
+"""What a training run is told: phases, loss weights, and how its gates learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pag_ros.errors import ParameterError
+from pag_ros.model import NetworkConfig
+
+GatingMode = Literal["budgets", "paper"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training at one image size.
+
+    Attributes:
+        size: (width, height) of the samples.
+        batch: samples an iteration, those of all processes together.
+        iterations: of this phase.
+        learning_rate: of the new layers at the start of the phase; falls along a cosine.
+        final_learning_rate: at its end.
+        encoder_rate: the pretrained encoder's learning rate relative to that; 0 = frozen.
+    """
+
+    size: tuple[int, int]
+    batch: int
+    iterations: int
+    learning_rate: float
+    final_learning_rate: float
+    encoder_rate: float
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run; see config/train/ for documented files.
+
+    Attributes:
+        network: what to train.
+        phases: run one after the other.
+        weights: loss weight per head.
+        class_weights: of the segmentation loss, one per class; empty = all equal.
+        gating: "budgets" (one network for every budget) or "paper" (a specialist for one rate).
+        sandwich: of "budgets": each step runs the full budget, the smallest and two random ones,
+            and the full one teaches the others; about four times the time of a step.
+        density_min: of "budgets": smallest density trained for.
+        rho: of "paper": share of the pixels to compute, of every gate or one for each.
+        rho_weight: of "paper": weight of the KL divergence from `rho`, a gate.
+        gate_temperature: of "paper": of the Gumbel-softmax, (start, end).
+        multipool_temperature: of the MultiPool's choice, (start, end).
+        frozen_blocks: so many first encoder blocks (of a ResNet: stages) keep their weights.
+        encoder_statistics: "frozen" keeps the pretrained encoder's normalisation statistics;
+            "learned" suits an encoder that starts at random.
+        recalibrate: batches of training data to compute normalisation statistics anew from at the
+            end; 0 = keep the running ones.
+        log_every, validate_every: iterations; a checkpoint is written after each validation.
+        workers: processes that read samples, for each process that trains.
+        seed: of everything random.
+
+    Both temperatures fall geometrically and reach their end where the last fifth begins.
+
+    Raises:
+        ParameterError: a value is outside what it may be, or two contradict each other.
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    phases: tuple[Phase, ...] = ()
+    weights: Mapping[str, float] = field(
+        default_factory=lambda: {"depth": 1.0, "normals": 1.0, "segmentation": 0.5, "boundary": 0.5}
+    )
+    class_weights: tuple[float, ...] = ()
+    gating: GatingMode = "budgets"
+    sandwich: bool = False
+    density_min: float = 0.15
+    rho: float | tuple[float, ...] = 0.7
+    rho_weight: float = 0.01
+    gate_temperature: tuple[float, float] = (1.0, 0.1)
+    multipool_temperature: tuple[float, float] = (2.0, 0.2)
+    frozen_blocks: int = 3
+    encoder_statistics: Literal["frozen", "learned"] = "frozen"
+    recalibrate: int = 50
+    log_every: int = 100
+    validate_every: int = 500
+    workers: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._check_choices()
+        for name in ("gate_temperature", "multipool_temperature"):
+            pair = getattr(self, name)
+            if len(pair) != 2 or min(pair) <= 0:
+                raise ParameterError(f"{name}: expected [start, end], both above 0, not {pair}")
+        rates = self.rho if isinstance(self.rho, tuple) else (self.rho,)
+        if not all(0.0 < rate < 1.0 for rate in rates):
+            raise ParameterError(f"rho: expected values between 0 and 1 (excluded), not {self.rho}")
+        if not 0.0 < self.density_min <= 1.0:
+            raise ParameterError(f"density_min: expected above 0 up to 1, not {self.density_min}")
+        if self.class_weights and len(self.class_weights) != self.network.classes:
+            raise ParameterError(
+                f"class_weights: {len(self.class_weights)} for {self.network.classes} classes"
+            )
+        if missing := set(self.network.heads) - set(self.weights):
+            raise ParameterError(f"weights: none for the heads {sorted(missing)}")
+
+    def _check_choices(self) -> None:
+        if self.gating not in ("budgets", "paper"):
+            raise ParameterError(f"gating: expected budgets or paper, not {self.gating!r}")
+        if self.sandwich and self.gating == "paper":
+            raise ParameterError("sandwich: of gating budgets only; paper trains for one rate")
+        if self.encoder_statistics not in ("frozen", "learned"):
+            raise ParameterError(
+                f"encoder_statistics: expected frozen or learned, not {self.encoder_statistics!r}"
+            )
+        if min(self.log_every, self.validate_every) < 1 or self.recalibrate < 0:
+            raise ParameterError("log_every, validate_every: at least 1; recalibrate: at least 0")
+
+    @property
+    def iterations(self) -> int:
+        """Of all phases."""
+        return sum(phase.iterations for phase in self.phases)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """Build from parsed YAML.
+
+        Raises:
+            ParameterError: an unknown key, a phase that lacks one, or a value out of range.
+            ModelError: the same of the network.
+        """
+        try:
+            phases = tuple(
+                Phase(**{**phase, "size": tuple(phase["size"])}) for phase in values["phases"]
+            )
+            network = NetworkConfig.from_mapping(values.get("network", {}))
+            plain: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in values.items()
+            }
+            return cls(**{**plain, "phases": phases, "network": network})
+        except (TypeError, KeyError) as error:
+            raise ParameterError(f"training configuration: {error}") from error
