@@ -13,7 +13,7 @@ from pag_ros.errors import PagError
 COMMANDS = {
     "run": "pictures in, depth, normals and labels out",
     "evaluate": "score every frame of a bag, offline",
-    "score": "score a model on rendered rooms",
+    "score": "score a model on labelled datasets",
     "replay": "play a bag through the live node and report",
     "demo": "the shipped model on the shipped bag, through the live node",
     "calibrate": "measure the latency table of this machine",
@@ -21,6 +21,9 @@ COMMANDS = {
     "data": "render training rooms",
     "train": "train a network for every budget",
     "export": "write a trained network as ONNX with its manifest",
+    "compare": "our network beside other ways to spend less compute",
+    "results": "tables and plots of stored comparisons",
+    "allocate": "find how a budget is best spread over the gated blocks",
 }
 """Command -> help; its module is pag_ros.cli.<command>."""
 

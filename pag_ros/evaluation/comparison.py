@@ -1,0 +1,141 @@
+"""Stored results of a comparison of methods: one JSON file for each method, budget and seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pag_ros.errors import DatasetError
+from pag_ros.evaluation.results import write_text
+
+FORMAT = 1
+
+FULL = "full"
+"""The method that computes everything."""
+OURS = "pag"
+
+TITLES = {
+    FULL: "everything computed",
+    OURS: "PAG, one network for all budgets (ours)",
+    "pag_specialist": "PAG, a network for each budget",
+    "truncated": "truncated trunk",
+    "smaller_input": "smaller input",
+    "layer_skip": "layers skipped per image",
+    "sact": "pixels that halt (SACT-like)",
+    "random": "random perforation",
+    "random_interpolated": "random perforation, interpolated",
+    "grid": "grid perforation",
+    "grid_interpolated": "grid perforation, interpolated",
+}
+"""Method -> its name for people, in the order of tables."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score: its key in a run, its task, its name for people, and which way is better."""
+
+    key: str
+    task: str
+    title: str
+    higher_is_better: bool
+
+
+METRICS = (
+    Metric("depth delta1", "depth", "depth δ < 1.25", True),
+    Metric("depth AbsRel", "depth", "depth AbsRel", False),
+    Metric("normals median", "normals", "normals median, °", False),
+    Metric("segmentation mIoU", "segmentation", "labels mIoU", True),
+)
+"""What is compared, metrics of gating.md section 5; the first of each task is its main one."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of one method at one budget with one seed.
+
+    Attributes:
+        method: one of `TITLES`.
+        budget: asked for, share of the gated multiply-adds, in (0, 1].
+        seed: of training.
+        scores: key of `METRICS` -> value; tasks the network does not have are missing.
+        macs: multiply-adds of an image: "mean", "p5", "p95", and of the mean the parts "dense",
+            "gates", "gated" and "interpolation".
+        realised_budget: the share that was really spent.
+        settings: all else that the result depends on.
+        milliseconds: median time of an image in the runtime, None where it was not measured.
+        timing: how, or why not; for people.
+    """
+
+    method: str
+    budget: float
+    seed: int
+    scores: Mapping[str, float]
+    macs: Mapping[str, float]
+    realised_budget: float
+    settings: Mapping[str, Any]
+    milliseconds: float | None = None
+    timing: str = ""
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.method}_{self.budget:.2f}_seed{self.seed}.json"
+
+
+def save_run(run: RunResult, folder: Path) -> None:
+    """Write the run's file, whole or not at all."""
+    write_text(
+        folder / run.file_name, json.dumps({"format": FORMAT, **asdict(run)}, indent=2) + "\n"
+    )
+
+
+def load_run(path: Path) -> RunResult:
+    """Read and check one file of `save_run`.
+
+    Raises:
+        DatasetError: it is missing, damaged, or of another kind.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.pop("format") != FORMAT:
+            raise ValueError(f"not of format {FORMAT}")
+        run = RunResult(**data)
+        _check(run)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{path}: not a result of `pag_ros compare` ({str(error) or type(error).__name__}); "
+            "delete it and compare again"
+        ) from error
+    return run
+
+
+def load_runs(folder: Path) -> list[RunResult]:
+    """All runs in a folder, ordered by method, falling budget and seed.
+
+    Raises:
+        DatasetError: there is none, or one is damaged.
+    """
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise DatasetError(f"{folder}: no results; make them with `pag_ros compare`")
+    order = list(TITLES)
+    runs = [load_run(path) for path in paths]
+    return sorted(runs, key=lambda run: (order.index(run.method), -run.budget, run.seed))
+
+
+def _check(run: RunResult) -> None:
+    if run.method not in TITLES:
+        raise ValueError(f"unknown method {run.method!r}")
+    if not 0.0 < float(run.budget) <= 1.0:
+        raise ValueError(f"budget {run.budget!r} not in (0, 1]")
+    numbers = [run.seed, run.realised_budget, *run.scores.values(), *run.macs.values()]
+    if run.milliseconds is not None:
+        numbers.append(run.milliseconds)
+    if not all(isinstance(value, (int, float)) for value in numbers):
+        raise ValueError("a value that is no number")
+    if missing := {"mean", "p5", "p95", "dense", "gates", "gated", "interpolation"} - set(run.macs):
+        raise ValueError(f"macs lack {', '.join(sorted(missing))}")
+    if not isinstance(run.settings, dict):
+        raise ValueError("settings are no mapping")

@@ -1,0 +1,77 @@
+"""Cheaper networks from a given one: fewer trunk blocks, or a smaller input picture."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from pag_ros.errors import ModelError
+from pag_ros.model import PagNetwork
+from pag_ros.model.network import GatedTrunkNet
+from pag_ros.training.baselines.costs import NetworkCosts, network_costs
+
+_MIN_SIDE = 16
+
+
+def truncated(network: PagNetwork, blocks: int) -> PagNetwork:
+    """A copy with the first `blocks` trunk blocks only; decoder and heads stay to be retrained.
+
+    Raises:
+        ModelError: the network has no trunk, or fewer blocks.
+    """
+    if not isinstance(network, GatedTrunkNet):
+        raise ModelError("truncation needs a network with a gated trunk (lite0, lite2)")
+    if not 0 <= blocks <= len(network.trunk):
+        raise ModelError(f"truncation to {blocks} of {len(network.trunk)} blocks")
+    shorter = copy.deepcopy(network)
+    shorter.trunk = nn.ModuleList(list(shorter.trunk)[:blocks])
+    # `multipool` no longer says where a MultiPool is, if one is left: the blocks themselves do.
+    shorter.config = replace(network.config, blocks=blocks)
+    shorter.number_blocks()
+    return shorter
+
+
+def blocks_within(costs: Sequence[int], budget: float) -> int:
+    """How many first blocks cost most nearly `budget` of all; of equals, fewer.
+
+    Args:
+        costs: multiply-adds of each block.
+        budget: 0 to 1.
+    """
+    wanted = budget * sum(costs)
+    return min(range(len(costs) + 1), key=lambda count: abs(sum(costs[:count]) - wanted))
+
+
+def matching_size(
+    network: PagNetwork, size: tuple[int, int], wanted: float
+) -> tuple[tuple[int, int], NetworkCosts]:
+    """The input size at which the whole network, without gates, costs most nearly `wanted`.
+
+    Args:
+        network: whose multiply-adds count.
+        size: (width, height), the largest; its shape is kept within a pixel.
+        wanted: multiply-adds of one picture.
+
+    Returns:
+        (width, height), and the costs at that size.
+    """
+    width, height = size
+    low, high = _MIN_SIDE, width
+    tried: dict[int, tuple[tuple[int, int], NetworkCosts]] = {}
+
+    def total(candidate: int) -> int:
+        if candidate not in tried:
+            smaller = (candidate, max(_MIN_SIDE, round(height * candidate / width)))
+            tried[candidate] = smaller, network_costs(network, smaller)
+        costs = tried[candidate][1]
+        return costs.dense + costs.gated
+
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if total(middle) < wanted else (low, middle)
+    while high < width and total(high + 1) == total(high):
+        high += 1  # Feature maps round up, so several sizes may cost the same: the largest of them.
+    return tried[min((high, low), key=lambda candidate: abs(total(candidate) - wanted))]
