@@ -21,7 +21,7 @@ _BUDGETS = (0.9, 0.7, 0.5, 0.3, 0.15)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--init", type=Path, help="the trained network: checkpoint.pt")
+    parser.add_argument("--init", type=Path, help="checkpoint.pt or network.safetensors")
     parser.add_argument("--validation", type=Path, nargs="+", help="rendered datasets to search on")
     parser.add_argument("--out", type=Path, help="the table to write (.json)")
     parser.add_argument("--table", type=Path, help="use this table instead of searching one")
@@ -63,9 +63,10 @@ def _search(args: argparse.Namespace) -> Allocation:
     from tqdm import tqdm
 
     from pag_ros.training.allocation import search, validation_loss
-    from pag_ros.training.baselines import load_start, network_costs
+    from pag_ros.training.baselines import network_costs
+    from pag_ros.training.checkpoint import load_checkpoint
 
-    network = load_start(args.init)
+    network = load_checkpoint(args.init)
     loss = validation_loss(network, args.validation, args.size, args.frames)
     costs = network_costs(network, args.size).blocks
     with tqdm(desc="searching", unit="table row", disable=None, file=sys.stderr) as bar:

@@ -34,7 +34,12 @@ _NOT_EXPORTABLE = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     paths = parser.add_argument
-    paths("--init", type=Path, required=True, help="weights to start from")
+    paths(
+        "--init",
+        type=Path,
+        required=True,
+        help="weights of a training run",
+    )
     paths("--data", type=Path, nargs="+", required=True, help="rendered datasets to train on")
     paths("--validation", type=Path, nargs="+", required=True, help="rendered datasets to score on")
     paths("--out", type=Path, default=Path("docs/results"), help="folder of the results")

@@ -40,14 +40,20 @@ def load_checkpoint(path: Path) -> PagNetwork:
         raise DatasetError(f"{path}: no such checkpoint; train with `pag_ros train`")
     if path.suffix == ".safetensors":
         return load_weights(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network = build_network(NetworkConfig.from_mapping(state["config"]))
-    weights = {
-        key.removeprefix("module."): value
-        for key, value in state["average"].items()
-        if key.startswith("module.")
-    }
-    network.load_state_dict(weights)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network = build_network(NetworkConfig.from_mapping(state["config"]))
+        weights = {
+            key.removeprefix("module."): value
+            for key, value in state["average"].items()
+            if key.startswith("module.")
+        }
+        network.load_state_dict(weights)
+    except Exception as error:  # torch.load raises whatever its unpickler meets in a broken file
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{path}: not a checkpoint of `pag_ros train`, or damaged ({reason})"
+        ) from error
     return network.eval()
 
 

@@ -85,6 +85,14 @@ def test_files_that_are_something_else_are_named(trained: PagNetwork, tmp_path: 
         load_checkpoint(tmp_path / "missing.safetensors")
 
 
+@pytest.mark.parametrize("content", [b"nothing", b""])
+def test_a_damaged_checkpoint_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "broken.pt"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"broken\.pt: not a checkpoint"):
+        load_checkpoint(path)
+
+
 def test_sizes_must_be_those_of_the_configuration(trained: PagNetwork, tmp_path: Path) -> None:
     path = tmp_path / "network.safetensors"
     state = load_file(path)

@@ -1,6 +1,6 @@
 """What pixel-wise gating must beat: other ways of spending less compute on the same network."""
 
-from pag_ros.training.baselines.comparison import Comparison, Job, load_start
+from pag_ros.training.baselines.comparison import Comparison, Job
 from pag_ros.training.baselines.costs import NetworkCosts, Spending, network_costs, spending
 from pag_ros.training.baselines.finetune import Recipe, finetune
 from pag_ros.training.baselines.methods import METHODS, Method, make_method
@@ -15,7 +15,6 @@ __all__ = [
     "Recipe",
     "Spending",
     "finetune",
-    "load_start",
     "make_method",
     "network_costs",
     "score",

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from pag_ros.errors import DatasetError, ParameterError
+from pag_ros.errors import ParameterError
 from pag_ros.evaluation.comparison import FULL, RunResult, load_run, save_run
-from pag_ros.model import NetworkConfig, PagNetwork, build_network
 from pag_ros.training.baselines.finetune import Recipe, finetune
 from pag_ros.training.baselines.methods import METHODS, Method, make_method
 from pag_ros.training.baselines.scoring import score
@@ -33,7 +32,7 @@ class Comparison:
     """Methods x budgets x seeds from one starting network.
 
     Args:
-        init: file of the starting weights, see `load_start`.
+        init: file of the starting weights, see `load_checkpoint`.
         train_folders, validation_folders: rendered datasets.
         recipe: of every method; its seed is replaced by each of the seeds.
         out: folder of the results.
@@ -55,7 +54,7 @@ class Comparison:
         out: Path,
         limit: int | None = None,
     ) -> None:
-        self.network = load_start(init)
+        self.network = load_checkpoint(init)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.train_folders = train_folders
         self.validation_folders = validation_folders
@@ -137,34 +136,6 @@ class Comparison:
             "train_frames": len(Rooms(self.train_folders, size, train=True)),
             "validation_frames": min(validation, self.limit or validation),
         }
-
-
-def load_start(path: Path) -> PagNetwork:
-    """The network to start from, in evaluation mode.
-
-    Args:
-        path: checkpoint.pt or network.safetensors of `pag_ros train`, or the bare state of a
-            network with the default `NetworkConfig`.
-
-    Raises:
-        DatasetError, ModelError: the file is missing, damaged, or of another network.
-    """
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such checkpoint; train with `pag_ros train`")
-    if path.suffix == ".safetensors":
-        return load_checkpoint(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if "average" in state:
-            return load_checkpoint(path)
-        network = build_network(NetworkConfig())
-        network.load_state_dict(state)
-    except Exception as error:  # torch.load raises whatever its unpickler meets in a broken file
-        reason = str(error).strip().partition("\n")[0]
-        raise DatasetError(
-            f"{path}: neither a checkpoint nor a network's state ({reason})"
-        ) from error
-    return network.eval()
 
 
 def _shared_budgets(method: str, budgets: Sequence[float]) -> tuple[float, ...]:

@@ -11,10 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pag_ros.cli import main  # noqa: E402
-from pag_ros.errors import DatasetError, ParameterError  # noqa: E402
+from pag_ros.errors import ParameterError  # noqa: E402
 from pag_ros.evaluation.comparison import METRICS, load_run, load_runs  # noqa: E402
 from pag_ros.model import PagNetwork  # noqa: E402
-from pag_ros.training.baselines import METHODS, Comparison, Recipe, load_start  # noqa: E402
+from pag_ros.training.baselines import METHODS, Comparison, Recipe  # noqa: E402
 from pag_ros.training.checkpoint import save_checkpoint  # noqa: E402
 
 RECIPE = Recipe(size=(64, 48), iterations=2, batch=2)
@@ -117,13 +117,3 @@ def test_command_compares_times_and_makes_the_page(
     assert "grid perforation" in page.read_text()
     assert (page.parent / "pictures" / "results_depth.png").is_file()
     assert str(tmp_path) not in json.dumps(vars(timed), default=str)
-
-
-def test_what_to_start_from(network: PagNetwork, checkpoint: Path, tmp_path: Path) -> None:
-    loaded = load_start(checkpoint)
-    assert torch.equal(loaded.gated[0].conv1.weight, network.gated[0].conv1.weight)
-    broken = tmp_path / "broken.pt"
-    broken.write_bytes(b"nothing")
-    for path in (broken, tmp_path / "missing.pt"):
-        with pytest.raises(DatasetError, match=path.name):
-            load_start(path)
