@@ -61,7 +61,10 @@ def test_it_waits_to_be_told_and_works_after_every_cycle(
         assert client.change_state(CLEANUP)
         assert client.state() == "unconfigured"
         in_use.append((_threads(node), _open_files(node)))
-    assert in_use[-1] == in_use[1], "threads and files, after the second cycle and the last"
+    # Fewer is no leak: a thread of the second cycle may still have been on its way out.
+    threads, files = zip(*in_use, strict=True)
+    assert threads[-1] <= threads[1], threads
+    assert files[-1] <= files[1], files
 
 
 def test_a_bad_model_is_a_failure_with_one_line_that_says_why_and_can_be_put_right(
