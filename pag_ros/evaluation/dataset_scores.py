@@ -134,36 +134,19 @@ def main_scores(tasks: Scores) -> dict[str, float]:
     }
 
 
-def cropped(truth: NDArray[np.float32], protocol: DepthProtocol) -> NDArray[np.float32]:
-    """True depth [H,W] without what lies outside the crop: rows and columns as published.
-
-    The publications cut shares off at whole pixels (astype(int)); `DepthScores` rounds them, which
-    on KITTI is another row and column. So the crop is made here and not there.
-    """
-    height, width = truth.shape
-    top, bottom, left, right = protocol.crop
-    # The small number keeps 45 / 480 * 480 at 45.
-    rows = slice(int(top * height + 1e-6), int(bottom * height + 1e-6))
-    columns = slice(int(left * width + 1e-6), int(right * width + 1e-6))
-    result = np.zeros_like(truth)
-    result[rows, columns] = truth[rows, columns]
-    return result
-
-
 class _Board:
     """The scores of one run over a dataset."""
 
     def __init__(self, classes: CommonClasses, protocol: DepthProtocol, heads: set[str]) -> None:
         self._classes, self._protocol, self._heads = classes, protocol, heads
-        self._uncropped = replace(protocol, crop=(0.0, 1.0, 0.0, 1.0))
-        self._tasks = TaskScores(len(classes.names), self._uncropped)
+        self._tasks = TaskScores(len(classes.names), protocol)
         self._boundaries = BoundaryScores()
         self.last_delta1 = float("nan")
 
     def add(self, sample: Sample, result: FrameResult) -> None:
         self.last_delta1 = float("nan")
         if "depth" in self._heads and sample.depth is not None and result.depth is not None:
-            self._add_depth(result.depth, cropped(sample.depth, self._protocol))
+            self._add_depth(result.depth, sample.depth)
         if "normals" in self._heads and sample.normals is not None and result.normals is not None:
             known = sample.normals.any(axis=2, keepdims=True)
             truth = np.where(known, sample.normals, np.float32(np.nan))
@@ -181,13 +164,13 @@ class _Board:
     ) -> None:
         if sample.depth is None:
             return
-        truth = cropped(sample.depth, self._protocol)
-        counts = (truth > self._protocol.min_m) & (truth <= self._protocol.cap_m)
+        counts = self._protocol.counts(sample.depth)
         if counts.any():
-            self._add_depth(guess(sample, float(np.median(truth[counts]))), truth)
+            median_m = float(np.median(sample.depth[counts]))
+            self._add_depth(guess(sample, median_m), sample.depth)
 
     def _add_depth(self, depth: NDArray[np.float32], truth: NDArray[np.float32]) -> None:
-        alone = TaskScores(len(self._classes.names), self._uncropped)
+        alone = TaskScores(len(self._classes.names), self._protocol)
         alone.add_depth(depth, truth)
         self.last_delta1 = alone.scores().get("depth", {}).get("delta1", float("nan"))
         self._tasks.include(alone)

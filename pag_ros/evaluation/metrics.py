@@ -27,6 +27,21 @@ class DepthProtocol:
     crop: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 1.0)
     median_scaling: bool = False
 
+    def counts(self, truth: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """[h,w] which pixels of a true depth [h,w] (m) count.
+
+        Shares are cut off at whole pixels, as the publications' code does (astype(int)).
+        """
+        height, width = truth.shape
+        top, bottom, left, right = self.crop
+        # The small number keeps 45 / 480 * 480 at 45.
+        rows = slice(int(top * height + 1e-6), int(bottom * height + 1e-6))
+        columns = slice(int(left * width + 1e-6), int(right * width + 1e-6))
+        counts = np.zeros(truth.shape, bool)
+        inside = truth[rows, columns]
+        counts[rows, columns] = (inside > self.min_m) & (inside <= self.cap_m)
+        return counts
+
 
 # Eigen et al. 2014 for NYUv2 (rows 45-471, columns 41-601 of 480x640) and KITTI; Garg et al. 2016.
 DEPTH_PROTOCOLS = {
@@ -73,13 +88,7 @@ class DepthScores:
         self, depth: NDArray[np.float32], truth: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         protocol = self._protocol
-        height, width = truth.shape
-        top, bottom, left, right = protocol.crop
-        rows = slice(int(top * height + 0.5), int(bottom * height + 0.5))
-        columns = slice(int(left * width + 0.5), int(right * width + 0.5))
-        counts = (truth > protocol.min_m) & (truth <= protocol.cap_m)
-        counts[: rows.start] = counts[rows.stop :] = False
-        counts[:, : columns.start] = counts[:, columns.stop :] = False
+        counts = protocol.counts(truth)
         if not counts.any():
             return None
         d, g = depth[counts].astype(np.float64), truth[counts].astype(np.float64)

@@ -104,10 +104,13 @@ def test_the_nyu_crop_is_rows_45_to_471_and_columns_41_to_601():
 def test_the_garg_crop_is_rows_153_to_371_and_columns_44_to_1197_of_a_kitti_image():
     truth = np.full((375, 1242), 20.0, np.float32)
     prediction = np.full((375, 1242), 40.0, np.float32)
-    prediction[153:372, 45:1197] = 20.0
+    prediction[153:371, 44:1197] = 20.0
     scores = DepthScores(DEPTH_PROTOCOLS["kitti-garg"])
     scores.add(prediction, truth)
     assert scores.scores()["AbsRel"] == 0.0
+    prediction[153, 44] = prediction[370, 1196] = 40.0
+    scores.add(prediction, truth)
+    assert scores.scores()["AbsRel"] == pytest.approx(2 / (218 * 1153) / 2)
 
 
 def test_normal_angles_are_pooled_over_frames():

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from pag_ros.errors import DatasetError
-from pag_ros.evaluation.dataset_scores import cropped
 from pag_ros.evaluation.datasets import open_dataset
 from pag_ros.evaluation.datasets.kitti import parse_line
 
@@ -112,7 +111,7 @@ def test_kitti_lists_of_drive_frame_and_side(kitti: Path) -> None:
 
 def test_garg_crop_cuts_off_as_published(kitti: Path) -> None:
     protocol = open_dataset(f"kitti-depth:{kitti}").protocol
-    rows, columns = np.nonzero(cropped(np.ones((375, 1242), np.float32), protocol))
+    rows, columns = np.nonzero(protocol.counts(np.ones((375, 1242), np.float32)))
     assert (rows.min(), rows.max() + 1) == (153, 371)
     assert (columns.min(), columns.max() + 1) == (44, 1197)
 
