@@ -6,7 +6,7 @@ import contextlib
 import copy
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from pag_ros.export.card import ModelCard
 from pag_ros.export.graph import DenseNetwork, DeployedNetwork
 from pag_ros.manifest import GatedBlock, Manifest, save_manifest, sha256_of
 from pag_ros.model import PagNetwork
+from pag_ros.model.cost import count_macs
 from pag_ros.model.gating import DenseGating
 from pag_ros.model.network import CANONICAL_FOCAL
 
@@ -145,44 +146,21 @@ def _store_half(model: onnx.ModelProto) -> None:
 def _count(network: PagNetwork, size: tuple[int, int]) -> tuple[tuple[GatedBlock, ...], int]:
     """Sizes and costs of the gated blocks, and the multiply-adds of everything else."""
     width, height = size
-    shapes: dict[int, torch.Size] = {}
-    total = 0
-
-    def on_conv(module: nn.Module, _: object, output: Tensor) -> None:
-        nonlocal total
-        assert isinstance(module, nn.Conv2d)
-        total += module.weight.numel() * output.shape[2] * output.shape[3]
-
-    def on_block(slot: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def record(_: nn.Module, args: tuple[Tensor, ...], __: Tensor) -> None:
-            shapes[slot] = args[0].shape
-
-        return record
-
     probe = copy.deepcopy(network)
     probe.number_blocks()
-    inner = {id(m) for block in probe.gated for m in block.modules()}
-    for module in probe.modules():
-        if isinstance(module, nn.Conv2d) and id(module) not in inner:
-            module.register_forward_hook(on_conv)
-    for block in probe.gated:
-        block.register_forward_hook(on_block(block.slot))
-    with torch.no_grad():
-        probe(torch.zeros(1, 3, height, width), DenseGating())
+    image = torch.zeros(1, 3, height, width)
+    cost = count_macs(probe, lambda x: probe(x, DenseGating()), image, probe.gated)
     blocks = tuple(
         GatedBlock(
             name=f"block{block.slot}",
-            height=shapes[block.slot][2],
-            width=shapes[block.slot][3],
+            height=entry.height,
+            width=entry.width,
             channels=block.channels,
-            macs_per_pixel=block.macs_per_pixel(),
+            macs_per_pixel=entry.macs_per_pixel,
         )
-        for block in probe.gated
+        for block, entry in zip(probe.gated, cost.blocks, strict=True)
     )
-    return blocks, total + sum(
-        block.dense_macs_per_pixel() * entry.pixels
-        for block, entry in zip(probe.gated, blocks, strict=True)
-    )
+    return blocks, cost.dense
 
 
 @contextlib.contextmanager

@@ -20,13 +20,18 @@ class BlockCost:
 
     Attributes:
         name: of the module in its network.
-        pixels: of its input.
+        height, width: of its input.
         macs_per_pixel: multiply-adds of an active pixel.
     """
 
     name: str
-    pixels: int
+    height: int
+    width: int
     macs_per_pixel: int
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def count_macs(
         run: passes `image` [1,...] through it.
         blocks: the gated ones in the order of their slots.
     """
-    pixels: dict[int, int] = {}
+    sizes: dict[int, tuple[int, int]] = {}
     total = 0
 
     def on_layer(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
@@ -71,7 +76,7 @@ def count_macs(
         total += layer.weight.numel() * places
 
     def on_block(block: nn.Module, args: tuple[Tensor, ...], _: Tensor) -> None:
-        pixels[id(block)] = args[0].shape[2:].numel()
+        sizes[id(block)] = (args[0].shape[2], args[0].shape[3])
 
     inner = {id(module) for block in blocks for module in block.modules()}
     layers = [m for m in network.modules() if isinstance(m, _COUNTED) and id(m) not in inner]
@@ -84,6 +89,9 @@ def count_macs(
         for hook in hooks:
             hook.remove()
     names = {id(module): name for name, module in network.named_modules()}
-    costs = tuple(BlockCost(names[id(b)], pixels[id(b)], b.macs_per_pixel()) for b in blocks)
-    gates = sum(b.dense_macs_per_pixel() * pixels[id(b)] + b.macs_per_image() for b in blocks)
+    costs = tuple(BlockCost(names[id(b)], *sizes[id(b)], b.macs_per_pixel()) for b in blocks)
+    gates = sum(
+        b.dense_macs_per_pixel() * cost.pixels + b.macs_per_image()
+        for b, cost in zip(blocks, costs, strict=True)
+    )
     return NetworkCost(costs, total + gates)
