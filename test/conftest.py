@@ -93,7 +93,7 @@ def tiny_graph() -> onnx.ModelProto:
         ("image", TensorProto.UINT8, [*picture, 3]),
         ("fx", TensorProto.FLOAT, [1]),
         ("keep", TensorProto.INT32, [BLOCKS]),
-        ("plan", TensorProto.FLOAT, [BLOCKS, 2]),
+        ("plan", TensorProto.FLOAT, [BLOCKS, 3]),
     ]
     outputs = [
         ("depth", TensorProto.FLOAT, picture),

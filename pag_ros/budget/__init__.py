@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pag_ros.budget.controller import Controller, ControllerSettings, Plan
+from pag_ros.budget.escalation import Escalation, Rung
 from pag_ros.budget.latency import LatencyTable, StageLatency, monotone_fit
 from pag_ros.budget.table_store import load_table, save_table, table_path
 
 __all__ = [
     "Controller",
     "ControllerSettings",
+    "Escalation",
     "LatencyTable",
     "Plan",
+    "Rung",
     "StageLatency",
     "load_table",
     "monotone_fit",

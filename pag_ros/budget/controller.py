@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.budget.latency import LatencyTable
+from pag_ros.budget.thresholds import Thresholds
 from pag_ros.errors import ParameterError
 from pag_ros.manifest import Manifest
 
-MODES = ("deadline", "fixed")
+MODES = ("deadline", "fixed", "adaptive")
 
 _BUDGET_STEPS = 100
 _SAFE_BUDGET = 0.5
@@ -46,8 +47,10 @@ class ControllerSettings:
     """What a user decides.
 
     Attributes:
-        mode: "deadline": as much as fits before the deadline; "fixed": always `budget`.
-        budget: the fixed budget, or the largest one; 0 to 1.
+        mode: "deadline": as much as fits before the deadline; "fixed": always `budget`;
+            "adaptive": `budget` on average, less on easy scenes and more on hard ones, and never
+            more than fits before the deadline.
+        budget: the fixed budget, the largest one, or the average one; 0 to 1.
         budget_min: the smallest budget; a frame that cannot make it even so is skipped.
 
     Raises:
@@ -71,6 +74,11 @@ class ControllerSettings:
         """The smallest budget to plan with."""
         return min(self.budget_min, self.budget)
 
+    @property
+    def ceiling(self) -> float:
+        """The largest budget to plan with."""
+        return 1.0 if self.mode == "adaptive" else self.budget
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -82,6 +90,7 @@ class Plan:
         stage_seconds: expected duration of every stage, `slowdown` included.
         slowdown: how much slower than the latency table the machine was taken to be.
         timed: whether it was made for a deadline, so that a late frame should trim itself.
+        thresholds: scores that a pixel of each gated block must exceed; None for no such limit.
     """
 
     budget: float
@@ -89,6 +98,7 @@ class Plan:
     stage_seconds: tuple[float, ...]
     slowdown: float
     timed: bool
+    thresholds: tuple[float, ...] | None = None
 
 
 class Controller:
@@ -121,6 +131,7 @@ class Controller:
         self._fast_frames = 0
         self._recent_paces: deque[float] = deque(maxlen=3)
         self._skipped_last = False
+        self._thresholds = Thresholds([block.pixels for block in manifest.blocks])
 
     def plan(self, time_left_s: float | None) -> Plan | None:
         """Choose the budget of the next frame.
@@ -134,7 +145,7 @@ class Controller:
         """
         settings = self.settings
         if settings.mode == "fixed" or time_left_s is None:
-            return self._accept(settings.budget, timed=False)
+            return self._accept(settings.ceiling, timed=False)
         if not abs(time_left_s) < _SANE_TIME_LEFT_S:
             return self._accept(self._bounded(_SAFE_BUDGET), timed=False)
         if self._is_hopeless(time_left_s) and not self._skipped_last:
@@ -152,6 +163,9 @@ class Controller:
             keep_used: pixels that each block really computed.
             stage_seconds: measured duration of every stage.
         """
+        if plan.thresholds is not None:
+            wanted = self._keep_at(self.settings.budget)
+            self._thresholds.observe(plan.keep, keep_used, wanted)
         if tuple(keep_used) == plan.keep:
             in_table = math.fsum(plan.stage_seconds) / plan.slowdown
         else:
@@ -165,6 +179,22 @@ class Controller:
         self._follow_margin(pace / plan.slowdown - 1.0, plan.budget)
         self._follow_slowdown(pace)
 
+    def floor_fits(self, time_left_s: float) -> bool:
+        """Whether the smallest budget, with its margin, is expected to be in time."""
+        affordable = time_left_s / (self.slowdown * (1.0 + self.margin))
+        return self._total_at(self.settings.floor) <= affordable
+
+    def rescale(self, ratio: float) -> None:
+        """The machine's clock has visibly changed: durations are `ratio` times what they were.
+
+        Raises:
+            ValueError: the ratio is not positive and finite.
+        """
+        if not 0.0 < ratio < math.inf:
+            raise ValueError(f"ratio must be positive and finite, got {ratio}")
+        self.slowdown *= ratio
+        self._recent_paces.clear()
+
     def _is_hopeless(self, time_left_s: float) -> bool:
         """Whether even the smallest budget would be late, hiccups of single frames left aside."""
         usual_pace = statistics.median_low(self._recent_paces or [self.slowdown])
@@ -175,15 +205,20 @@ class Controller:
         self._budget = budget
         self._skipped_last = False
         low, share = self._row(budget)
-        keep = (1.0 - share) * self._keep[low] + share * self._keep[low + 1]
         seconds = (1.0 - share) * self._seconds[low] + share * self._seconds[low + 1]
         return Plan(
             budget=budget,
-            keep=tuple(np.rint(keep).astype(int).tolist()),
+            keep=self._keep_at(budget),
             stage_seconds=tuple((self.slowdown * seconds).tolist()),
             slowdown=self.slowdown,
             timed=timed,
+            thresholds=self._thresholds.values if self.settings.mode == "adaptive" else None,
         )
+
+    def _keep_at(self, budget: float) -> tuple[int, ...]:
+        low, share = self._row(budget)
+        keep = (1.0 - share) * self._keep[low] + share * self._keep[low + 1]
+        return tuple(np.rint(keep).astype(int).tolist())
 
     def _largest_within(self, seconds: float) -> float:
         return float(np.interp(seconds, self._totals, self._budgets))
@@ -192,7 +227,7 @@ class Controller:
         return float(np.interp(budget, self._budgets, self._totals))
 
     def _bounded(self, budget: float) -> float:
-        return min(max(budget, self.settings.floor), self.settings.budget)
+        return min(max(budget, self.settings.floor), self.settings.ceiling)
 
     def _limited(self, budget: float) -> float:
         """Falls pass; rises only if they are worth it, and slowly; at first nothing above safe."""
@@ -201,7 +236,7 @@ class Controller:
         before = self._bounded(self._budget) if self._budget >= 0.0 else budget
         if budget <= before:
             return budget
-        if budget < before + min(_RISE_WORTH_TAKING, self.settings.budget - before):
+        if budget < before + min(_RISE_WORTH_TAKING, self.settings.ceiling - before):
             return before
         return min(budget, before + _RISE_PER_FRAME)
 
@@ -225,7 +260,7 @@ class Controller:
 
     def _follow_margin(self, surprise: float, budget: float) -> None:
         """Track the quantile of surprises that may be exceeded once in two hundred frames."""
-        saturated = budget >= self.settings.budget or budget <= self.settings.floor
+        saturated = budget >= self.settings.ceiling or budget <= self.settings.floor
         if saturated or abs(surprise) > _MARGIN_FROZEN_ABOVE:
             return
         step = _MARGIN_STEP * ((surprise > self.margin) - _MARGIN_MISS_RATE)

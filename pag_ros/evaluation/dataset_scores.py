@@ -16,7 +16,7 @@ from pag_ros.evaluation.datasets import Dataset, Sample
 from pag_ros.evaluation.metrics import DepthProtocol, TaskScores
 from pag_ros.evaluation.trivial import TRIVIAL
 from pag_ros.manifest import Manifest
-from pag_ros.runtime import FrameResult, Perception, Session
+from pag_ros.runtime import FrameResult, Perception, PlannedSession, Session
 from pag_ros.runtime.calibration import table_for
 
 MAIN_METRICS = {
@@ -105,7 +105,9 @@ def perceptions(session: Session, budgets: Sequence[float]) -> dict[float, Perce
     table, manifest = table_for(session), session.manifest
     return {
         budget: Perception(
-            session, Controller(manifest, table, ControllerSettings("fixed", budget))
+            PlannedSession(
+                session, Controller(manifest, table, ControllerSettings("fixed", budget))
+            )
         )
         for budget in budgets
     }

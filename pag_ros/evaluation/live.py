@@ -46,7 +46,7 @@ BYTES_PER_PIXEL = 4 + 12 + 1 + 1
 MAX_KEPT_BYTES = 400_000_000
 """Of outputs held in memory to be scored after the replay, when it disturbs nothing any more."""
 
-DROPPED = ("superseded", "skipped", "bad", "idle")
+DROPPED = ("superseded", "skipped", "abandoned", "bad", "idle")
 """The ends of a frame without outputs, as the node counts them."""
 
 

@@ -20,7 +20,7 @@ from pag_ros.evaluation.results import (
 )
 from pag_ros.evaluation.samples import make_sample, spread
 from pag_ros.evaluation.scoring import Outputs, Scoreboard
-from pag_ros.runtime import FrameResult, Perception, Session
+from pag_ros.runtime import FrameResult, Perception, PlannedSession, Session
 from pag_ros.runtime.calibration import table_for
 
 DEFAULT_BUDGETS = (1.0, 0.75, 0.5, 0.25, 0.1)
@@ -88,7 +88,7 @@ class _Pass:
         controller = Controller(session.manifest, table_for(session), settings)
         self.budget = budget
         self.name = f"budget {budget:.2f}"
-        self._perception = Perception(session, controller)
+        self._perception = Perception(PlannedSession(session, controller))
         self._scores = Scoreboard(len(session.manifest.classes), protocol)
         self._records: list[FrameRecord] = []
 

@@ -28,6 +28,7 @@ OUTCOME_TEXTS = {
     UNDELIVERED: "processed, but not all outputs arrived: overwritten on the way",
     "superseded": "a newer frame took its place before it was begun",
     "skipped": "could not have been ready in time",
+    "abandoned": "was half a period late, so a newer one was worth more",
     "bad": "unreadable message",
     "idle": "nobody listened, or the node was not active",
     "lost": "never reached the node: best-effort transport",

@@ -29,7 +29,7 @@ class DeployedNetwork(nn.Module):
             image: [1,H,W,3] uint8 RGB.
             fx: [1] float32, focal length in pixels of this image.
             keep: [L] int32, pixels to compute in each gated block.
-            plan: [L,2] float32, see `pag_ros.model.operators.select`.
+            plan: [L,3] float32, see `pag_ros.model.operators.select`.
 
         Returns:
             The outputs named by `output_names`.

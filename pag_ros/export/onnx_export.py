@@ -55,7 +55,7 @@ def export_model(
         "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
         "fx": torch.tensor([CANONICAL_FOCAL * width]),
         "keep": torch.ones(slots, dtype=torch.int32),
-        "plan": torch.zeros(slots, 2),
+        "plan": torch.zeros(slots, 3),
     }
     _write(deployed, inputs, deployed.output_names(), path)
     blocks, dense_macs = _count(network, size)

@@ -165,7 +165,7 @@ class SparseGating:
 
     Args:
         keep: [L] int32, pixels per block.
-        plan: [L,2] float32, see `operators.select`.
+        plan: [L,3] float32, see `operators.select`.
     """
 
     def __init__(self, keep: Tensor, plan: Tensor) -> None:

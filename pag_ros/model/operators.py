@@ -33,7 +33,8 @@ def select(score: Tensor, keep: Tensor, plan: Tensor, stage: str) -> tuple[Tenso
     Args:
         score: [1,H,W] float.
         keep: scalar int, 0 to H*W.
-        plan: [2] float (start, rest) in seconds; only a runtime with a clock trims by it.
+        plan: [3] float (start, rest, threshold). Pixels whose score is not above the threshold are
+            left out. start and rest are seconds; only a runtime with a clock trims by them.
         stage: name of the gated block, for people and for timing.
 
     Returns:
@@ -50,7 +51,7 @@ def select(score: Tensor, keep: Tensor, plan: Tensor, stage: str) -> tuple[Tenso
             version=ONNX_VERSION,
         )
         return index, count
-    wanted = int(keep)
+    wanted = min(int(keep), int((score > plan[2]).sum()))
     best = score.flatten().argsort(descending=True, stable=True)[:wanted].sort().values
     index = torch.zeros(size, dtype=torch.int32)
     index[:wanted] = best.to(torch.int32)

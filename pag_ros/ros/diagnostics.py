@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from pag_ros.budget import Rung
 from pag_ros.ros.messages import key_values
 from pag_ros.runtime import Session
 
@@ -76,10 +77,19 @@ def deadline_status(
     return _status("deadline", level, f"{miss_rate:.1%} of recent frames missed", values)
 
 
-def budget_status(budget: Mapping[str, object]) -> DiagnosticStatus:
-    """What the controller gave the last frame; empty before the first one."""
-    message = f"budget {budget['budget']:.2f}" if budget else "n/a: no frame yet"
-    return _status("budget", DiagnosticStatus.OK, message, budget)
+def budget_status(budget: Mapping[str, object], rung: Rung) -> DiagnosticStatus:
+    """What the controller gave the last frame; empty before the first one.
+
+    WARN while escalated, ERROR where the deadline cannot be kept whatever is done.
+    """
+    level, message = DiagnosticStatus.OK, "n/a: no frame yet"
+    if budget:
+        message = f"budget {budget['budget']:.2f}"
+    if rung == Rung.DEGRADED:
+        level, message = DiagnosticStatus.ERROR, "degraded: even half the frame rate is late"
+    elif rung != Rung.FULL:
+        level, message = DiagnosticStatus.WARN, f"{message} at {_words(rung)}"
+    return _status("budget", level, message, {**budget, "escalation": _words(rung)})
 
 
 def engine_status(session: Session) -> DiagnosticStatus:
@@ -100,6 +110,10 @@ def counters_status(counts: Mapping[str, int]) -> DiagnosticStatus:
     level = DiagnosticStatus.WARN if counts["bad"] else DiagnosticStatus.OK
     message = f"{counts['processed']} of {counts['received']} frames processed"
     return _status("counters", level, message, counts)
+
+
+def _words(rung: Rung) -> str:
+    return rung.name.lower().replace("_", " ")
 
 
 def _why_silent(state: Input) -> str:

@@ -18,7 +18,11 @@ def open_perception(settings: Settings) -> Perception:
     """
     model = find_model(settings.model or DEFAULT_MODEL)
     return runtime.open_perception(
-        model, settings.device, settings.threads, controller_settings(settings)
+        model,
+        settings.device,
+        settings.threads,
+        controller_settings(settings),
+        settings.escalate,
     )
 
 
@@ -28,15 +32,16 @@ def controller_settings(settings: Settings) -> ControllerSettings:
 
 
 def recalibrate(perception: Perception) -> str:
-    """Measure the latency table anew, use it, and keep it for later starts.
+    """Measure the latency tables anew, use them, and keep them for later starts.
 
     Returns:
-        Where it was written.
+        Where they were written.
 
     Raises:
-        OSError: the user's cache cannot be written; the new table is used all the same.
+        OSError: the user's cache cannot be written; the new tables are used all the same.
     """
-    session = perception.session
-    table = calibrate(session)
-    perception.controller = Controller(session.manifest, table, perception.controller.settings)
-    return str(save_table(table, latency_key(session)))
+    tables = [(planned, calibrate(planned.session)) for planned in perception.sessions]
+    for planned, table in tables:
+        planned.controller = Controller(planned.session.manifest, table, perception.settings)
+    paths = [save_table(table, latency_key(planned.session)) for planned, table in tables]
+    return ", ".join(map(str, paths))

@@ -246,8 +246,9 @@ class PerceptionNode(LifecycleNode):
         self._period.observe(stamp_s)
         sim_time = bool(self.get_parameter("use_sim_time").value)
         age_s = age_at_arrival(stamp_s, now_s, sim_time)
-        due = arrived + self._deadline_s() - age_s
-        frame = Frame(message, self._camera_info, arrived, age_s, due)
+        deadline_s = self._deadline_s()
+        due = arrived + deadline_s - age_s
+        frame = Frame(message, self._camera_info, arrived, age_s, due, deadline_s)
         if self._worker.submit(frame) is not None:
             self._statistics.finished("superseded")
 
@@ -350,7 +351,7 @@ class PerceptionNode(LifecycleNode):
                     settings.diagnostics_miss_warn,
                     settings.diagnostics_miss_error,
                 ),
-                diagnostics.budget_status(budget),
+                diagnostics.budget_status(budget, self._pipeline.perception.escalation.rung),
                 diagnostics.engine_status(session),
                 diagnostics.counters_status(self._statistics.counts()),
             ]

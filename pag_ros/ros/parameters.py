@@ -74,8 +74,9 @@ class Settings:
     )
     budget_mode: str = _parameter(
         "deadline",
-        "deadline: as much as the time left allows; fixed: always `budget`",
-        choices=("deadline", "fixed"),
+        "deadline: as much as the time left allows; fixed: always `budget`; adaptive: `budget` on "
+        "average, less on easy scenes, never more than the time left allows",
+        choices=("deadline", "fixed", "adaptive"),
     )
     budget: float = _parameter(
         1.0,
@@ -88,6 +89,11 @@ class Settings:
         "least share in mode deadline; a frame that cannot afford it is skipped",
         low=0.0,
         high=1.0,
+    )
+    escalate: bool = _parameter(
+        True,
+        "when even budget_min is late: half the input resolution, then half the frame rate",
+        **_FIXED,
     )
     depth_encoding: str = _parameter(
         "32FC1",

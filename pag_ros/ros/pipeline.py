@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
+from pag_ros.budget import Rung
 from pag_ros.errors import ImageError
 from pag_ros.evaluation.decode import to_rgb
 from pag_ros.manifest import Manifest
@@ -28,6 +29,16 @@ from pag_ros.runtime import FrameResult, Perception
 
 WARN_EVERY_S = 10.0
 _PUBLISH_GAIN = 0.1
+_LATE_BEYOND_USE = 0.5
+"""Deadlines by which a finished frame may be late and still be published."""
+
+_RUNGS = {
+    Rung.FULL: "back at the whole input resolution and frame rate",
+    Rung.HALF_RESOLUTION: "half the input resolution, even budget_min is late at the whole one",
+    Rung.HALF_RATE: "every second frame is left out, half the input resolution is late as well",
+    Rung.DEGRADED: "cannot be kept on this machine, even half the frame rate is late",
+}
+"""What a change to a rung means to people."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class Frame:
         arrived: `time.perf_counter()` at arrival.
         age_s: time since capture at arrival; 0 where the stamp does not tell.
         due: `time.perf_counter()` by which its outputs must be out.
+        deadline_s: from capture to `due`.
     """
 
     message: Any
@@ -47,6 +59,7 @@ class Frame:
     arrived: float
     age_s: float
     due: float
+    deadline_s: float
 
 
 class Pipeline:
@@ -81,12 +94,13 @@ class Pipeline:
         self._style = _style(settings, perception.session.manifest)
         self._last: Finished | None = None
         self._publish_s = 0.0
+        self._dropped_last = False
 
     def apply(self, settings: Settings) -> None:
         """Obey new parameters from the next frame on."""
         self._settings = settings
         self._style = _style(settings, self.perception.session.manifest)
-        self.perception.controller.settings = controller_settings(settings)
+        self.perception.settings = controller_settings(settings)
 
     def handle(self, frame: Frame) -> None:
         """Process a frame, whatever it is: no message may end the node."""
@@ -120,26 +134,55 @@ class Pipeline:
         if not self.enabled or not _needs(topics):
             self._statistics.finished("idle")
             return
+        escalation = self.perception.escalation
+        if not escalation.admits():
+            self._statistics.finished("skipped")
+            return
         watch = Stopwatch()
         image = to_rgb(frame.message)
         focal_px = frame.info and focal_length_px(frame.info, image.shape[1])
         if not focal_px:
             topics = self._without_metric(topics)
             focal_px = self._usual_focal_px(image.shape[1])
-        time_left_s = frame.due - watch.lap("decode") - self._publish_s
+        due = frame.due + (frame.deadline_s if escalation.half_rate else 0.0)
+        time_left_s = due - watch.lap("decode") - self._publish_s
         wanted = _needs(topics)
         if not wanted:
             self._statistics.finished("idle")
             return
         result = self.perception.process(image, focal_px, time_left_s, wanted)
+        done_at = watch.lap("perception")
+        self._climb(result, done_at + self._publish_s > due, time_left_s)
         if result is None:
-            self._statistics.finished("skipped")
+            self._drop("skipped")
             return
-        watch.lap("perception")
+        if self._is_worthless(frame, done_at - due):
+            self._drop("abandoned")
+            return
+        self._dropped_last = False
         self._last = Finished(frame.message.header, image, frame.info, result)
         self._publishers.publish(_messages(topics, self._last, self._style))
         watch.lap("publish")
         self._account(frame, self._last, topics, watch)
+
+    def _is_worthless(self, frame: Frame, late_s: float) -> bool:
+        """Whether a newer frame is worth more than this one; never two dropped in a row."""
+        if self._settings.budget_mode == "fixed" or self._dropped_last:
+            return False
+        return late_s > _LATE_BEYOND_USE * frame.deadline_s
+
+    def _drop(self, outcome: str) -> None:
+        self._statistics.finished(outcome)
+        self._dropped_last = True
+
+    def _climb(self, result: FrameResult | None, late: bool, time_left_s: float) -> None:
+        """Go down or up the ladder of escalation, as the last frame went, and say so."""
+        if not self._settings.escalate or self._settings.budget_mode == "fixed":
+            return
+        budget = None if result is None else result.budget
+        rung = self.perception.ended(late, budget, time_left_s)
+        if rung is not None:
+            self._logger.warning(f"deadline: {_RUNGS[rung]}")
 
     def _without_metric(self, topics: frozenset[str]) -> frozenset[str]:
         """The topics that make sense without calibration."""

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-OUTCOMES = ("processed", "superseded", "skipped", "bad", "idle")
+OUTCOMES = ("processed", "superseded", "skipped", "abandoned", "bad", "idle")
 """Each received frame ends as one of these (or is still in the mailbox or in work).
 
-superseded: a newer frame came before its turn; skipped: it could not be done before its deadline;
+superseded: a newer frame came before its turn; skipped: it could not be done before its deadline,
+or is left out at half the frame rate; abandoned: it was so late that a newer one is worth more;
 bad: the message could not be decoded; idle: nobody subscribed to an output, or output is disabled.
 """
 
@@ -37,7 +38,7 @@ class FrameStatistics:
         """Frames that were not processed have met their end, one of `OUTCOMES`."""
         with self._lock:
             self._counts[outcome] += frames
-            if outcome in ("superseded", "skipped"):
+            if outcome in ("superseded", "skipped", "abandoned"):
                 self._missed.extend([True] * frames)
 
     def processed(self, seconds: Mapping[str, float], late: bool) -> None:
@@ -60,7 +61,7 @@ class FrameStatistics:
             return {name: self._counts[name] for name in ("received", *OUTCOMES, "late")}
 
     def miss_rate(self) -> float | None:
-        """Share of recent frames late, skipped or superseded; None before the first frame."""
+        """Share of recent frames late or dropped for time; None before the first frame."""
         with self._lock:
             return sum(self._missed) / len(self._missed) if self._missed else None
 

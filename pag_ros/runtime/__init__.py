@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from pag_ros.budget import Controller, ControllerSettings
-from pag_ros.errors import BackendError, ParameterError
+from pag_ros.errors import BackendError, ModelError, ParameterError
 from pag_ros.runtime.calibration import table_for
 from pag_ros.runtime.models import find_model, shipped_models
-from pag_ros.runtime.perception import FrameResult, Perception
+from pag_ros.runtime.perception import FrameResult, Perception, PlannedSession
 from pag_ros.runtime.session import Deadline, Prediction, Session
 
 __all__ = [
     "Deadline",
     "FrameResult",
     "Perception",
+    "PlannedSession",
     "Prediction",
     "Session",
     "find_model",
@@ -26,16 +27,20 @@ __all__ = [
 DEVICES = ("auto", "cpu", "tensorrt")
 
 
-def open_session(model: Path, device: str = "auto", threads: int = 0) -> Session:
+def open_session(
+    model: Path, device: str = "auto", threads: int = 0, half: bool = False
+) -> Session:
     """Load a model on a device.
 
     Args:
         model: path of the ONNX file, its manifest beside it; `find_model` finds it by name.
         device: "cpu", "tensorrt", or "auto" for the best that there is.
         threads: CPU threads to use; 0 takes all that this process may use.
+        half: run it at half its input resolution.
 
     Raises:
-        ModelError: the model or its manifest is missing, damaged or unfit.
+        ModelError: the model or its manifest is missing, damaged or unfit, or has odd sides that
+            cannot be halved.
         BackendError: the device's backend is not installed or not supported.
         ParameterError: no such device.
     """
@@ -49,7 +54,7 @@ def open_session(model: Path, device: str = "auto", threads: int = 0) -> Session
         raise BackendError(
             f"the CPU backend is not installed ({error}); pip install openvino"
         ) from error
-    return OpenVinoSession(model, threads)
+    return OpenVinoSession(model, threads, half)
 
 
 def open_perception(
@@ -57,10 +62,22 @@ def open_perception(
     device: str = "auto",
     threads: int = 0,
     settings: ControllerSettings | None = None,
+    escalate: bool = False,
 ) -> Perception:
     """Load a model and make it ready: warmed up, with a controller that knows its latency.
 
-    Arguments and errors are those of `open_session`; `settings` are the controller's.
+    Arguments and errors are those of `open_session`; `settings` are the controller's. With
+    `escalate` the model is loaded at half its resolution too, if its sides can be halved.
     """
-    session = open_session(model, device, threads)
-    return Perception(session, Controller(session.manifest, table_for(session), settings))
+    whole = _planned(open_session(model, device, threads), settings)
+    if not escalate:
+        return Perception(whole)
+    try:
+        half = open_session(model, device, threads, half=True)
+    except ModelError:
+        return Perception(whole)
+    return Perception(whole, _planned(half, settings))
+
+
+def _planned(session: Session, settings: ControllerSettings | None) -> PlannedSession:
+    return PlannedSession(session, Controller(session.manifest, table_for(session), settings))

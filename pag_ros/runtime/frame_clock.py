@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from pag_ros.runtime.session import Deadline
 
 NO_TRIMMING = (math.inf, 1.0)
-"""The plan of a block that never trims itself."""
+"""(start, rest) of a block that never trims itself."""
+
+THRESHOLD = 2
+"""Where a row of the plan has the score below which a pixel is left out."""
 
 
 class FrameClock:
@@ -39,7 +42,7 @@ class FrameClock:
 
         Args:
             keep: pixels it was planned to compute.
-            plan: (start, rest): seconds after the frame's start by which it had to begin, and
+            plan: (start, rest, ...): seconds after the frame's start by which it had to begin, and
                 seconds of gated work from here on that trimming can shorten.
         """
         now = self._selected[self.blocks[name]] = time.perf_counter()
@@ -59,8 +62,13 @@ class FrameClock:
         return tuple(after - before for before, after in pairwise(marks))
 
 
-def trimming_plan(deadline: Deadline | None, began: float, blocks: int) -> NDArray[np.float32]:
-    """The `plan` input of a model: one row (start, rest) per gated block, see `begin_block`.
+def block_plan(
+    deadline: Deadline | None,
+    began: float,
+    blocks: int,
+    thresholds: Sequence[float] | None = None,
+) -> NDArray[np.float32]:
+    """The `plan` input of a model: one row (start, rest, threshold) per gated block.
 
     A block had to begin while the planned time from there to the end still fitted before the
     deadline, so a frame with slack may use it up before anything is trimmed.
@@ -69,14 +77,21 @@ def trimming_plan(deadline: Deadline | None, began: float, blocks: int) -> NDArr
         deadline: for the frame, or None for no trimming.
         began: `time.perf_counter()` at the frame's start.
         blocks: number of gated blocks L.
+        thresholds: scores that a pixel must exceed to be computed; None computes any.
 
     Returns:
-        [L,2] float32 seconds.
+        [L,3] float32; start and rest in seconds, see `FrameClock.begin_block`.
     """
-    if deadline is None:
-        return np.tile(np.array(NO_TRIMMING, np.float32), (blocks, 1))
+    rows = np.empty((blocks, 3), np.float32)
+    rows[:, :THRESHOLD] = NO_TRIMMING if deadline is None else _trimming(deadline, began)
+    rows[:, THRESHOLD] = -math.inf if thresholds is None else thresholds
+    return rows
+
+
+def _trimming(deadline: Deadline, began: float) -> NDArray[np.float64]:
+    """(start, rest) of every block."""
     planned = np.asarray(deadline.planned_seconds, np.float64)
     gated, heads = planned[1:-1], planned[-1]
     rest = np.cumsum(gated[::-1])[::-1]
     start = deadline.at - began - heads - rest
-    return np.stack([start, rest], axis=1).astype(np.float32)
+    return np.stack([start, rest], axis=1)

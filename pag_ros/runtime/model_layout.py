@@ -16,14 +16,14 @@ def input_layout(manifest: Manifest) -> Layout:
     """What a model takes.
 
     `image` [1,H,W,3] RGB; `fx` focal length in pixels; `keep` pixels per gated block; `plan` see
-    `frame_clock.trimming_plan`.
+    `frame_clock.block_plan`.
     """
     blocks = len(manifest.blocks)
     return {
         "image": (np.uint8, (1, manifest.height, manifest.width, 3)),
         "fx": (np.float32, (1,)),
         "keep": (np.int32, (blocks,)),
-        "plan": (np.float32, (blocks, 2)),
+        "plan": (np.float32, (blocks, 3)),
     }
 
 

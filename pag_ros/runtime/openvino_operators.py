@@ -13,7 +13,7 @@ from openvino.frontend.onnx import ConversionExtension
 
 from pag_ros import kernels
 from pag_ros.kernels import Activation, Branch, Convolution, Workspace
-from pag_ros.runtime.frame_clock import FrameClock
+from pag_ros.runtime.frame_clock import THRESHOLD, FrameClock
 
 DOMAIN = "pag"
 _ACTIVATIONS: dict[int, Activation] = {0: "none", 1: "relu", 6: "relu6"}
@@ -52,6 +52,12 @@ class Operators:
             before = convs.get(conv.input_value(0).get_node().get_friendly_name())
             if before is not None and before.may_lead_into(conv):
                 conv.take_over(before)
+
+    def halve(self) -> None:
+        """Make the operators with a size of their own fit a graph of half the resolution."""
+        for operator in self.made:
+            if isinstance(operator, Classify):
+                operator.halve()
 
     def release(self) -> None:
         """Cut the operators off the model's graph, after everything compiled from it is gone.
@@ -145,7 +151,7 @@ class _Operator(ov.Op):  # type: ignore[misc]
 
 
 class Select(_Operator):
-    """pag.Select: (score [1,h,w], keep [], plan [2]) -> (index [h*w], count [1])."""
+    """pag.Select: (score [1,h,w], keep [], plan [3]) -> (index [h*w], count [1])."""
 
     def __init__(self, inputs: Sequence[Any], stage: str, owner: Operators) -> None:
         self._stage = stage
@@ -167,7 +173,10 @@ class Select(_Operator):
     def evaluate(self, outputs: Any, inputs: Any) -> bool:
         score, keep, plan = (tensor.data for tensor in inputs)
         index, count = (tensor.data for tensor in outputs)
-        count[0] = self._owner.clock.begin_block(self._stage, int(keep), plan)
+        wanted = int(keep)
+        if plan[THRESHOLD] > -np.inf:
+            wanted = min(wanted, int(np.count_nonzero(score > plan[THRESHOLD])))
+        count[0] = self._owner.clock.begin_block(self._stage, wanted, plan)
         kernels.select(score[0], int(count[0]), out=index)
         return True
 
@@ -249,6 +258,11 @@ class Classify(_Operator):
         self.set_output_size(2)
         self.set_output_type(0, ov.Type.u8, ov.PartialShape([1, *self._size]))
         self.set_output_type(1, ov.Type.f32, ov.PartialShape([1, *self._size]))
+
+    def halve(self) -> None:
+        """Give labels at half the size."""
+        height, width = self._size
+        self._size = (height // 2, width // 2)
 
     def clone_with_new_inputs(self, inputs: Sequence[Any]) -> Classify:
         return Classify(inputs, self._size, self._owner)

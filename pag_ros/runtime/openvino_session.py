@@ -15,7 +15,8 @@ from pag_ros.errors import BackendError, ImageError, ModelError
 from pag_ros.kernels import Workspace, chosen_instruction_set
 from pag_ros.manifest import Manifest, load_manifest
 from pag_ros.runtime.computed_map import computed_map
-from pag_ros.runtime.frame_clock import FrameClock, trimming_plan
+from pag_ros.runtime.frame_clock import FrameClock, block_plan
+from pag_ros.runtime.half_resolution import HALF, halve_graph, halved_manifest
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.openvino_operators import Operators
 from pag_ros.runtime.session import Deadline, Prediction
@@ -30,20 +31,25 @@ class OpenVinoSession:
     Args:
         model: path of the ONNX file, its manifest beside it.
         threads: CPU threads to use; 0 takes all that this process may use.
+        half: run at half the input resolution; `manifest` then tells that size.
 
     Raises:
         ModelError: the model or its manifest is missing, damaged or unfit.
         BackendError: PAG_ROS_ISA names an instruction set that the processor does not have.
     """
 
-    def __init__(self, model: Path, threads: int = 0) -> None:
-        self.manifest: Manifest = load_manifest(model)
+    def __init__(self, model: Path, threads: int = 0, half: bool = False) -> None:
+        self._whole = load_manifest(model)
+        self._half = half
+        self.manifest: Manifest = halved_manifest(self._whole) if half else self._whole
         names = [block.name for block in self.manifest.blocks]
         self.stages: tuple[str, ...] = ("encoder", *names, "heads")
         self._clock = FrameClock(names)
         self._workspace = Workspace(threads)
         self._operators = Operators(self._clock, self._workspace)
         self.backend = _describe_backend(self._workspace.threads)
+        if half:
+            self.backend += ", half resolution"
         with kept_signal_stack():
             self._compiled: Any = self._compile(model)
         self._request: Any = self._compiled.create_infer_request()
@@ -56,16 +62,20 @@ class OpenVinoSession:
         focal_px: float,
         keep: Sequence[int],
         deadline: Deadline | None = None,
+        thresholds: Sequence[float] | None = None,
     ) -> Prediction:
         """See `Session.infer`."""
         if self._request is None:
             raise RuntimeError("the session is closed")
         self._check(image, focal_px, keep, deadline)
+        if thresholds is not None and len(thresholds) != len(keep):
+            raise ValueError(f"{len(thresholds)} thresholds for {len(keep)} gated blocks")
         self._clock.start()
         self._inputs["image"][0] = image
-        self._inputs["fx"][0] = focal_px
+        self._inputs["fx"][0] = focal_px * (HALF if self._half else 1)
         self._inputs["keep"][:] = keep
-        self._inputs["plan"][:] = trimming_plan(deadline, time.perf_counter(), len(keep))
+        began = time.perf_counter()
+        self._inputs["plan"][:] = block_plan(deadline, began, len(keep), thresholds)
         self._request.infer()
         return self._prediction()
 
@@ -83,7 +93,10 @@ class OpenVinoSession:
         try:
             # Bytes, not a path: the model cannot make the reader open any other file.
             graph = core.read_model(model.read_bytes(), b"")
-            _check_interface(graph, self.manifest)
+            _check_interface(graph, self._whole)
+            if self._half:
+                self._operators.halve()
+                halve_graph(graph, self._whole)
             self._operators.join_convolutions()
             properties = {
                 "PERFORMANCE_HINT": "LATENCY",

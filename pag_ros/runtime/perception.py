@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.budget import Controller
+from pag_ros.budget import Controller, ControllerSettings, Escalation, Rung
 from pag_ros.errors import ImageError
 from pag_ros.runtime.letterbox import Letterbox
 from pag_ros.runtime.session import Deadline, Prediction, Session
@@ -58,19 +58,55 @@ class FrameResult:
     density: float
 
 
+@dataclass
+class PlannedSession:
+    """A loaded model, and the controller that chooses every frame's budget on it."""
+
+    session: Session
+    controller: Controller
+
+
 class Perception:
-    """A session and its controller. Not thread-safe: one thread owns it.
+    """A model at its resolution, perhaps also at half of it. Not thread-safe: one thread owns it.
+
+    Attributes:
+        escalation: what to do, and is done, when even the smallest budget is late.
 
     Args:
-        session: the loaded model.
-        controller: chooses every frame's budget.
+        whole: at the model's own resolution.
+        half: at half of it, for a machine that is too slow; None does without.
     """
 
-    def __init__(self, session: Session, controller: Controller) -> None:
-        self.session = session
-        self.controller = controller
+    def __init__(self, whole: PlannedSession, half: PlannedSession | None = None) -> None:
+        self.escalation = Escalation(half_resolution=half is not None)
+        self._whole, self._half = whole, half or whole
         self._overhead_s = 0.0
         self._letterbox: Letterbox | None = None
+
+    @property
+    def sessions(self) -> tuple[PlannedSession, ...]:
+        """All that is loaded: the whole resolution, then the half one if there is one."""
+        return (self._whole,) if self._half is self._whole else (self._whole, self._half)
+
+    @property
+    def session(self) -> Session:
+        """What the next frame runs on."""
+        return self._now.session
+
+    @property
+    def controller(self) -> Controller:
+        """What plans the next frame."""
+        return self._now.controller
+
+    @property
+    def settings(self) -> ControllerSettings:
+        """The controllers' settings; may be replaced at any time."""
+        return self._whole.controller.settings
+
+    @settings.setter
+    def settings(self, settings: ControllerSettings) -> None:
+        for planned in self.sessions:
+            planned.controller.settings = settings
 
     def process(
         self,
@@ -107,7 +143,9 @@ class Perception:
             deadline = Deadline(began + _TRIM_AT * left_s, plan.stage_seconds)
         small = box.shrink(image)
         ready = time.perf_counter()
-        prediction = self.session.infer(small, focal_px * box.scale, plan.keep, deadline)
+        prediction = self.session.infer(
+            small, focal_px * box.scale, plan.keep, deadline, plan.thresholds
+        )
         inferred = time.perf_counter()
         self.controller.observe(plan, prediction.keep_used, prediction.stage_seconds)
         outputs = _enlarged(prediction, box, wanted)
@@ -125,18 +163,60 @@ class Perception:
             density=self._density(prediction.keep_used),
         )
 
+    def ended(self, late: bool, budget: float | None, time_left_s: float) -> Rung | None:
+        """Tell how a frame that was planned for a deadline ended, so that the ladder can follow.
+
+        Args:
+            late: it came out after its deadline, or was skipped.
+            budget: that it was planned with; None if it was skipped.
+            time_left_s: that it was planned with.
+
+        Returns:
+            The rung that the next frame runs on if it is a new one.
+        """
+        at_floor = budget is None or budget <= self.settings.floor
+        rung = self.escalation.finished(late, at_floor, self._fits_above(time_left_s))
+        if rung is not None:
+            self._share_slowdown()
+        return rung
+
     def close(self) -> None:
-        """Close the session."""
-        self.session.close()
+        """Close the sessions."""
+        for planned in self.sessions:
+            planned.session.close()
+
+    @property
+    def _now(self) -> PlannedSession:
+        return self._session_on(self.escalation.rung)
+
+    def _session_on(self, rung: Rung) -> PlannedSession:
+        return self._whole if rung < Rung.HALF_RESOLUTION else self._half
+
+    def _fits_above(self, time_left_s: float) -> bool:
+        """Whether the smallest budget would be in time on the rung above, as far as we know."""
+        controller = self._session_on(self.escalation.above).controller
+        pace = controller.slowdown
+        controller.slowdown = self.controller.slowdown
+        fits = controller.floor_fits(time_left_s - self._overhead_s)
+        controller.slowdown = pace
+        return fits
+
+    def _share_slowdown(self) -> None:
+        """The machine is as slow for one network as for the other."""
+        slowdown = max(planned.controller.slowdown for planned in self.sessions)
+        for planned in self.sessions:
+            planned.controller.slowdown = slowdown
 
     def _fit(self, image: NDArray[np.uint8]) -> Letterbox:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ImageError(f"image must be [h,w,3] uint8, got {image.shape} {image.dtype}")
         camera = (image.shape[0], image.shape[1])
-        if self._letterbox is None or self._letterbox.camera != camera:
-            manifest = self.session.manifest
-            self._letterbox = Letterbox.fit(camera, (manifest.height, manifest.width))
-        return self._letterbox
+        manifest = self.session.manifest
+        network = (manifest.height, manifest.width)
+        box = self._letterbox
+        if box is None or (box.camera, box.network) != (camera, network):
+            box = self._letterbox = Letterbox.fit(camera, network)
+        return box
 
     def _density(self, keep_used: tuple[int, ...]) -> float:
         blocks = self.session.manifest.blocks

@@ -65,6 +65,7 @@ class Session(Protocol):
         focal_px: float,
         keep: Sequence[int],
         deadline: Deadline | None = None,
+        thresholds: Sequence[float] | None = None,
     ) -> Prediction:
         """Run the network on one image.
 
@@ -73,10 +74,12 @@ class Session(Protocol):
             focal_px: fx in pixels at that size; depth is metric only with the true value.
             keep: pixels to compute in each gated block, 0 to the block's `pixels`.
             deadline: if given, blocks that start late compute fewer pixels, never more.
+            thresholds: if given, one for each gated block: of the pixels that `keep` allows,
+                those whose score is not above it are left out.
 
         Raises:
             ImageError: image has another shape or dtype.
-            ValueError: keep or focal_px out of range.
+            ValueError: keep, thresholds or focal_px out of range.
         """
         ...
 

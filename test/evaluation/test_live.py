@@ -72,6 +72,7 @@ def test_every_image_has_an_end():
         UNDELIVERED: 1,
         "superseded": 2,
         "skipped": 1,
+        "abandoned": 0,
         "bad": 1,
         "idle": 0,
         "lost": 1,

@@ -37,7 +37,7 @@ class GuessingSession:
     backend = "guess"
     stages = ("encoder", "block", "heads")
 
-    def infer(self, image, focal_px, keep, deadline=None):
+    def infer(self, image, focal_px, keep, deadline=None, thresholds=None):
         assert image.shape == (HEIGHT, WIDTH, 3)
         assert focal_px == 20.0
         ran = (np.arange(HEIGHT * WIDTH) < keep[0]).reshape(HEIGHT, WIDTH)

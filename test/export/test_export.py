@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ def test_cpu_session_agrees_with_torch(
             torch.from_numpy(image)[None],
             torch.tensor([80.0]),
             torch.tensor(keep, dtype=torch.int32),
-            torch.zeros(3, 2),
+            torch.tensor([[0.0, 0.0, -math.inf]] * 3),
         )
     expected = {n: o.numpy() for n, o in zip(deployed.output_names(), outputs, strict=True)}
     session = open_session(model, "cpu")

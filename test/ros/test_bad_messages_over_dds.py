@@ -43,7 +43,7 @@ def test_every_image_sent_is_accounted_for_however_fast_they_come(
 
     def all_accounted_for() -> bool:
         counts = client.counters()
-        ends = ("processed", "superseded", "skipped", "bad", "idle")
+        ends = ("processed", "superseded", "skipped", "abandoned", "bad", "idle")
         return counts["received"] == sum(counts[end] for end in ends) == before["received"] + 60
 
     client.until(all_accounted_for, "60 images to be accounted for")

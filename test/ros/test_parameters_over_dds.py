@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
     [
         ("budget", 1.5, "budget"),
         ("budget", "much", "budget must be a float"),
-        ("budget_mode", "adaptive", "deadline, fixed"),
+        ("budget_mode", "greedy", "deadline, fixed"),
         ("deadline_ms", -1.0, "deadline_ms"),
         ("depth_encoding", "64FC1", "32FC1, 16UC1"),
         ("model", "other", "clean the node up first"),

@@ -23,17 +23,17 @@ def test_nothing_is_claimed_before_the_first_frame() -> None:
 
 def test_late_skipped_and_superseded_frames_are_misses_but_bad_and_idle_are_not() -> None:
     statistics = FrameStatistics()
-    for outcome in ("superseded", "skipped", "bad", "idle"):
+    for outcome in ("superseded", "skipped", "abandoned", "bad", "idle"):
         statistics.received()
         statistics.finished(outcome)
     for late in (True, False):
         statistics.received()
         statistics.processed({"total": 0.01}, late)
-    assert statistics.miss_rate() == pytest.approx(3 / 4)
+    assert statistics.miss_rate() == pytest.approx(4 / 5)
     counts = statistics.counts()
-    assert counts.pop("received") == 6
+    assert counts.pop("received") == 7
     assert counts.pop("late") == 1
-    assert sum(counts.values()) == 6
+    assert sum(counts.values()) == 7
 
 
 def test_percentiles_are_of_the_recent_frames_in_milliseconds() -> None:

@@ -48,7 +48,7 @@ class Graph:
             ("x", TensorProto.FLOAT, picture),
             ("score", TensorProto.FLOAT, picture[:3]),
             ("keep", TensorProto.INT32, []),
-            ("plan", TensorProto.FLOAT, [2]),
+            ("plan", TensorProto.FLOAT, [3]),
         ]
         if has_base:
             inputs.append(("base", TensorProto.FLOAT, picture))
@@ -94,7 +94,7 @@ def feeds(keep: int, **more: np.ndarray) -> dict[str, Any]:
         "x": rng.normal(size=(1, HEIGHT, WIDTH, CHANNELS)).astype(np.float32),
         "score": rng.normal(size=(1, HEIGHT, WIDTH)).astype(np.float32).round(1),
         "keep": np.array(keep, np.int32),
-        "plan": np.array([np.inf, 1.0], np.float32),
+        "plan": np.array([np.inf, 1.0, -np.inf], np.float32),
         **more,
     }
 
@@ -138,10 +138,10 @@ def test_a_graph_gives_what_the_definition_gives(kernel, has_base, has_map, attr
 def test_a_late_block_computes_the_best_of_fewer_pixels():
     graph = Graph(3, False, False)
     values = feeds(40)
-    values["plan"] = np.array([-0.5, 1e9], np.float32)
+    values["plan"] = np.array([-0.5, 1e9, -np.inf], np.float32)
     barely_late = graph.run(values)
     assert barely_late["count"][0] == 39
-    values["plan"] = np.array([-1e9, 2e9], np.float32)
+    values["plan"] = np.array([-1e9, 2e9, -np.inf], np.float32)
     half = graph.run(values)
     assert half["count"][0] in (19, 20)
     count = int(half["count"][0])
@@ -230,7 +230,7 @@ class Chain:
                 helper.make_tensor_value_info("x", TensorProto.FLOAT, [*picture, CHANNELS]),
                 helper.make_tensor_value_info("score", TensorProto.FLOAT, picture),
                 helper.make_tensor_value_info("keep", TensorProto.INT32, []),
-                helper.make_tensor_value_info("plan", TensorProto.FLOAT, [2]),
+                helper.make_tensor_value_info("plan", TensorProto.FLOAT, [3]),
             ],
             [
                 helper.make_tensor_value_info(name, TensorProto.FLOAT, [*picture, widths[name]])

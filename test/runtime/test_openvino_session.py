@@ -236,3 +236,22 @@ def test_an_unknown_instruction_set_is_named(tiny_model: Path, monkeypatch) -> N
     monkeypatch.setenv("PAG_ROS_ISA", "mmx")
     with pytest.raises(BackendError, match="PAG_ROS_ISA is mmx, this processor has "):
         open_session(tiny_model, "cpu", 1)
+
+
+def test_thresholds_leave_out_pixels_that_keep_would_allow(session: Session, image):
+    full = tuple(block.pixels for block in session.manifest.blocks)
+    infinite = session.infer(image, FOCAL_PX, full, thresholds=(np.inf, np.inf))
+    assert infinite.keep_used == (0, 0)
+    low = session.infer(image, FOCAL_PX, full, thresholds=(-1e9, -1e9))
+    assert low.keep_used == full
+    counts = [
+        session.infer(image, FOCAL_PX, full, thresholds=(score, -1e9)).keep_used[0]
+        for score in np.linspace(-3, 3, 61)
+    ]
+    assert counts == sorted(counts, reverse=True)
+    assert len(set(counts)) > 3
+
+
+def test_thresholds_for_other_blocks_are_refused(session: Session, image):
+    with pytest.raises(ValueError, match="1 thresholds for 2 gated blocks"):
+        session.infer(image, FOCAL_PX, (1, 1), thresholds=(0.0,))

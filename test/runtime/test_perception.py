@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pag_ros.budget import ControllerSettings
+from pag_ros.budget import ControllerSettings, Rung
+from pag_ros.budget.escalation import CLEAN_TO_RETURN, LATE_TO_ESCALATE
 from pag_ros.errors import ImageError
 from pag_ros.runtime import Perception, open_perception
 from pag_ros.runtime.frame_picture import frame_picture
@@ -59,7 +60,7 @@ def test_without_a_deadline_everything_is_computed(perception: Perception):
 
 
 def test_a_fixed_budget_is_kept_whatever_the_time_left(perception: Perception):
-    perception.controller.settings = ControllerSettings(mode="fixed", budget=0.5)
+    perception.settings = ControllerSettings(mode="fixed", budget=0.5)
     result = perception.process(picture(48, 64), 60.0, time_left_s=1e-6)
     assert result.budget == 0.5
     assert result.keep_planned == result.keep_used == (24, 12)
@@ -108,3 +109,50 @@ def test_a_frame_fits_one_picture_with_all_or_few_outputs(perception: Perception
     )
     assert everything.dtype == few.dtype == np.uint8
     assert everything.shape[0] > few.shape[0]
+
+
+@pytest.fixture
+def ladder(tiny_model: Path, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    perception = open_perception(tiny_model, "cpu", threads=1, escalate=True)
+    yield perception
+    perception.close()
+
+
+def test_late_frames_lead_to_half_resolution_and_clean_ones_back(ladder: Perception):
+    image = picture(96, 128)
+    assert ladder.process(image, 60.0).prediction.depth.shape == (48, 64)
+    for _ in range(LATE_TO_ESCALATE):
+        ladder.ended(late=True, budget=None, time_left_s=1e-6)
+    assert ladder.escalation.rung == Rung.HALF_RESOLUTION
+    result = ladder.process(image, 60.0)
+    assert result.prediction.depth.shape == (24, 32)
+    assert result.depth.shape == result.computed.shape == (96, 128)
+    for _ in range(CLEAN_TO_RETURN):
+        ladder.ended(late=False, budget=0.5, time_left_s=10.0)
+    assert ladder.escalation.rung == Rung.FULL
+    assert ladder.process(image, 60.0).prediction.depth.shape == (48, 64)
+
+
+def test_both_resolutions_obey_the_same_settings(ladder: Perception):
+    ladder.settings = ControllerSettings("fixed", 0.5)
+    assert [p.controller.settings.budget for p in ladder.sessions] == [0.5, 0.5]
+
+
+def test_a_slow_machine_is_slow_at_every_resolution(ladder: Perception):
+    ladder.controller.slowdown = 7.0
+    for _ in range(LATE_TO_ESCALATE):
+        ladder.ended(late=True, budget=None, time_left_s=1e-6)
+    assert ladder.controller.slowdown == 7.0
+
+
+def test_adaptive_mode_computes_its_share_on_average(perception: Perception):
+    perception.settings = ControllerSettings("adaptive", 0.5)
+    rng = np.random.default_rng(1)
+    used = []
+    for _ in range(300):
+        contrast = rng.uniform(0.2, 1.0)
+        image = (contrast * rng.integers(0, 256, (48, 64, 3))).astype(np.uint8)
+        used.append(perception.process(image, 60.0).keep_used)
+    assert np.mean(used[100:], axis=0) == pytest.approx([24, 12], abs=2.5)
+    assert np.std(used[100:], axis=0).max() > 1.0

@@ -1,0 +1,91 @@
+"""Down the ladder when the floor is late, back up when there is room, without swinging for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from pag_ros.budget.escalation import CLEAN_TO_RETURN, LATE_TO_ESCALATE, Escalation, Rung
+
+
+def late(escalation: Escalation, frames: int, at_floor: bool = True) -> list[Rung]:
+    rungs = [escalation.finished(True, at_floor, False) for _ in range(frames)]
+    return [rung for rung in rungs if rung is not None]
+
+
+def clean(escalation: Escalation, frames: int, fits_above: bool = True) -> list[Rung]:
+    rungs = [escalation.finished(False, False, fits_above) for _ in range(frames)]
+    return [rung for rung in rungs if rung is not None]
+
+
+def test_three_late_frames_at_the_floor_lead_down_rung_by_rung():
+    escalation = Escalation(half_resolution=True)
+    assert escalation.rung == Rung.FULL
+    assert late(escalation, LATE_TO_ESCALATE - 1) == []
+    assert late(escalation, 1) == [Rung.HALF_RESOLUTION]
+    assert late(escalation, LATE_TO_ESCALATE) == [Rung.HALF_RATE]
+    assert late(escalation, LATE_TO_ESCALATE) == [Rung.DEGRADED]
+    assert late(escalation, 100) == []
+    assert escalation.rung == Rung.DEGRADED
+
+
+def test_a_network_without_half_resolution_goes_to_half_rate_at_once():
+    escalation = Escalation(half_resolution=False)
+    assert late(escalation, LATE_TO_ESCALATE) == [Rung.HALF_RATE]
+    assert escalation.above == Rung.FULL
+
+
+def test_late_frames_above_the_floor_lead_nowhere():
+    assert late(Escalation(True), 100, at_floor=False) == []
+
+
+def test_a_frame_in_time_breaks_the_row():
+    escalation = Escalation(True)
+    for _ in range(10):
+        assert late(escalation, LATE_TO_ESCALATE - 1) == []
+        assert clean(escalation, 1) == []
+
+
+def test_sixty_clean_frames_lead_back_up():
+    escalation = Escalation(True)
+    late(escalation, LATE_TO_ESCALATE)
+    assert clean(escalation, CLEAN_TO_RETURN - 1) == []
+    assert clean(escalation, 1) == [Rung.FULL]
+    assert clean(escalation, 1000) == []
+
+
+def test_nobody_returns_to_where_the_floor_would_be_late():
+    escalation = Escalation(True)
+    late(escalation, LATE_TO_ESCALATE)
+    assert clean(escalation, 1000, fits_above=False) == []
+    assert clean(escalation, 1) == [Rung.FULL]
+
+
+def test_returns_that_fail_become_rarer():
+    escalation = Escalation(True)
+    late(escalation, LATE_TO_ESCALATE)
+    waits = []
+    for _ in range(6):
+        waits.append(0)
+        while escalation.rung != Rung.FULL:
+            clean(escalation, 1)
+            waits[-1] += 1
+        late(escalation, LATE_TO_ESCALATE)
+    assert waits == sorted(waits)
+    assert waits[0] == CLEAN_TO_RETURN
+    assert waits[-1] == 16 * CLEAN_TO_RETURN
+
+
+@pytest.mark.parametrize("rungs_down", [0, 1])
+def test_at_the_whole_rate_every_frame_is_computed(rungs_down):
+    escalation = Escalation(True)
+    late(escalation, rungs_down * LATE_TO_ESCALATE)
+    assert not escalation.half_rate
+    assert all(escalation.admits() for _ in range(10))
+
+
+def test_at_half_the_rate_every_second_frame_is_left_out():
+    escalation = Escalation(True)
+    late(escalation, 2 * LATE_TO_ESCALATE)
+    assert escalation.half_rate
+    admitted = [escalation.admits() for _ in range(6)]
+    assert admitted == [True, False, True, False, True, False]
