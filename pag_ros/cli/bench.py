@@ -2,6 +2,7 @@
 
     pag_ros bench ops       sparse convolutions and gated blocks, over densities and kinds of masks
     pag_ros bench network   whole networks, over densities
+    pag_ros bench deadline  the controller beside others, in a simulator
 
 Everything takes turns in one run and medians count, yet a quiet machine gives the better answer.
 docs/benchmarks.md explains the columns and holds our results.
@@ -17,13 +18,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pag_ros.cli import bench_deadline
 from pag_ros.errors import BackendError, ParameterError
 
 _KINDS = {"ops": "convolutions and gated blocks", "network": "whole networks"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", choices=_KINDS, help="what to measure")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    for kind, text in _KINDS.items():
+        _add_speed_arguments(kinds.add_parser(kind, help=text, description=text))
+    text = "the controller beside others, in a simulator"
+    bench_deadline.add_arguments(kinds.add_parser("deadline", help=text, description=text))
+
+
+def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="what has TEXT in its name")
     parser.add_argument("--densities", type=_density, nargs="+", metavar="D", help="0 to 1")
     parser.add_argument("--threads", type=_positive, default=2, metavar="N", help="(default: 2)")
@@ -33,6 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    return bench_deadline.main(args) if args.kind == "deadline" else _measure_speed(args)
+
+
+def _measure_speed(args: argparse.Namespace) -> int:
     from pag_ros.bench import dense, machine, plot, text
     from pag_ros.bench.timing import use_cpus
     from pag_ros.kernels import available_cpus
