@@ -25,7 +25,8 @@ _COLORS = {
     "kalman": "tab:red",
     "oracle": "black",
 }
-_OVER_TIME = ("deadline", "kalman", "oracle")
+_OVER_TIME = ("oracle", "kalman", "deadline")
+"""Ours last, so that nothing hides it."""
 
 
 def plot_deadline(
@@ -43,9 +44,9 @@ def plot_deadline(
     axes = figure.subplots(len(traces), 3, squeeze=False, width_ratios=(1, 2, 2))
     for line, trace in zip(axes, traces, strict=True):
         _draw_misses(line[0], [row for row in rows if row.trace == trace])
-        for (kind, controller), played in runs:
-            if kind == trace and controller in _OVER_TIME:
-                _draw_over_time(line[1], line[2], controller, played[0])
+        played = {controller: runs_of[0] for (kind, controller), runs_of in runs if kind == trace}
+        for controller in _OVER_TIME:
+            _draw_over_time(line[1], line[2], controller, played[controller])
         line[0].set_title(f"{trace}: missed, %", fontsize="medium")
         line[1].set_title("density, and the machine's slowdown - 1 (grey)", fontsize="medium")
         line[2].set_title("latency by deadline", fontsize="medium")

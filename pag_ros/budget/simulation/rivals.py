@@ -104,8 +104,8 @@ class ProportionalIntegral(_Rival):
         manifest: Manifest,
         table: LatencyTable,
         proportional: float = 0.2,
-        integral: float = 0.1,
-        target: float = 0.85,
+        integral: float = 1.0,
+        target: float = 0.93,
     ) -> None:
         super().__init__(manifest, table)
         self._gains = (proportional, integral)
@@ -128,8 +128,8 @@ class AdditiveIncrease(_Rival):
         self,
         manifest: Manifest,
         table: LatencyTable,
-        increase: float = 0.005,
-        decrease: float = 0.7,
+        increase: float = 0.01,
+        decrease: float = 0.85,
         limit: float = 0.95,
     ) -> None:
         super().__init__(manifest, table)
@@ -156,9 +156,9 @@ class Kalman(_Rival):
         self,
         manifest: Manifest,
         table: LatencyTable,
-        sigmas: float = 3.0,
-        forget: float = 0.3,
-        measurement: float = 0.001,
+        sigmas: float = 4.0,
+        forget: float = 0.0,
+        measurement: float = 0.0003,
     ) -> None:
         super().__init__(manifest, table)
         self._sigmas, self._forget, self._measurement = sigmas, forget, measurement
