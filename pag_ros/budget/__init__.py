@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pag_ros.budget.controller import Controller, ControllerSettings, Plan
+from pag_ros.budget.decision_log import RecordedController
 from pag_ros.budget.escalation import Escalation, Rung
 from pag_ros.budget.latency import LatencyTable, StageLatency, monotone_fit
 from pag_ros.budget.table_store import load_table, save_table, table_path
@@ -13,6 +14,7 @@ __all__ = [
     "Escalation",
     "LatencyTable",
     "Plan",
+    "RecordedController",
     "Rung",
     "StageLatency",
     "load_table",

@@ -118,6 +118,7 @@ class Controller:
         """How much slower than the table the machine is now (s)."""
         self.margin = _MARGIN_AT_START
         """Relative reserve against what the slowdown does not foresee (q)."""
+        self._manifest = manifest
         self._table = table
         self._budgets = np.linspace(0.0, 1.0, _BUDGET_STEPS + 1)
         keep = [manifest.keep_for(float(budget)) for budget in self._budgets]
@@ -132,6 +133,13 @@ class Controller:
         self._recent_paces: deque[float] = deque(maxlen=3)
         self._skipped_last = False
         self._thresholds = Thresholds([block.pixels for block in manifest.blocks])
+
+    def renewed(self, table: LatencyTable) -> Controller:
+        """A controller with another table, that has learned nothing yet, in place of this one."""
+        return Controller(self._manifest, table, self.settings)
+
+    def close(self) -> None:
+        """Nothing more will be planned."""
 
     def plan(self, time_left_s: float | None) -> Plan | None:
         """Choose the budget of the next frame.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pag_ros import runtime
-from pag_ros.budget import Controller, ControllerSettings, save_table
+from pag_ros.budget import ControllerSettings, save_table
 from pag_ros.ros.parameters import Settings
 from pag_ros.runtime import Perception, find_model
 from pag_ros.runtime.calibration import calibrate, latency_key
@@ -23,6 +25,7 @@ def open_perception(settings: Settings) -> Perception:
         settings.threads,
         controller_settings(settings),
         settings.escalate,
+        Path(settings.log_decisions).expanduser() if settings.log_decisions else None,
     )
 
 
@@ -42,6 +45,6 @@ def recalibrate(perception: Perception) -> str:
     """
     tables = [(planned, calibrate(planned.session)) for planned in perception.sessions]
     for planned, table in tables:
-        planned.controller = Controller(planned.session.manifest, table, perception.settings)
+        planned.controller = planned.controller.renewed(table)
     paths = [save_table(table, latency_key(planned.session)) for planned, table in tables]
     return ", ".join(map(str, paths))

@@ -111,6 +111,9 @@ class Settings:
     snapshot_dir: str = _parameter(
         "", "folder of ~/save_snapshot; empty: pag_ros in ROS's home (~/.ros)"
     )
+    log_decisions: str = _parameter(
+        "", "file for the controller's decisions, for `pag_ros explain`; empty: none", **_FIXED
+    )
     diagnostics_period_s: float = _parameter(
         1.0, "time between diagnostics", low=0.1, high=60.0, **_FIXED
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pag_ros.budget import Controller, ControllerSettings
+from pag_ros.budget import Controller, ControllerSettings, RecordedController
 from pag_ros.errors import BackendError, ModelError, ParameterError
 from pag_ros.runtime.calibration import table_for
 from pag_ros.runtime.models import find_model, shipped_models
@@ -63,21 +63,32 @@ def open_perception(
     threads: int = 0,
     settings: ControllerSettings | None = None,
     escalate: bool = False,
+    decision_log: Path | None = None,
 ) -> Perception:
     """Load a model and make it ready: warmed up, with a controller that knows its latency.
 
     Arguments and errors are those of `open_session`; `settings` are the controller's. With
     `escalate` the model is loaded at half its resolution too, if its sides can be halved.
+    Decisions are written to `decision_log`, those at half the resolution beside it.
+
+    Raises:
+        OSError: the log cannot be written.
     """
-    whole = _planned(open_session(model, device, threads), settings)
+    whole = _planned(open_session(model, device, threads), settings, decision_log)
     if not escalate:
         return Perception(whole)
     try:
         half = open_session(model, device, threads, half=True)
     except ModelError:
         return Perception(whole)
-    return Perception(whole, _planned(half, settings))
+    log = decision_log and decision_log.with_stem(f"{decision_log.stem}_half")
+    return Perception(whole, _planned(half, settings, log))
 
 
-def _planned(session: Session, settings: ControllerSettings | None) -> PlannedSession:
-    return PlannedSession(session, Controller(session.manifest, table_for(session), settings))
+def _planned(
+    session: Session, settings: ControllerSettings | None, log: Path | None
+) -> PlannedSession:
+    manifest, table = session.manifest, table_for(session)
+    if log is None:
+        return PlannedSession(session, Controller(manifest, table, settings))
+    return PlannedSession(session, RecordedController(log, manifest, table, settings))

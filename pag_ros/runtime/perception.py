@@ -181,9 +181,10 @@ class Perception:
         return rung
 
     def close(self) -> None:
-        """Close the sessions."""
+        """Close the sessions, and the logs of their controllers."""
         for planned in self.sessions:
             planned.session.close()
+            planned.controller.close()
 
     @property
     def _now(self) -> PlannedSession:

@@ -1,0 +1,217 @@
+"""The controller's decisions as JSON lines: to look at, and to be replayed bit for bit.
+
+The first line is all that a controller is made of but its model; then follows a line for each call
+in order. JSON writes the shortest text that reads back as the same float, so nothing is lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from pag_ros.budget.controller import Controller, ControllerSettings, Plan
+from pag_ros.budget.latency import LatencyTable, StageLatency
+from pag_ros.errors import ParameterError
+from pag_ros.manifest import Manifest
+
+FORMAT = 1
+MOST_BYTES = 256 << 20
+"""A log stops growing here: three days at 30 Hz would fill a robot's disk."""
+
+_LONGEST_LINE = 1 << 20
+
+
+class RecordedController(Controller):
+    """A controller that writes down what it is asked and what it answers.
+
+    Args:
+        path: of the log; a file that is there already is replaced.
+        manifest, table, settings: as for `Controller`.
+
+    Raises:
+        OSError: the log cannot be written. Later on, an error of the disk ends the log and
+            nothing else.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        table: LatencyTable,
+        settings: ControllerSettings | None = None,
+    ) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[str] | None = path.open("w", encoding="utf-8", buffering=1)
+        self._written = 0
+        super().__init__(manifest, table, settings)
+        self._write(
+            {
+                "format": FORMAT,
+                "model": manifest.name,
+                "sha256": manifest.sha256,
+                "input": [manifest.width, manifest.height],
+                "settings": asdict(self.settings),
+                "table": asdict(table),
+            }
+        )
+        self._logged_settings = self.settings
+
+    def renewed(self, table: LatencyTable) -> Controller:
+        """See `Controller.renewed`; the log begins anew as well."""
+        self.close()
+        return RecordedController(self._path, self._manifest, table, self.settings)
+
+    def plan(self, time_left_s: float | None) -> Plan | None:
+        """See `Controller.plan`."""
+        if self.settings != self._logged_settings:
+            self._write({"event": "settings", **asdict(self.settings)})
+            self._logged_settings = self.settings
+        plan = super().plan(time_left_s)
+        self._write({"event": "plan", "time_left_s": time_left_s, "plan": plan and asdict(plan)})
+        return plan
+
+    def observe(self, plan: Plan, keep_used: Sequence[int], stage_seconds: Sequence[float]) -> None:
+        """See `Controller.observe`."""
+        super().observe(plan, keep_used, stage_seconds)
+        self._write(
+            {
+                "event": "observe",
+                "keep_used": list(keep_used),
+                "stage_seconds": list(stage_seconds),
+                "slowdown": self.slowdown,
+                "margin": self.margin,
+            }
+        )
+
+    def rescale(self, ratio: float) -> None:
+        """See `Controller.rescale`."""
+        super().rescale(ratio)
+        self._write({"event": "rescale", "ratio": ratio})
+
+    def close(self) -> None:
+        """End the log."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        if self._file is None:
+            return
+        line = json.dumps(entry) + "\n"
+        self._written += len(line)
+        try:
+            if self._written <= MOST_BYTES:
+                self._file.write(line)
+            else:
+                self.close()
+        except OSError:
+            self._file = None  # a full disk must not stop the robot
+
+
+def read_decisions(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a log; the last one may be torn, as a killed process leaves it.
+
+    Raises:
+        ParameterError: the file is missing or is no log; the message names the line.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from _entries(path, file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path}: not a readable decision log ({error})") from error
+
+
+def _entries(path: Path, file: IO[str]) -> Iterator[dict[str, Any]]:
+    number = 0
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
+        if not line.endswith("\n"):
+            if len(line) == _LONGEST_LINE:
+                raise ParameterError(f"{path}, line {number}: longer than {_LONGEST_LINE} bytes")
+            return
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ParameterError(f"{path}, line {number}: not JSON ({error})") from error
+        if not isinstance(entry, dict) or (number == 1) != ("format" in entry):
+            raise ParameterError(f"{path}, line {number}: not a line of a decision log")
+        if number == 1 and entry["format"] != FORMAT:
+            raise ParameterError(f"{path}: format {entry['format']}, this version reads {FORMAT}")
+        yield entry
+    if number == 0:
+        raise ParameterError(f"{path}: empty, expected a decision log")
+
+
+def first_difference(path: Path, manifest: Manifest) -> str | None:
+    """Replay a log on a new controller: where it decides otherwise, or None if nowhere.
+
+    Args:
+        manifest: of the model that the log names, at its input size.
+
+    Raises:
+        ParameterError: the file is no decision log, or one of another model.
+    """
+    entries = read_decisions(path)
+    head = next(entries)
+    _check_model(path, head, manifest)
+    try:
+        controller = Controller(manifest, _table(head), ControllerSettings(**head["settings"]))
+        plan: Plan | None = None
+        for number, entry in enumerate(entries, start=2):
+            before = plan
+            plan = _replayed(controller, entry, before)
+            if entry["event"] == "plan" and _plain(plan) != entry["plan"]:
+                return f"line {number}: planned {entry['plan']}, now {_plain(plan)}"
+            if entry["event"] == "observe" and _state(controller) != (
+                entry["slowdown"],
+                entry["margin"],
+            ):
+                return f"line {number}: slowdown and margin now {_state(controller)}"
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ParameterError(f"{path}: damaged decision log ({error!r})") from error
+    return None
+
+
+def _replayed(controller: Controller, entry: dict[str, Any], plan: Plan | None) -> Plan | None:
+    """Do what a line says; returns the plan that is in force."""
+    event = entry["event"]
+    if event == "plan":
+        return controller.plan(entry["time_left_s"])
+    if event == "observe" and plan is not None:
+        controller.observe(plan, entry["keep_used"], entry["stage_seconds"])
+    elif event == "rescale":
+        controller.rescale(entry["ratio"])
+    elif event == "settings":
+        values = {name: value for name, value in entry.items() if name != "event"}
+        controller.settings = ControllerSettings(**values)
+    else:
+        raise ValueError(f"event {event!r}")
+    return plan
+
+
+def _check_model(path: Path, head: dict[str, Any], manifest: Manifest) -> None:
+    if head.get("sha256") != manifest.sha256:
+        raise ParameterError(
+            f"{path}: decisions on {head.get('model')} ({str(head.get('sha256'))[:12]}...), "
+            f"not on {manifest.name} ({manifest.sha256[:12]}...); name that model with --model"
+        )
+
+
+def _table(head: dict[str, Any]) -> LatencyTable:
+    stages = head["table"]["stages"]
+    return LatencyTable(
+        tuple(StageLatency(s["name"], tuple(s["keep"]), tuple(s["seconds"])) for s in stages)
+    )
+
+
+def _plain(plan: Plan | None) -> Any:
+    """A plan as JSON reads it back."""
+    return None if plan is None else json.loads(json.dumps(asdict(plan)))
+
+
+def _state(controller: Controller) -> tuple[float, float]:
+    return controller.slowdown, controller.margin

@@ -1,0 +1,73 @@
+"""Say why the controller decided as it did, from the log that `log_decisions` names.
+
+The log is replayed on a new controller, which has to decide the same bit for bit; then its course
+is told and drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from pag_ros.budget.decision_log import first_difference, read_decisions
+from pag_ros.errors import ParameterError
+from pag_ros.evaluation.decisions import Course, course_of, summary
+from pag_ros.manifest import Manifest, load_manifest
+from pag_ros.runtime import find_model
+from pag_ros.runtime.models import DEFAULT_MODEL
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("log", type=Path, help="JSON lines of the node's log_decisions")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help="that decided: name, or path of .onnx (%(default)s)"
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="picture to write (default: LOG with .png)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures for programs")
+
+
+def main(args: argparse.Namespace) -> int:
+    from pag_ros.evaluation.decisions import plot_course
+
+    head = next(read_decisions(args.log))
+    difference = first_difference(args.log, _manifest(args, head))
+    course = course_of(read_decisions(args.log))
+    if not course.time_left_ms:
+        raise ParameterError(f"{args.log}: no frame was planned")
+    picture = args.plot or args.log.with_suffix(".png")
+    plot_course(course, picture)
+    figures = summary(course)
+    if args.json:
+        print(json.dumps({"difference": difference, "plot": str(picture), **asdict(figures)}))
+    else:
+        print(_text(course, difference))
+        print(f"drawn in {picture}")
+    return 0 if difference is None else 1
+
+
+def _manifest(args: argparse.Namespace, head: dict[str, object]) -> Manifest:
+    """Of the model, at the resolution that the log was written at."""
+    manifest = load_manifest(find_model(args.model))
+    if head.get("input") == [manifest.width // 2, manifest.height // 2]:
+        from pag_ros.runtime.half_resolution import halved_manifest
+
+        return halved_manifest(manifest)
+    return manifest
+
+
+def _text(course: Course, difference: str | None) -> str:
+    figures = summary(course)
+    replayed = "yes" if difference is None else f"NO, {difference}"
+    lines = [
+        f"replayed bit for bit: {replayed}",
+        f"{figures.frames} frames planned, {figures.skipped} skipped, {figures.trimmed} trimmed",
+        f"budget: mean {figures.budget_mean:.2f}, {figures.budget_min:.2f} to "
+        f"{figures.budget_max:.2f}",
+        f"slowdown: {figures.slowdown_min:.2f} to {figures.slowdown_max:.2f}",
+    ]
+    lines += [f"frame {fall.frame}: {fall.text}" for fall in figures.falls]
+    return "\n".join(lines)
