@@ -3,6 +3,7 @@
     pag_ros bench ops       sparse convolutions and gated blocks, over densities and kinds of masks
     pag_ros bench network   whole networks, over densities
     pag_ros bench deadline  the controller beside others, in a simulator
+    pag_ros bench load      the real node while the machine is loaded on purpose
 
 Everything takes turns in one run and medians count, yet a quiet machine gives the better answer.
 docs/benchmarks.md explains the columns and holds our results.
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pag_ros.cli import bench_deadline
+from pag_ros.cli import bench_deadline, bench_load
 from pag_ros.errors import BackendError, ParameterError
 
 _KINDS = {"ops": "convolutions and gated blocks", "network": "whole networks"}
@@ -30,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _add_speed_arguments(kinds.add_parser(kind, help=text, description=text))
     text = "the controller beside others, in a simulator"
     bench_deadline.add_arguments(kinds.add_parser("deadline", help=text, description=text))
+    text = "the real node while the machine is loaded on purpose"
+    bench_load.add_arguments(kinds.add_parser("load", help=text, description=text))
 
 
 def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +45,9 @@ def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    return bench_deadline.main(args) if args.kind == "deadline" else _measure_speed(args)
+    if args.kind == "deadline":
+        return bench_deadline.main(args)
+    return bench_load.main(args) if args.kind == "load" else _measure_speed(args)
 
 
 def _measure_speed(args: argparse.Namespace) -> int:

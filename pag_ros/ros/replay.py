@@ -95,7 +95,7 @@ def replay(options: ReplayOptions) -> Evaluation:
         keep = worth_keeping(stamps, content.pixels)
         log = LiveLog(keep)
         with (
-            _rclpy(),
+            ros_context(),
             _node(options, model, bag, deadline_ms) as (process, namespace),
             closing(Player(namespace, bag.types["image"], log, process)) as player,
         ):
@@ -146,7 +146,8 @@ def shots(bag: Bag, rate: float) -> Iterator[Shot]:
 
 
 @contextmanager
-def _rclpy() -> Iterator[None]:
+def ros_context() -> Iterator[None]:
+    """The ROS graph, entered as a process that sends images."""
     prepare_for_images()
     # Signals stay Python's, so that they unwind the stack and end the node's process.
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)

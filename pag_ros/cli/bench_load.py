@@ -1,0 +1,147 @@
+"""The real node under load: our deadline beside fixed budgets, in turns in one run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pag_ros.cli.demo import demo_bag
+from pag_ros.cli.replay import require_ros
+from pag_ros.errors import ParameterError
+from pag_ros.evaluation.load import LoadRow
+from pag_ros.evaluation.load_injector import PATTERNS, may_use_nice
+from pag_ros.kernels import available_cpus
+from pag_ros.runtime import find_model, open_session
+from pag_ros.runtime.calibration import calibrate_quickly, cpu_name
+from pag_ros.runtime.models import DEFAULT_MODEL
+
+_SHARE_OF_PERIOD = 0.65
+"""Of the whole network on the idle machine, where --fps is not given."""
+
+_PRIORITY = -5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name, or path of .onnx")
+    parser.add_argument("--bag", type=Path, help="its images are sent (the demo's)")
+    parser.add_argument(
+        "--fps", type=float, help="(default: the whole network takes .65 of the period)"
+    )
+    parser.add_argument("--minutes", type=float, default=4.0, help="in all, about (%(default)s)")
+    parser.add_argument(
+        "--pattern", nargs="+", choices=("none", *PATTERNS), default=["steps", "square"]
+    )
+    parser.add_argument(
+        "--fixed", type=float, nargs="*", default=[1.0], metavar="B", help="fixed budgets (1.0)"
+    )
+    parser.add_argument("--hogs", type=int, default=available_cpus(), help="(%(default)s)")
+    parser.add_argument("--memory", action="store_true", help="stream through memory as well")
+    parser.add_argument(
+        "--priority", action="store_true", help=f"hogs at nice {_PRIORITY}, before the node"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them (.png, .svg or .pdf)")
+
+
+def main(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    require_ros()
+    from pag_ros.ros.load_bench import LoadOptions, Mode, bench_load
+
+    _check(args)
+    fps = args.fps or _usual_fps(args.model)
+    modes = [Mode("deadline", 1.0), *(Mode("fixed", budget) for budget in args.fixed)]
+    blocks = len(modes) * len(args.pattern)
+    rounds = max(1, round(args.minutes * 60.0 / (blocks * 30.0)))
+    block_s = args.minutes * 60.0 / (blocks * rounds)
+    with (
+        tempfile.TemporaryDirectory(prefix="pag_ros_load_") as folder,
+        tqdm(total=blocks * rounds, unit="block", disable=None, file=sys.stderr) as bar,
+    ):
+
+        def progress(name: str) -> None:
+            bar.set_description(name)
+            bar.update()
+
+        rows, frames = bench_load(
+            LoadOptions(
+                bag=args.bag or demo_bag(),
+                out=Path(folder),
+                model=args.model,
+                fps=fps,
+                patterns=args.pattern,
+                modes=modes,
+                block_s=block_s,
+                rounds=rounds,
+                hogs=args.hogs,
+                memory=args.memory,
+                nice=_PRIORITY if args.priority else 0,
+                progress=progress,
+            )
+        )
+    result = {
+        "cpu": cpu_name(),
+        "cpus": available_cpus(),
+        "hogs": args.hogs,
+        "fps": fps,
+        "deadline_ms": 1e3 / fps,
+        "rows": [asdict(row) for row in rows],
+    }
+    if args.plot:
+        from pag_ros.evaluation.load_plots import plot_load
+
+        plot_load({(m.budget_mode, m.budget, p): r for (m, p), r in frames.items()}, fps, args.plot)
+    _write(result, rows, args.json)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.fps is not None and not 0.5 <= args.fps <= 240.0:
+        raise ParameterError(f"--fps must lie in .5 to 240, got {args.fps}")
+    if not 0.05 <= args.minutes <= 1440.0:
+        raise ParameterError(f"--minutes must lie in .05 to 1440, got {args.minutes}")
+    if not 0 <= args.hogs <= 256:
+        raise ParameterError(f"--hogs must lie in 0 to 256, got {args.hogs}")
+    if any(not 0.0 <= budget <= 1.0 for budget in args.fixed):
+        raise ParameterError(f"--fixed must lie in 0 to 1, got {args.fixed}")
+    if args.priority and not may_use_nice(_PRIORITY):
+        raise ParameterError(f"--priority: nice {_PRIORITY} needs root on this machine")
+
+
+def _usual_fps(model: str) -> float:
+    session = open_session(find_model(model), "cpu")
+    full = tuple(block.pixels for block in session.manifest.blocks)
+    seconds = calibrate_quickly(session).total_seconds(full)
+    session.close()
+    return max(1.0, round(_SHARE_OF_PERIOD / seconds, 1))
+
+
+def _write(result: dict[str, Any], rows: Sequence[LoadRow], file: str | None) -> None:
+    if file == "-":
+        print(json.dumps(result))
+        return
+    if file:
+        from pag_ros.evaluation.results import write_text
+
+        write_text(Path(file), json.dumps(result, indent=1) + "\n")
+    print(
+        f"{result['cpu']}, {result['cpus']} CPUs, {result['hogs']} hogs; "
+        f"{result['fps']:.1f} frames/s, deadline {result['deadline_ms']:.1f} ms"
+    )
+    print("load      budget         frames  missed %  (95 %)        density   p50 ms   p99 ms")
+    for row in rows:
+        interval = f"{100 * row.miss_low:.1f} - {100 * row.miss_high:.1f}"
+        name = row.mode if row.mode == "deadline" else f"{row.mode} {row.budget:g}"
+        figures = (row.density_mean, row.p50_ms, row.p99_ms)
+        density, p50, p99 = (float("nan") if value is None else value for value in figures)
+        print(
+            f"{row.pattern:9} {name:14} {row.frames:6} {100 * row.miss_rate:9.2f}  "
+            f"{interval:13} {density:7.3f} {p50:8.1f} {p99:8.1f}"
+        )
