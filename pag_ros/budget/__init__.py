@@ -6,6 +6,7 @@ from pag_ros.budget.controller import Controller, ControllerSettings, Plan
 from pag_ros.budget.decision_log import RecordedController
 from pag_ros.budget.escalation import Escalation, Rung
 from pag_ros.budget.latency import LatencyTable, StageLatency, monotone_fit
+from pag_ros.budget.reserve import Reserve
 from pag_ros.budget.table_store import load_table, save_table, table_path
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "LatencyTable",
     "Plan",
     "RecordedController",
+    "Reserve",
     "Rung",
     "StageLatency",
     "load_table",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
-from pag_ros.budget import Rung
+from pag_ros.budget import Reserve, Rung
 from pag_ros.errors import ImageError
 from pag_ros.evaluation.decode import to_rgb
 from pag_ros.manifest import Manifest
@@ -28,7 +28,6 @@ from pag_ros.ros.timing import Stopwatch
 from pag_ros.runtime import FrameResult, Perception
 
 WARN_EVERY_S = 10.0
-_PUBLISH_GAIN = 0.1
 _LATE_BEYOND_USE = 0.5
 """Deadlines by which a finished frame may be late and still be published."""
 
@@ -93,7 +92,7 @@ class Pipeline:
         self._settings = settings
         self._style = _style(settings, perception.session.manifest)
         self._last: Finished | None = None
-        self._publish_s = 0.0
+        self._publishing = Reserve()
         self._dropped_last = False
 
     def apply(self, settings: Settings) -> None:
@@ -145,14 +144,14 @@ class Pipeline:
             topics = self._without_metric(topics)
             focal_px = self._usual_focal_px(image.shape[1])
         due = frame.due + (frame.deadline_s if escalation.half_rate else 0.0)
-        time_left_s = due - watch.lap("decode") - self._publish_s
+        time_left_s = due - watch.lap("decode") - self._publishing.seconds
         wanted = _needs(topics)
         if not wanted:
             self._statistics.finished("idle")
             return
         result = self.perception.process(image, focal_px, time_left_s, wanted)
         done_at = watch.lap("perception")
-        self._climb(result, done_at + self._publish_s > due, time_left_s)
+        self._climb(result, done_at + self._publishing.seconds > due, time_left_s)
         if result is None:
             self._drop("skipped")
             return
@@ -207,7 +206,7 @@ class Pipeline:
     ) -> None:
         """Statistics, and the topics with figures."""
         now = time.perf_counter()
-        self._publish_s += _PUBLISH_GAIN * (watch.laps["publish"] - self._publish_s)
+        self._publishing.observe(watch.laps["publish"])
         result, session = done.result, self.perception.session
         total_s, late = now - frame.arrived, now > frame.due
         stages = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.budget import Controller, ControllerSettings, Escalation, Rung
+from pag_ros.budget import Controller, ControllerSettings, Escalation, Reserve, Rung
 from pag_ros.errors import ImageError
 from pag_ros.runtime.letterbox import Letterbox
 from pag_ros.runtime.session import Deadline, Prediction, Session
@@ -19,7 +19,6 @@ OUTPUTS = frozenset({"depth", "normals", "segmentation", "boundary", "computed"}
 _TRIM_AT = 0.96
 """Share of the time left that a late frame trims itself to meet. In the simulator .96 misses a
 fifth of what .98 does under steps of load, at the same density (docs/deadline.md)."""
-_OVERHEAD_GAIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Perception:
     def __init__(self, whole: PlannedSession, half: PlannedSession | None = None) -> None:
         self.escalation = Escalation(half_resolution=half is not None)
         self._whole, self._half = whole, half or whole
-        self._overhead_s = 0.0
+        self._overhead = Reserve()
         self._letterbox: Letterbox | None = None
 
     @property
@@ -134,7 +133,7 @@ class Perception:
         if unknown := wanted - OUTPUTS:
             raise ValueError(f"wanted has unknown outputs {sorted(unknown)}")
         box = self._fit(image)
-        left_s = None if time_left_s is None else time_left_s - self._overhead_s
+        left_s = None if time_left_s is None else time_left_s - self._overhead.seconds
         plan = self.controller.plan(left_s)
         if plan is None:
             return None
@@ -150,7 +149,7 @@ class Perception:
         self.controller.observe(plan, prediction.keep_used, prediction.stage_seconds)
         outputs = _enlarged(prediction, box, wanted)
         overhead_s = time.perf_counter() - inferred + ready - began
-        self._overhead_s += _OVERHEAD_GAIN * (overhead_s - self._overhead_s)
+        self._overhead.observe(overhead_s)
         return FrameResult(
             **outputs,
             prediction=prediction,
@@ -198,7 +197,7 @@ class Perception:
         controller = self._session_on(self.escalation.above).controller
         pace = controller.slowdown
         controller.slowdown = self.controller.slowdown
-        fits = controller.floor_fits(time_left_s - self._overhead_s)
+        fits = controller.floor_fits(time_left_s - self._overhead.seconds)
         controller.slowdown = pace
         return fits
 
