@@ -23,6 +23,7 @@ from pag_ros.model import PagNetwork
 from pag_ros.model.cost import count_macs
 from pag_ros.model.gating import DenseGating
 from pag_ros.model.network import CANONICAL_FOCAL
+from pag_ros.model.operators import unlimited_plan
 
 OPSET = 18
 _FOLD_LIMIT = 1 << 26
@@ -55,7 +56,7 @@ def export_model(
         "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
         "fx": torch.tensor([CANONICAL_FOCAL * width]),
         "keep": torch.ones(slots, dtype=torch.int32),
-        "plan": torch.zeros(slots, 3),
+        "plan": unlimited_plan(slots),
     }
     _write(deployed, inputs, deployed.output_names(), path)
     blocks, dense_macs = _count(network, size)

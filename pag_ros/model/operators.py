@@ -7,6 +7,7 @@ channels-last, batch of one; docs/operators.md describes both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -25,6 +26,11 @@ _ACTIVATE: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "relu6": F.relu6,
 }
+
+
+def unlimited_plan(blocks: int) -> Tensor:
+    """A plan that neither trims nor leaves out any pixel: [L,3] float32, see `select`."""
+    return torch.tensor([[math.inf, 1.0, -math.inf]]).repeat(blocks, 1)
 
 
 def select(score: Tensor, keep: Tensor, plan: Tensor, stage: str) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from pag_ros.export.graph import DeployedNetwork  # noqa: E402
 from pag_ros.manifest import LabelClass, load_manifest  # noqa: E402
 from pag_ros.model import NetworkConfig, build_network  # noqa: E402
 from pag_ros.model.gating import DenseGating  # noqa: E402
+from pag_ros.model.operators import unlimited_plan  # noqa: E402
 from pag_ros.runtime import open_session  # noqa: E402
 
 SIZE = (96, 64)
@@ -130,7 +130,7 @@ def test_cpu_session_agrees_with_torch(
             torch.from_numpy(image)[None],
             torch.tensor([80.0]),
             torch.tensor(keep, dtype=torch.int32),
-            torch.tensor([[0.0, 0.0, -math.inf]] * 3),
+            unlimited_plan(3),
         )
     expected = {n: o.numpy() for n, o in zip(deployed.output_names(), outputs, strict=True)}
     session = open_session(model, "cpu")

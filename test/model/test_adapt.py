@@ -14,6 +14,7 @@ from torch import Tensor, nn  # noqa: E402
 from pag_ros.errors import ModelError  # noqa: E402
 from pag_ros.model import GatedNetwork, gate_network  # noqa: E402
 from pag_ros.model.gating import DenseGating, SparseGating, TopKGating  # noqa: E402
+from pag_ros.model.operators import unlimited_plan  # noqa: E402
 
 
 class BasicBlock(nn.Module):
@@ -174,7 +175,7 @@ def test_the_sparse_operators_give_what_the_masks_give(name: str) -> None:
     keep = torch.full((slots,), 40, dtype=torch.int32)
     with torch.no_grad():
         masked = gated(image, TopKGating(torch.full((slots,), 40 / 99)))
-        sparse = gated(image, SparseGating(keep, torch.zeros(slots, 2)))
+        sparse = gated(image, SparseGating(keep, unlimited_plan(slots)))
     assert torch.allclose(masked, sparse, atol=1e-5)
 
 
