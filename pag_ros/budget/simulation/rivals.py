@@ -6,6 +6,7 @@ only ours trims inside the frame. Their constants come from `pag_ros bench deadl
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -55,7 +56,7 @@ class Ours:
         self._controller.observe(plan, keep_used, stage_seconds)
 
 
-class _Rival:
+class _Rival(abc.ABC):
     """A budget, and what it takes on the idle machine."""
 
     trims = False
@@ -78,11 +79,14 @@ class _Rival:
         at = int(np.searchsorted(self._totals, seconds, side="right")) - 1
         return self._plans[max(at, round(_GRID * _FLOOR))]
 
+    @abc.abstractmethod
     def plan(self, time_left_s: float, trial: Trial) -> Plan | None:
-        raise NotImplementedError
+        """See `Planning`."""
 
-    def observe(self, plan: Plan, keep_used: Sequence[int], stage_seconds: Sequence[float]) -> None:
-        """Nothing to learn."""
+    def observe(  # noqa: B027 - some have nothing to learn
+        self, plan: Plan, keep_used: Sequence[int], stage_seconds: Sequence[float]
+    ) -> None:
+        """See `Planning`; a rival without memory has nothing to do."""
 
 
 class Fixed(_Rival):
