@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from pag_ros.budget import Rung
 from pag_ros.ros.messages import key_values
 from pag_ros.runtime import Session
+from pag_ros.runtime.machine_state import MachineState
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def budget_status(budget: Mapping[str, object], rung: Rung) -> DiagnosticStatus:
     return _status("budget", level, message, {**budget, "escalation": _words(rung)})
 
 
-def engine_status(session: Session) -> DiagnosticStatus:
+def engine_status(session: Session, machine: MachineState) -> DiagnosticStatus:
     """What computes, and where."""
     manifest = session.manifest
     values = {
@@ -101,6 +102,8 @@ def engine_status(session: Session) -> DiagnosticStatus:
         "sha256": manifest.sha256,
         "input": f"{manifest.width}x{manifest.height}",
         "gated_blocks": len(manifest.blocks),
+        "power_mode": machine.power_mode or "unknown",
+        "hottest_celsius": max(machine.temperatures.values(), default=None),
     }
     return _status("engine", DiagnosticStatus.OK, session.backend, values)
 

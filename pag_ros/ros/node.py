@@ -35,6 +35,7 @@ from pag_ros.ros.statistics import FrameStatistics, SequenceGaps
 from pag_ros.ros.timing import Arrivals, CameraPeriod, age_at_arrival
 from pag_ros.ros.worker import Worker
 from pag_ros.runtime import Perception
+from pag_ros.runtime.machine_state import clock_ratio, read_machine_state
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -95,6 +96,7 @@ class PerceptionNode(LifecycleNode):
         self._arrivals: Arrivals | None = None
         self._gaps = SequenceGaps()
         self._camera_info: CameraInfo | None = None
+        self._machine = read_machine_state()
         self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
         self.create_service(Trigger, "~/calibrate", self._on_calibrate)
         self.create_service(Trigger, "~/save_snapshot", self._on_save_snapshot)
@@ -339,6 +341,7 @@ class PerceptionNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         if self._pipeline is None or self._topics is None:
             return
+        self._watch_clock(self._pipeline.perception)
         settings, session = self._settings, self._pipeline.perception.session
         budget = self._pipeline.last_budget
         report = DiagnosticArray(
@@ -352,12 +355,20 @@ class PerceptionNode(LifecycleNode):
                     settings.diagnostics_miss_error,
                 ),
                 diagnostics.budget_status(budget, self._pipeline.perception.escalation.rung),
-                diagnostics.engine_status(session),
+                diagnostics.engine_status(session, self._machine),
                 diagnostics.counters_status(self._statistics.counts()),
             ]
         )
         report.header.stamp = self.get_clock().now().to_msg()
         self._topics.publish({"/diagnostics": report})
+
+    def _watch_clock(self, perception: Perception) -> None:
+        """Tell the controller at once when the machine visibly changes its clock."""
+        before, self._machine = self._machine, read_machine_state()
+        ratio = clock_ratio(before, self._machine)
+        if ratio is not None and self._worker is not None:
+            self.get_logger().info(f"the clock has changed: expecting {ratio:.2f} times as long")
+            self._worker.call(functools.partial(perception.rescale, ratio))
 
     def _input(self) -> diagnostics.Input:
         topic = self.resolve_topic_name("image")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.budget import LatencyTable, StageLatency, load_table, monotone_fit
+from pag_ros.runtime.machine_state import power_mode
 from pag_ros.runtime.session import Session
 
 GRID_STEP_PIXELS = 64
@@ -42,7 +43,7 @@ def table_for(session: Session) -> LatencyTable:
 
 def latency_key(session: Session) -> str:
     """Everything that a session's latency depends on."""
-    return f"{session.manifest.sha256} | {session.backend} | {cpu_name()}"
+    return f"{session.manifest.sha256} | {session.backend} | {cpu_name()} | {power_mode()}"
 
 
 def cpu_name() -> str:

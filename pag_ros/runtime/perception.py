@@ -179,6 +179,11 @@ class Perception:
             self._share_slowdown()
         return rung
 
+    def rescale(self, ratio: float) -> None:
+        """The machine's clock has changed: durations are `ratio` times what they were."""
+        for planned in self.sessions:
+            planned.controller.rescale(ratio)
+
     def close(self) -> None:
         """Close the sessions, and the logs of their controllers."""
         for planned in self.sessions:
