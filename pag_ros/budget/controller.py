@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.budget.latency import LatencyTable
+from pag_ros.budget.refresh import TableRefresh
 from pag_ros.budget.thresholds import Thresholds
 from pag_ros.errors import ParameterError
 from pag_ros.manifest import Manifest
@@ -118,15 +119,14 @@ class Controller:
         """How much slower than the table the machine is now (s)."""
         self.margin = _MARGIN_AT_START
         """Relative reserve against what the slowdown does not foresee (q)."""
+        self.table = table
+        """As given, corrected by what frames really took."""
         self._manifest = manifest
-        self._table = table
+        self._refresh = TableRefresh(table)
         self._budgets = np.linspace(0.0, 1.0, _BUDGET_STEPS + 1)
         keep = [manifest.keep_for(float(budget)) for budget in self._budgets]
         self._keep: NDArray[np.float64] = np.array(keep, np.float64).reshape(len(keep), -1)
-        self._seconds = np.array([table.stage_seconds(row) for row in keep])
-        # A budget row of the manifest may keep fewer pixels in one block than a smaller budget
-        # does; the search below needs totals that never fall.
-        self._totals = np.maximum.accumulate(self._seconds.sum(axis=1))
+        self._tabulate()
         self._budget = math.nan
         self._frames = 0
         self._fast_frames = 0
@@ -177,7 +177,7 @@ class Controller:
         if tuple(keep_used) == plan.keep:
             in_table = math.fsum(plan.stage_seconds) / plan.slowdown
         else:
-            in_table = self._table.total_seconds(keep_used)
+            in_table = self.table.total_seconds(keep_used)
         measured = math.fsum(stage_seconds)
         if not (0.0 < measured < _SANE_TIME_LEFT_S and in_table > 0.0):
             return
@@ -186,6 +186,9 @@ class Controller:
         self._recent_paces.append(pace)
         self._follow_margin(pace / plan.slowdown - 1.0, plan.budget)
         self._follow_slowdown(pace)
+        if self._refresh.observe(keep_used, stage_seconds):
+            self.table = self._refresh.table
+            self._tabulate()
 
     def floor_fits(self, time_left_s: float) -> bool:
         """Whether the smallest budget, with its margin, is expected to be in time."""
@@ -202,6 +205,19 @@ class Controller:
             raise ValueError(f"ratio must be positive and finite, got {ratio}")
         self.slowdown *= ratio
         self._recent_paces.clear()
+
+    def _tabulate(self) -> None:
+        """Tell every stage's duration on the grid of budgets from the table."""
+        first, *gated, last = self.table.stages
+        ungated = [np.full(len(self._budgets), stage.at(0)) for stage in (first, last)]
+        columns = [
+            np.interp(keep, stage.keep, stage.seconds)
+            for stage, keep in zip(gated, self._keep.T, strict=True)
+        ]
+        self._seconds = np.stack([ungated[0], *columns, ungated[1]], axis=1)
+        # A budget row of the manifest may keep fewer pixels in one block than a smaller budget
+        # does; searching a budget needs totals that never fall.
+        self._totals = np.maximum.accumulate(self._seconds.sum(axis=1))
 
     def _is_hopeless(self, time_left_s: float) -> bool:
         """Whether even the smallest budget would be late, hiccups of single frames left aside."""

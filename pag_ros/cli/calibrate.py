@@ -10,13 +10,14 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from tqdm import tqdm
 
 from pag_ros.budget import LatencyTable, save_table
 from pag_ros.errors import ParameterError
 from pag_ros.runtime import DEVICES, Session, find_model, open_session
-from pag_ros.runtime.calibration import calibrate, latency_key
+from pag_ros.runtime.calibration import calibrate, cpu_name, latency_key
 from pag_ros.runtime.models import DEFAULT_MODEL
 
 _SHOWN_BUDGETS = (1.0, 0.75, 0.5, 0.25, 0.1, 0.0)
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     parser.add_argument("--json", action="store_true", help="print the table for programs")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg or .pdf)")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -52,6 +54,11 @@ def main(args: argparse.Namespace) -> int:
     else:
         print(_text(session, table))
         print(f"stored in {path}")
+    if args.plot:
+        from pag_ros.evaluation.latency_plot import plot_table
+
+        title = f"{session.manifest.name} on {session.backend}, {cpu_name()}"
+        plot_table(table, session.manifest, title, args.plot)
     session.close()
     return 0
 

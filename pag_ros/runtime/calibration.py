@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.budget import LatencyTable, StageLatency, load_table, monotone_fit
+from pag_ros.budget import (
+    Controller,
+    LatencyTable,
+    StageLatency,
+    load_table,
+    monotone_fit,
+    save_table,
+)
 from pag_ros.runtime.machine_state import power_mode
 from pag_ros.runtime.session import Session
 
@@ -39,6 +47,20 @@ def table_for(session: Session) -> LatencyTable:
     """The table that `pag_ros calibrate` left for this session, else a quickly measured one."""
     stored = load_table(latency_key(session), session.stages)
     return stored or calibrate_quickly(session)
+
+
+def keep_learned(session: Session, controller: Controller) -> None:
+    """Store what a controller has learned about a calibrated session for its next start.
+
+    Only where `pag_ros calibrate` has left a table: one that was measured in passing is measured
+    anew each time, which warms the session up as well. A cache that cannot be written is left as
+    it is.
+    """
+    key = latency_key(session)
+    stored = load_table(key, session.stages)
+    if stored is not None and stored != controller.table:
+        with suppress(OSError):
+            save_table(controller.table, key)
 
 
 def latency_key(session: Session) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pag_ros.budget import Controller, ControllerSettings, Escalation, Reserve, Rung
 from pag_ros.errors import ImageError
+from pag_ros.runtime.calibration import keep_learned
 from pag_ros.runtime.letterbox import Letterbox
 from pag_ros.runtime.session import Deadline, Prediction, Session
 
@@ -185,8 +186,9 @@ class Perception:
             planned.controller.rescale(ratio)
 
     def close(self) -> None:
-        """Close the sessions, and the logs of their controllers."""
+        """Close the sessions and the logs of their controllers, keep what these have learned."""
         for planned in self.sessions:
+            keep_learned(planned.session, planned.controller)
             planned.session.close()
             planned.controller.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,6 +160,22 @@ def test_settings_may_change_while_it_runs(controller, machine):
     assert controller.plan(DEADLINE_S).budget == 0.25
     controller.settings = ControllerSettings(budget=0.2)
     assert controller.plan(DEADLINE_S).budget <= 0.2
+
+
+def test_a_stage_that_has_become_slower_is_learned(manifest, table):
+    controller = Controller(manifest, table)
+    slower = replace(table.stages[3], seconds=tuple(1.6 * s for s in table.stages[3].seconds))
+    truth = LatencyTable((*table.stages[:3], slower, *table.stages[4:]))
+    errors = []
+    for frame in range(3000):
+        plan = controller.plan(0.02 + 0.02 * math.sin(frame / 50.0) ** 2)
+        if plan is None:
+            continue
+        actual = truth.stage_seconds(plan.keep)
+        errors.append(abs(plan.stage_seconds[3] / actual[3] - 1.0))
+        controller.observe(plan, plan.keep, actual)
+    assert np.median(errors[-200:]) < 0.25 * np.median(errors[30:80])
+    assert controller.table != table
 
 
 def test_a_plan_says_what_it_costs(controller, table):

@@ -27,6 +27,13 @@ def test_the_table_is_printed_and_kept(tiny_model: Path, cache: Path, capsys):
     assert str(stored) in printed
 
 
+def test_the_table_is_drawn(tiny_model: Path, tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "table.png"
+    assert main(["calibrate", str(tiny_model), "--threads", "1", "--plot", str(picture)]) == 0
+    assert picture.stat().st_size > 5_000
+
+
 def test_json_is_the_table_that_the_next_session_uses(tiny_model: Path, capsys):
     assert main(["calibrate", str(tiny_model), "--threads", "1", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pag_ros.budget import LatencyTable, StageLatency, save_table
+from pag_ros.budget import Controller, LatencyTable, StageLatency, load_table, save_table
 from pag_ros.runtime import open_session
-from pag_ros.runtime.calibration import calibrate, calibrate_quickly, latency_key, table_for
+from pag_ros.runtime.calibration import (
+    calibrate,
+    calibrate_quickly,
+    keep_learned,
+    latency_key,
+    table_for,
+)
 
 
 @pytest.fixture
@@ -43,6 +50,19 @@ def test_a_stored_table_is_used_and_a_missing_one_measured(session):
     assert measured != stored
     save_table(stored, latency_key(session))
     assert table_for(session) == stored
+
+
+def test_what_was_learned_is_kept_for_a_calibrated_session_only(session):
+    table = calibrate_quickly(session)
+    learned = Controller(session.manifest, table)
+    slower = replace(table.stages[0], seconds=(2.0 * table.stages[0].seconds[0],))
+    learned.table = LatencyTable((slower, *table.stages[1:]))
+    key = latency_key(session)
+    keep_learned(session, learned)
+    assert load_table(key, session.stages) is None
+    save_table(table, key)
+    keep_learned(session, learned)
+    assert load_table(key, session.stages) == learned.table
 
 
 def test_the_key_names_all_that_latency_depends_on(session):

@@ -8,18 +8,26 @@ from __future__ import annotations
 
 from pag_ros.budget.simulation.machine import Played, SimulatedModel, play
 from pag_ros.budget.simulation.rivals import CONTROLLERS, Planning, make_controller
-from pag_ros.budget.simulation.scores import Row, score, wilson_interval
+from pag_ros.budget.simulation.scores import (
+    SETTLED_FRAMES,
+    Row,
+    frames_to_settle,
+    score,
+    wilson_interval,
+)
 from pag_ros.budget.simulation.traces import HELD_OUT, TUNING, Trace, make_trace, recorded_trace
 
 __all__ = [
     "CONTROLLERS",
     "HELD_OUT",
+    "SETTLED_FRAMES",
     "TUNING",
     "Planning",
     "Played",
     "Row",
     "SimulatedModel",
     "Trace",
+    "frames_to_settle",
     "make_controller",
     "make_trace",
     "play",

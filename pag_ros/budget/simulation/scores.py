@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pag_ros.budget.simulation.machine import PERIOD_S, Played
 
@@ -102,15 +103,15 @@ def _settling(run: Played) -> list[int]:
     for begin, end in zip(rises, ends, strict=True):
         if begin < _FIRST_FRAMES or end - begin < 2 * SETTLED_FRAMES:
             continue
-        late = np.flatnonzero(~in_time[begin:end])
-        settled.append(_first_run(late, end - begin))
+        settled.append(frames_to_settle(~in_time[begin:end]))
     return settled
 
 
-def _first_run(late: np.ndarray, frames: int) -> int:
-    """Where the first `SETTLED_FRAMES` frames without a late one begin."""
+def frames_to_settle(late: NDArray[np.bool_]) -> int:
+    """Where the first `SETTLED_FRAMES` frames in a row without a late one begin; else all."""
+    frames = len(late)
     begin = 0
-    for position in [*late.tolist(), frames]:
+    for position in [*np.flatnonzero(late).tolist(), frames]:
         if position - begin >= SETTLED_FRAMES:
             return begin
         begin = position + 1
