@@ -123,7 +123,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     ext_modules=[kernels()],
-    package_data={NAME: ["*/*.xml", "*/*.j2", "*/*.json", "*/*.yaml", "*/*.pyi"]},
+    package_data={NAME: ["*/*.xml", "*/*.j2", "*/*.css", "*/*.json", "*/*.yaml", "*/*.pyi"]},
     install_requires=[
         "numpy>=1.21,<3",
         "opencv-python-headless>=4.5.4,<6",

@@ -6,16 +6,16 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pag_ros.cli.demo import demo_bag
 from pag_ros.cli.replay import require_ros
 from pag_ros.errors import ParameterError
-from pag_ros.evaluation.load import LoadRow
+from pag_ros.evaluation.load import LoadRow, load_rows, row_to_json
 from pag_ros.evaluation.load_injector import PATTERNS, may_use_nice
+from pag_ros.evaluation.results import about_software
 from pag_ros.kernels import available_cpus
 from pag_ros.runtime import find_model, open_session
 from pag_ros.runtime.calibration import calibrate_quickly, cpu_name
@@ -25,6 +25,11 @@ _SHARE_OF_PERIOD = 0.65
 """Of the whole network on the idle machine, where --fps is not given."""
 
 _PRIORITY = -5
+
+_HEADER = (
+    "load      budget      frames missed %  (95 %)        node's feasible density  p50 ms  p99 ms"
+)
+"""Missed at the listener, by the node's own books, and where the smallest budget missed nothing."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pattern", nargs="+", choices=("none", *PATTERNS), default=["steps", "square"]
     )
     parser.add_argument(
-        "--fixed", type=float, nargs="*", default=[1.0], metavar="B", help="fixed budgets (1.0)"
+        "--fixed",
+        type=float,
+        nargs="*",
+        default=[0.1, 1.0],
+        metavar="B",
+        help="fixed budgets (.1 1)",
     )
     parser.add_argument("--hogs", type=int, default=available_cpus(), help="(%(default)s)")
     parser.add_argument("--memory", action="store_true", help="stream through memory as well")
@@ -46,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--priority", action="store_true", help=f"hogs at nice {_PRIORITY}, before the node"
     )
     parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write it all as HTML")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them (.png, .svg or .pdf)")
 
 
@@ -53,11 +64,11 @@ def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     require_ros()
-    from pag_ros.ros.load_bench import LoadOptions, Mode, bench_load
+    from pag_ros.ros.load_bench import LoadOptions, bench_load
 
     _check(args)
     fps = args.fps or _usual_fps(args.model)
-    modes = [Mode("deadline", 1.0), *(Mode("fixed", budget) for budget in args.fixed)]
+    modes = [("deadline", 1.0), *(("fixed", budget) for budget in args.fixed)]
     blocks = len(modes) * len(args.pattern)
     rounds = max(1, round(args.minutes * 60.0 / (blocks * 30.0)))
     block_s = args.minutes * 60.0 / (blocks * rounds)
@@ -70,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
             bar.set_description(name)
             bar.update()
 
-        rows, frames = bench_load(
+        runs = bench_load(
             LoadOptions(
                 bag=args.bag or demo_bag(),
                 out=Path(folder),
@@ -86,20 +97,34 @@ def main(args: argparse.Namespace) -> int:
                 progress=progress,
             )
         )
+    deadline_ms = 1e3 / fps
+    rows = load_rows(runs, deadline_ms)
     result = {
         "cpu": cpu_name(),
         "cpus": available_cpus(),
         "hogs": args.hogs,
         "fps": fps,
-        "deadline_ms": 1e3 / fps,
-        "rows": [asdict(row) for row in rows],
+        "deadline_ms": deadline_ms,
+        "rows": [row_to_json(row) for row in rows],
     }
+    if args.plot or args.report:
+        from pag_ros.evaluation.load_plots import plot_load, write_load_report
     if args.plot:
-        from pag_ros.evaluation.load_plots import plot_load
-
-        plot_load({(m.budget_mode, m.budget, p): r for (m, p), r in frames.items()}, fps, args.plot)
+        plot_load(runs, deadline_ms, args.plot)
+    if args.report:
+        write_load_report(runs, rows, _about(result), deadline_ms, args.report)
     _write(result, rows, args.json)
     return 0
+
+
+def _about(result: Mapping[str, Any]) -> dict[str, str]:
+    """What was run, for people."""
+    return {
+        **about_software(),
+        "hogs": str(result["hogs"]),
+        "frames a second": f"{result['fps']:.1f}",
+        "deadline": f"{result['deadline_ms']:.1f} ms",
+    }
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -135,13 +160,22 @@ def _write(result: dict[str, Any], rows: Sequence[LoadRow], file: str | None) ->
         f"{result['cpu']}, {result['cpus']} CPUs, {result['hogs']} hogs; "
         f"{result['fps']:.1f} frames/s, deadline {result['deadline_ms']:.1f} ms"
     )
-    print("load      budget         frames  missed %  (95 %)        density   p50 ms   p99 ms")
+    print(_HEADER)
     for row in rows:
-        interval = f"{100 * row.miss_low:.1f} - {100 * row.miss_high:.1f}"
-        name = row.mode if row.mode == "deadline" else f"{row.mode} {row.budget:g}"
-        figures = (row.density_mean, row.p50_ms, row.p99_ms)
-        density, p50, p99 = (float("nan") if value is None else value for value in figures)
-        print(
-            f"{row.pattern:9} {name:14} {row.frames:6} {100 * row.miss_rate:9.2f}  "
-            f"{interval:13} {density:7.3f} {p50:8.1f} {p99:8.1f}"
-        )
+        print(_line(row))
+
+
+def _line(row: LoadRow) -> str:
+    figures = (
+        row.density_mean,
+        row.p50_ms,
+        row.p99_ms,
+        row.feasible.rate if row.feasible else None,
+    )
+    density, p50, p99, feasible = (float("nan") if v is None else v for v in figures)
+    interval = f"{100 * row.misses.low:.1f} - {100 * row.misses.high:.1f}"
+    return (
+        f"{row.setting.pattern:9} {row.setting!s:11} {row.misses.frames:6} "
+        f"{100 * row.misses.rate:8.2f}  {interval:13} {100 * row.node_misses.rate:6.2f} "
+        f"{100 * feasible:8.2f} {density:7.3f} {p50:7.1f} {p99:7.1f}"
+    )

@@ -61,6 +61,7 @@ class Sent:
         arrived_ns: kind of output -> when it came.
         data: kind of output -> the serialised message, if kept.
         density: share of the gated computation, as the node reported it.
+        late: whether it was late when the node had published it, as the node reported.
     """
 
     bag_stamp_ns: int
@@ -69,6 +70,7 @@ class Sent:
     arrived_ns: dict[str, int] = field(default_factory=dict)
     data: dict[str, bytes] = field(default_factory=dict)
     density: float | None = None
+    late: bool | None = None
 
 
 def worth_keeping(stamps: Sequence[int], pixels: int) -> frozenset[int]:
@@ -109,10 +111,11 @@ class LiveLog:
         if entry.kept:
             entry.data[kind] = data
 
-    def report_density(self, stamp_ns: int, density: float) -> None:
-        """The node has told the density of a frame."""
-        if stamp_ns in self.sent:
-            self.sent[stamp_ns].density = density
+    def report(self, stamp_ns: int, density: float, late: bool) -> None:
+        """The node has told the density of a frame, and whether it was late."""
+        entry = self.sent.get(stamp_ns)
+        if entry is not None:
+            entry.density, entry.late = density, late
 
     def answered(self) -> int:
         """Images whose outputs have all come."""
@@ -126,6 +129,7 @@ class LiveLog:
                 time_s=(entry.at_ns - first_ns) / 1e9,
                 latency_ms=self._latency_ms(entry),
                 density=entry.density,
+                late=entry.late,
             )
             for entry in self.sent.values()
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import BackendError
 from pag_ros.evaluation import charts
+from pag_ros.evaluation.html import fill, trusted
 from pag_ros.evaluation.results import (
     OUTCOME_TEXTS,
     PROCESSED,
@@ -108,27 +108,24 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
 
 
 def render(evaluation: Evaluation) -> str:
-    """The report as HTML text. Text from outside (topic names, say) is escaped."""
+    """The report as HTML text.
+
+    Raises:
+        BackendError: the libraries of the `eval` extra are not installed.
+    """
     try:
-        import jinja2
-        import markupsafe
         import matplotlib  # noqa: F401 - charts.py draws with it
     except ImportError as error:
         raise BackendError(f"the report needs {error.name}: pip install 'pag_ros[eval]'") from error
-
-    source = resources.files("pag_ros.evaluation").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["picture"] = data_uri
-    run = evaluation.runs[0]
-    return environment.from_string(source).render(
+    return fill(
+        TEMPLATE,
+        {"picture": data_uri},
         evaluation=evaluation,
-        run=run,
+        run=evaluation.runs[0],
         outcome_texts=OUTCOME_TEXTS,
         tiles=list(tiles(evaluation)),
         captions=captions(evaluation),
-        charts=[(text, markupsafe.Markup(svg)) for text, svg in drawn(evaluation)],
+        charts=[(text, trusted(svg)) for text, svg in drawn(evaluation)],
         score_tasks=score_tasks(evaluation),
         class_rows=list(class_rows(evaluation)),
         depth_scale=depth_scale(*evaluation.depth_range_m),

@@ -46,11 +46,13 @@ class FrameRecord:
         latency_ms: live, from the image's stamp to the arrival of the frame's last output;
             offline, the duration of the processing. None if the frame has no outputs.
         density: share of the gated computation that was done, 0 to 1.
+        late: live, whether the node itself says that it was published after its deadline.
     """
 
     time_s: float
     latency_ms: float | None = None
     density: float | None = None
+    late: bool | None = None
 
 
 TaskTable = Mapping[str, Mapping[str, float]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,21 +15,12 @@ from pathlib import Path
 
 from pag_ros.evaluation.bags import Bag
 from pag_ros.evaluation.live import LiveLog
-from pag_ros.evaluation.load import LoadRow, load_row
+from pag_ros.evaluation.load import Blocks, Setting
 from pag_ros.evaluation.load_injector import LoadInjector
-from pag_ros.evaluation.results import FrameRecord
 from pag_ros.ros.node_process import NodeProcess
 from pag_ros.ros.player import Player, Shot
 from pag_ros.ros.replay import ros_context, shots
 from pag_ros.runtime import find_model
-
-
-@dataclass(frozen=True)
-class Mode:
-    """Parameters of the node."""
-
-    budget_mode: str
-    budget: float
 
 
 @dataclass(frozen=True)
@@ -42,7 +33,7 @@ class LoadOptions:
         model: for the node.
         fps: images a second; the deadline is the time between two.
         patterns: of load, see `load_injector.PATTERNS`.
-        modes: to be compared.
+        modes: (budget_mode, budget) to be compared.
         block_s: length of a block; each mode gets one per pattern and round.
         rounds: how often.
         hogs, memory, nice: of the load, see `LoadInjector`.
@@ -54,7 +45,7 @@ class LoadOptions:
     model: str
     fps: float
     patterns: Sequence[str]
-    modes: Sequence[Mode]
+    modes: Sequence[tuple[str, float]]
     block_s: float
     rounds: int
     hogs: int
@@ -63,35 +54,30 @@ class LoadOptions:
     progress: Callable[[str], object]
 
 
-Blocks = dict[tuple[Mode, str], list[FrameRecord]]
-"""(mode, pattern) -> its frames; times run from the begin of their block."""
-
-
-def bench_load(options: LoadOptions) -> tuple[list[LoadRow], Blocks]:
-    """Run all blocks; returns the figures and the frames behind them.
+def bench_load(options: LoadOptions) -> dict[Setting, Blocks]:
+    """Run all blocks; what became of the frames, by setting.
 
     Raises:
         BagError, ModelError, NodeError: the bag, the model or the node fails.
     """
     model = find_model(options.model).resolve()
-    frames: Blocks = defaultdict(list)
-    outcomes: dict[tuple[Mode, str], Counter[str]] = defaultdict(Counter)
+    runs: dict[Setting, Blocks] = defaultdict(Blocks)
     with Bag(options.bag) as bag, ros_context():
         images = [shot for shot, _ in zip(shots(bag, 1.0), range(64), strict=False)]
         image_type = bag.types["image"]
         for _ in range(options.rounds):
             for pattern, mode in itertools.product(options.patterns, options.modes):
-                options.progress(f"{pattern}, {mode.budget_mode} {mode.budget:g}")
-                log = _block(options, model, images, image_type, pattern, mode)
-                frames[mode, pattern] += log.records()
-                outcomes[mode, pattern].update(log.counted)
-    deadline_ms = 1e3 / options.fps
-    rows = [
-        load_row(mode.budget_mode, mode.budget, pattern, records, deadline_ms, outcomes[key])
-        for key, records in frames.items()
-        for mode, pattern in [key]
-    ]
-    return rows, frames
+                setting = Setting(*mode, pattern)
+                options.progress(f"{pattern}, {setting}")
+                log = _block(options, model, images, image_type, setting)
+                _enter(runs[setting], log)
+    return dict(runs)
+
+
+def _enter(blocks: Blocks, log: _CountedLog) -> None:
+    blocks.blocks.append(log.records())
+    for name, count in log.counted.items():
+        blocks.outcomes[name] = blocks.outcomes.get(name, 0) + count
 
 
 class _CountedLog(LiveLog):
@@ -107,8 +93,7 @@ def _block(
     model: Path,
     images: Sequence[Shot],
     image_type: str,
-    pattern: str,
-    mode: Mode,
+    setting: Setting,
 ) -> _CountedLog:
     log = _CountedLog()
     namespace = f"/pag_load_{os.getpid()}"
@@ -116,11 +101,11 @@ def _block(
         "model": model,
         "device": "cpu",
         "deadline_ms": 1e3 / options.fps,
-        "budget_mode": mode.budget_mode,
-        "budget": mode.budget,
+        "budget_mode": setting.mode,
+        "budget": setting.budget,
         "image_transport": "compressed" if image_type.endswith("CompressedImage") else "raw",
     }
-    injector = LoadInjector(pattern, options.hogs, options.memory, options.nice)
+    injector = LoadInjector(setting.pattern, options.hogs, options.memory, options.nice)
     with (
         NodeProcess(namespace, parameters, None, options.out / "node.log") as process,
         closing(Player(namespace, image_type, log, process)) as player,

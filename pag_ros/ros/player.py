@@ -247,7 +247,8 @@ class Player:
         values = {item.key: item.value for item in message.status[0].values}
         density = float(values.get("density", "nan"))
         if math.isfinite(density):
-            self._log.report_density(stamp.sec * 10**9 + stamp.nanosec, density)
+            late = values.get("late") == "True"
+            self._log.report(stamp.sec * 10**9 + stamp.nanosec, density, late)
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:

@@ -12,9 +12,9 @@ pytest.importorskip("rclpy")
 
 
 def test_both_modes_run_under_load(tmp_path, capsys):
-    file, plot = tmp_path / "load.json", tmp_path / "load.png"
+    file, plot, report = (tmp_path / f"load.{ending}" for ending in ("json", "png", "html"))
     arguments = ["--minutes", "0.1", "--fps", "4", "--pattern", "random", "--hogs", "1"]
-    outputs = ["--json", str(file), "--plot", str(plot)]
+    outputs = ["--json", str(file), "--plot", str(plot), "--report", str(report), "--fixed", "1"]
     assert main(["bench", "load", *arguments, *outputs]) == 0
     result = json.loads(file.read_text())
     assert [row["mode"] for row in result["rows"]] == ["deadline", "fixed"]
@@ -24,6 +24,9 @@ def test_both_modes_run_under_load(tmp_path, capsys):
         assert sum(row["outcomes"].values()) == 12
         assert row["outcomes"]["unaccounted for"] == 0
     assert plot.stat().st_size > 5_000
+    html = report.read_text()
+    assert "<svg" in html
+    assert "random, fixed 1" in html
     assert "random    deadline" in capsys.readouterr().out
 
 

@@ -93,7 +93,7 @@ def test_without_counters_what_is_not_answered_is_unaccounted_for():
 def test_outputs_of_unknown_stamps_are_ignored():
     log = log_of(1)
     log.arrive("depth", 77, 78, b"")
-    log.report_density(77, 0.5)
+    log.report(77, 0.5, late=False)
     assert log.answered() == 0
 
 
@@ -123,7 +123,7 @@ def test_outputs_are_scored_against_the_truth_of_their_frame(messages, write_roo
         for kind, message in (("depth", depth), ("labels", labels)):
             data = bytes(types.serialize_cdr(message, message.__msgtype__))
             log.arrive(kind, stamp, stamp + 20 * MS, data)
-        log.report_density(stamp, 0.25 * i)
+        log.report(stamp, 0.25 * i, late=False)
     with Bag(write_room_bag()) as bag:
         evaluation = evaluate(
             log,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pag_ros.evaluation.load import load_row
+from pag_ros.evaluation.load import Blocks, Setting, load_rows, rises
 from pag_ros.evaluation.load_injector import LEVELS, PATTERNS, PHASE_S, LoadInjector
 from pag_ros.evaluation.results import FrameRecord
 
@@ -44,28 +44,81 @@ def test_no_pattern_means_no_process():
         assert injector._processes == []
 
 
-def test_late_dropped_and_unsaveable_frames_are_told_apart():
-    records = [
-        FrameRecord(0.0, 20.0, 0.8),
-        FrameRecord(0.1, 30.0, 0.6),
-        FrameRecord(0.2, 41.0, 0.5),
-        FrameRecord(0.3, 60.0, 0.0),
-        FrameRecord(0.4, None, None),
+def record(time_s, latency_ms=None, density=0.5, late=False):
+    return FrameRecord(time_s, latency_ms, None if latency_ms is None else density, late)
+
+
+def blocks_of(*blocks):
+    return Blocks([tuple(block) for block in blocks], {"processed": 1})
+
+
+def test_misses_are_counted_at_the_listener_and_by_the_node():
+    setting = Setting("deadline", 1.0, "steps")
+    frames = [
+        record(0.0, 20.0, 0.8),
+        record(0.1, 41.0, 0.6),
+        record(0.2, 60.0, 0.4, late=True),
+        record(0.3),
     ]
-    row = load_row("deadline", 1.0, "steps", records, 40.0, {"processed": 4})
-    assert row.frames == 5
-    assert row.miss_rate == pytest.approx(3 / 5)
-    assert row.miss_low < row.miss_rate < row.miss_high
-    assert row.saveable_miss_rate == pytest.approx(2 / 4)
-    assert row.density_mean == pytest.approx(1.9 / 4)
-    assert row.p50_ms == pytest.approx(35.5)
+    (row,) = load_rows({setting: blocks_of(frames)}, 40.0)
+    assert row.misses.frames == 4
+    assert row.misses.rate == pytest.approx(3 / 4)
+    assert row.misses.low < row.misses.rate < row.misses.high
+    assert row.node_misses.rate == pytest.approx(2 / 4)
+    assert row.density_mean == pytest.approx(0.6)
+    assert row.p50_ms == pytest.approx(41.0)
     assert row.p99_over_deadline == pytest.approx(row.p99_ms / 40.0)
+    assert row.feasible is None  # nothing fixed ran, so nobody knows
+    assert row.best_fixed is None
+
+
+def test_only_seconds_that_the_smallest_budget_survives_are_feasible():
+    ours, small, large = (
+        Setting(*s, "ramp") for s in (("deadline", 1.0), ("fixed", 0.1), ("fixed", 1.0))
+    )
+    in_time, late = 20.0, 50.0
+    rows = load_rows(
+        {
+            ours: blocks_of([record(0.2, late), record(0.7, in_time), record(1.2, late)]),
+            small: blocks_of([record(0.3, in_time), record(1.1, late)], [record(0.4, in_time)]),
+            large: blocks_of([record(0.3, late), record(1.1, late)]),
+        },
+        40.0,
+    )
+    assert rows[0].feasible.frames == 2
+    assert rows[0].feasible.rate == pytest.approx(1 / 2)
+    assert rows[0].best_fixed == 0.1  # the large one missed more than our interval
+    assert rows[0].settle_mean is None  # a ramp has no rises
+
+
+def test_settling_counts_frames_after_a_rise():
+    ours, small = Setting("deadline", 1.0, "square"), Setting("fixed", 0.1, "square")
+    times = [i / 10 for i in range(80)]
+    slow = {51, 53}  # the load rises at PHASE_S, frame 50
+    frames = [record(t, 50.0 if i in slow else 20.0) for i, t in enumerate(times)]
+    rows = load_rows(
+        {ours: blocks_of(frames, frames), small: blocks_of([record(t, 20.0) for t in times])}, 40.0
+    )
+    assert (rows[0].settle_mean, rows[0].settle_max) == (4.0, 4)
+    assert rows[1].settle_max == 0
+
+
+def test_loads_rise_where_their_level_does():
+    assert rises("square", 12.0) == [PHASE_S]
+    assert rises("steps", 25.0) == [PHASE_S, 2 * PHASE_S, 3 * PHASE_S]
+    assert rises("random", 25.0) == []
 
 
 def test_without_any_output_there_is_no_latency():
-    row = load_row("fixed", 0.5, "ramp", [FrameRecord(0.0)] * 3, 40.0, {})
-    assert row.miss_rate == 1.0
+    setting = Setting("fixed", 0.5, "ramp")
+    (row,) = load_rows({setting: blocks_of([record(0.0)] * 3)}, 40.0)
+    assert row.misses.rate == row.node_misses.rate == 1.0
     assert row.p50_ms is row.p99_over_deadline is row.density_mean is None
+
+
+def test_without_frames_there_is_no_row():
+    with pytest.raises(ValueError, match="no frames"):
+        load_rows({Setting("fixed", 0.5, "ramp"): Blocks()}, 40.0)
 
 
 def _cpu_seconds(pid: int) -> float:
