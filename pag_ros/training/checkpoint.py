@@ -16,7 +16,8 @@ from pag_ros.errors import DatasetError, ModelError, ParameterError
 from pag_ros.model import NetworkConfig, PagNetwork, build_network
 
 _CONFIG_KEY = "pag_ros.network"
-_LABELS_HEAD = "decoder.heads.segmentation."
+_HEADS = "decoder.heads."
+_LABELS_HEAD = f"{_HEADS}segmentation."
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -94,7 +95,10 @@ def load_weights(path: Path) -> PagNetwork:
 
 
 def initialize_from(network: PagNetwork, path: Path) -> tuple[str, ...]:
-    """Start from trained weights of the same network, whatever its heads.
+    """Start from trained weights of the same network, whatever its heads and its encoder.
+
+    Between EfficientNet-Lites the encoder may differ: then all behind it that has the same shape
+    is taken, since a trained trunk is a better start for a new encoder than a random one.
 
     Args:
         network: changed in place.
@@ -116,12 +120,14 @@ def initialize_from(network: PagNetwork, path: Path) -> tuple[str, ...]:
             f"{ours[key]}"
         )
     own, state = network.state_dict(), trained.state_dict()
+    if network.config.encoder != trained.config.encoder:
+        state = {k: v for k, v in state.items() if not k.startswith("encoder.")}
     names = network.config.class_names, trained.config.class_names
     if all(names) and names[0] != names[1]:
         state = {k: v for k, v in state.items() if not k.startswith(_LABELS_HEAD)}
     fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
     network.load_state_dict({**own, **fitting})
-    missing = {key.split(".")[2] for key in own if key not in fitting}
+    missing = {key.split(".")[2] for key in own if key not in fitting and key.startswith(_HEADS)}
     return tuple(head for head in network.config.heads if head in missing)
 
 
@@ -131,8 +137,11 @@ def same_network(config: NetworkConfig, stored: dict[str, Any]) -> bool:
 
 
 def _body(config: NetworkConfig) -> dict[str, Any]:
-    heads = ("heads", "classes", "class_names")
-    return {key: value for key, value in asdict(config).items() if key not in heads}
+    free = ("heads", "classes", "class_names")
+    body = {key: value for key, value in asdict(config).items() if key not in free}
+    if config.encoder.startswith("lite"):
+        body["encoder"] = "lite"
+    return body
 
 
 def _smallest(value: Tensor) -> Tensor:
