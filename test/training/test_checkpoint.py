@@ -65,6 +65,23 @@ def test_other_classes_make_a_new_head(
     assert initialize_from(other, tmp_path / "network.safetensors") == ("segmentation",)
 
 
+def test_a_trained_trunk_starts_a_network_with_another_encoder(
+    trained: PagNetwork, tmp_path: Path
+) -> None:
+    path = tmp_path / "network.safetensors"
+    other = build_network(replace(CONFIG, encoder="lite2"))
+    encoder = {k: v.clone() for k, v in other.encoder.state_dict().items()}
+    assert initialize_from(other, path) == ()
+    for name, value in other.encoder.state_dict().items():
+        assert torch.equal(value, encoder[name]), name
+    for part in ("trunk", "decoder.heads"):
+        own, theirs = (net.get_submodule(part).state_dict() for net in (other, trained))
+        assert all(torch.equal(own[name], theirs[name]) for name in theirs), part
+    resnet = build_network(replace(CONFIG, encoder="resnet18"))
+    with pytest.raises(ParameterError, match="its encoder is lite and"):
+        initialize_from(resnet, path)
+
+
 def test_another_network_is_refused_by_what_differs(trained: PagNetwork, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="its channels is 16 and the configuration's 24"):
         initialize_from(
