@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from pag_ros.model.blocks import GatedBlock
 
 
+_LEAST_SPREAD = 1e-6
+"""Of scores that are all alike."""
+
+
 class Gate(nn.Module):
     """A 1x1 convolution C -> 1 with bias: the score of every pixel, [B,C,H,W] -> [B,1,H,W].
 
@@ -96,13 +100,17 @@ class TopKGating(MaskedGating):
     The mask is binary in the forward pass; gradients flow through a sigmoid around the k-th score
     (straight-through). Masks are nested: a larger k only adds pixels.
 
+    Only the order of the scores counts, so noise and sigmoid are as wide as the scores of the
+    image are spread: in absolute terms a gate whose scores grow would soon learn nothing more.
+
     Args:
         density: [B,L] or [L] share of the pixels each block computes, 0 to 1.
-        noise: scale of logistic noise on the scores while training; 0 = deterministic.
-        temperature: width of the sigmoid that carries the gradient.
+        noise: scale of logistic noise on the scores while training, in standard deviations of
+            the image's scores; 0 = deterministic.
+        temperature: width of the sigmoid that carries the gradient, likewise.
     """
 
-    def __init__(self, density: Tensor, noise: float = 0.0, temperature: float = 1.0) -> None:
+    def __init__(self, density: Tensor, noise: float = 0.0, temperature: float = 0.5) -> None:
         super().__init__()
         self.density = density if density.dim() == 2 else density[None]
         self.noise = noise
@@ -111,8 +119,9 @@ class TopKGating(MaskedGating):
     def mask(self, score: Tensor, slot: int) -> Tensor:
         batch, _, height, width = score.shape
         flat = score.flatten(1)
+        spread = flat.detach().std(dim=1, keepdim=True, correction=0).clamp(min=_LEAST_SPREAD)
         if self.noise > 0:
-            flat = flat + self.noise * logistic_noise(flat)
+            flat = flat + self.noise * spread * logistic_noise(flat)
         keep = (self.density[:, slot] * (height * width)).round().long().expand(batch)
         order = flat.argsort(dim=1, descending=True, stable=True)
         rank = torch.empty_like(order).scatter_(
@@ -120,8 +129,25 @@ class TopKGating(MaskedGating):
         )
         hard = (rank < keep[:, None]).to(flat.dtype)
         last_kept = order.gather(1, (keep - 1).clamp(min=0)[:, None])
-        soft = torch.sigmoid((flat - flat.gather(1, last_kept).detach()) / self.temperature)
+        soft = _sigmoid_of_count(flat, flat.gather(1, last_kept), self.temperature * spread)
         return (hard + (soft - soft.detach())).view_as(score)
+
+
+def _sigmoid_of_count(flat: Tensor, threshold: Tensor, width: Tensor) -> Tensor:
+    """sigmoid((flat - threshold) / width), with the gradient of a threshold that holds the count.
+
+    The number of pixels is given, so what raises all scores alike changes nothing. Without that
+    a gate would follow whatever all pixels have in common: "compute more" everywhere.
+
+    Args:
+        flat: [B,P] scores.
+        threshold, width: [B,1].
+    """
+    weight = torch.sigmoid((flat - threshold) / width).detach()
+    weight = weight * (1.0 - weight)
+    weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    moving = (weight * flat).sum(dim=1, keepdim=True)
+    return torch.sigmoid((flat - moving + (moving - threshold).detach()) / width)
 
 
 class GumbelGating(MaskedGating):

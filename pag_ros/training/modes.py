@@ -20,6 +20,11 @@ FINAL_SHARE = 0.2
 """Share of the iterations, at the end, that train the network exactly as it is shipped."""
 
 
+GATE_NOISE = 0.3
+"""On a budget's gates, in standard deviations of the scores: so much that neighbours in rank change
+places often, so little that the order as a whole stays."""
+
+
 @dataclass(frozen=True)
 class Pass:
     """One run of the network on the batch.
@@ -62,6 +67,9 @@ class Mode(abc.ABC):
     def shipped(self, batch: int, device: torch.device) -> MaskedGating:
         """Noise-free, over all that the finished network is to serve: for its statistics."""
 
+    ranks = False
+    """Whether only the order of a gate's scores counts, so that their unit is free to choose."""
+
     def rate_loss(self, gating: MaskedGating) -> Tensor | None:
         """What holds the share of computed pixels, already weighted; None where nothing must."""
         return None
@@ -73,8 +81,10 @@ class BudgetMode(Mode):
     In the last fifth there is no gate noise.
     """
 
+    ranks = True
+
     def passes(self, batch: int, progress: float, device: torch.device) -> list[Pass]:
-        noise = 0.0 if is_final(progress) else 1.0
+        noise = 0.0 if is_final(progress) else GATE_NOISE
         if not self.config.sandwich:
             return [Pass(TopKGating(self.densities(batch, device), noise))]
         full, smallest = (
@@ -131,6 +141,9 @@ class PaperMode(Mode):
 
     def shipped(self, batch: int, device: torch.device) -> MaskedGating:
         return ThresholdGating()
+
+    ranks = False
+    """Whether only the order of a gate's scores counts, so that their unit is free to choose."""
 
     def rate_loss(self, gating: MaskedGating) -> Tensor | None:
         assert isinstance(gating, GumbelGating)

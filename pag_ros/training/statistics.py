@@ -1,7 +1,7 @@
-"""Normalisation statistics computed anew from training data.
+"""What is computed from training data when the weights are finished.
 
-The running averages of training lag behind the weights, and those of averaged weights never saw
-them at all; both are put right by passing training data through the finished network.
+Normalisation statistics: the running averages of training lag behind the weights, and those of
+averaged weights never saw them at all. Gates: a unit for their scores.
 """
 
 from __future__ import annotations
@@ -54,3 +54,36 @@ def _restart(norms: list[nn.BatchNorm2d]) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over all batches
         norm.train()
+
+
+@torch.no_grad()
+def standardise_gates(
+    network: PagNetwork, images: Iterable[Tensor], gating: Callable[[int], Gating]
+) -> None:
+    """Give the scores of every gate mean 0 and standard deviation 1 over `images`.
+
+    Their order, all that an exact count obeys, stays. A threshold on scores then means the same in
+    every block, and half precision tells scores apart wherever they lie.
+
+    Args:
+        network: changed in place, left in evaluation mode.
+        images: batches [B,3,H,W] RGB 0-255 on the network's device; none leaves it unchanged.
+        gating: number of samples -> how the gated blocks run.
+    """
+    gates = [block.gate for block in network.eval().gated]
+    scores: dict[int, list[Tensor]] = {}
+    hooks = [
+        gate.register_forward_hook(
+            lambda _, __, score, slot=slot: scores.setdefault(slot, []).append(score.flatten())
+        )
+        for slot, gate in enumerate(gates)
+    ]
+    for image in images:
+        network(image, gating(len(image)))
+    for hook in hooks:
+        hook.remove()
+    for slot, values in scores.items():
+        together = torch.cat(values)
+        spread = together.std().clamp(min=1e-6)
+        gates[slot].bias.copy_((gates[slot].bias - together.mean()) / spread)
+        gates[slot].weight.div_(spread)

@@ -53,6 +53,39 @@ def test_gradient_reaches_the_gate_through_the_binary_mask() -> None:
     assert gate.weight.grad.abs().sum() > 0
 
 
+def gradient_of_scores(score: torch.Tensor, worth: torch.Tensor) -> torch.Tensor:
+    """Of the worth of what is kept at half the pixels."""
+    leaf = score.clone().requires_grad_()
+    (TopKGating(torch.tensor([0.5])).mask(leaf, 0) * worth).sum().backward()
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+def test_large_scores_learn_as_well_as_small_ones() -> None:
+    score, worth = torch.randn(1, 1, 6, 6), torch.randn(1, 1, 6, 6)
+    small, large = gradient_of_scores(score, worth), gradient_of_scores(1000.0 * score, worth)
+    assert torch.allclose(1000.0 * large, small, atol=1e-4)
+    assert (small.abs() > 1e-3).float().mean() > 0.5
+
+
+def test_what_raises_all_scores_alike_is_not_learned() -> None:
+    """Pixels that are all worth computing: with a fixed count that says nothing."""
+    score = torch.randn(1, 1, 6, 6)
+    assert gradient_of_scores(score, torch.ones(1, 1, 6, 6)).abs().max() < 1e-6
+    towards = gradient_of_scores(score, torch.randn(1, 1, 6, 6))
+    assert float(towards.sum()) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_noise_is_relative_to_the_scores() -> None:
+    masks = []
+    for scale in (1.0, 1000.0):
+        torch.manual_seed(0)
+        score = scale * torch.linspace(-1.0, 1.0, 100).view(1, 1, 10, 10)
+        masks.append(TopKGating(torch.tensor([0.5]), noise=0.3).mask(score, 0))
+    assert torch.equal(masks[0], masks[1])
+    assert not bool((masks[0].flatten()[50:] == 1).all())
+
+
 @pytest.mark.parametrize("gating", [TopKGating(torch.tensor([0.5])), GumbelGating(1.0)])
 def test_only_the_papers_gates_shape_the_features_they_learn_from(
     gating: TopKGating | GumbelGating,

@@ -1,4 +1,4 @@
-"""Recalibration: statistics become those of the data, and nothing else changes."""
+"""Statistics become those of the data, scores get a unit, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from pag_ros.model import NetworkConfig, PagNetwork, build_network  # noqa: E402
-from pag_ros.model.gating import DenseGating  # noqa: E402
-from pag_ros.training.statistics import recalibrate  # noqa: E402
+from pag_ros.model.gating import DenseGating, TopKGating  # noqa: E402
+from pag_ros.training.statistics import recalibrate, standardise_gates  # noqa: E402
 
 
 def network() -> PagNetwork:
     torch.manual_seed(0)
     return build_network(NetworkConfig(blocks=1, channels=16, multipool=False, classes=2)).eval()
+
+
+def half() -> TopKGating:
+    return TopKGating(torch.tensor([0.5]))
 
 
 def first_norm(net: PagNetwork) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
@@ -49,3 +53,25 @@ def test_without_data_nothing_changes() -> None:
     net, before = network(), network().state_dict()
     recalibrate(net, [], lambda _: DenseGating())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_scores_get_a_unit_and_keep_their_order() -> None:
+    net = network()
+    net.trunk[0].gate.weight.data.normal_(0.0, 50.0)
+    images = [torch.rand(2, 3, 32, 48) * 255 for _ in range(3)]
+    before = scores_of(net, images)
+    standardise_gates(net, images, lambda _: half())
+    after = scores_of(net, images)
+    assert float(after.mean()) == pytest.approx(0.0, abs=1e-4)
+    assert float(after.std()) == pytest.approx(1.0, rel=1e-3)
+    assert torch.corrcoef(torch.stack([before, after]))[0, 1] == pytest.approx(1.0, abs=1e-5)
+
+
+def scores_of(net: PagNetwork, images: list[torch.Tensor]) -> torch.Tensor:
+    seen: list[torch.Tensor] = []
+    hook = net.trunk[0].gate.register_forward_hook(lambda _, __, y: seen.append(y.flatten()))
+    with torch.no_grad():
+        for image in images:
+            net(image, half())
+    hook.remove()
+    return torch.cat(seen)
