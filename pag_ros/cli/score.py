@@ -32,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="pag_lite0_indoor", help="name, or path of the .onnx")
     parser.add_argument("--device", default="auto", help="auto, cpu or tensorrt (default: auto)")
     parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, metavar="B")
+    parser.add_argument(
+        "--mode",
+        choices=("fixed", "adaptive"),
+        default="fixed",
+        help="adaptive: the budget on average, less on easy scenes (default: fixed)",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N of each dataset")
     parser.add_argument(
         "--protocol",
@@ -55,8 +61,8 @@ def main(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise ParameterError(f"--limit must be at least 1, got {args.limit}")
     datasets = open_all(args.dataset, args.split)
-    if args.record and len(datasets) > 1:
-        raise ParameterError("--record keeps the scores of one dataset; give one --dataset")
+    if args.record and (len(datasets) > 1 or args.mode != "fixed"):
+        raise ParameterError("--record keeps the fixed budgets' scores of one --dataset")
     model = find_model(args.model)
     session = open_session(model, args.device)
     try:
@@ -102,6 +108,7 @@ def _score(dataset: Dataset, session: Session, args: argparse.Namespace) -> Data
             session,
             args.budgets,
             limit=args.limit,
+            mode=args.mode,
             trivial=args.trivial,
             protocol=DEPTH_PROTOCOLS.get(args.protocol),
             progress=bar.update,
@@ -110,7 +117,7 @@ def _score(dataset: Dataset, session: Session, args: argparse.Namespace) -> Data
         print(message, file=sys.stderr)
     if args.pictures:
         first = args.budgets[0]
-        perception = perceptions(session, [first])[first]
+        perception = perceptions(session, [first], args.mode)[first]
         for path in write_sheets(dataset, scores.delta1, perception, args.pictures):
             print(f"pictures: {path}", file=sys.stderr)
     return scores
@@ -119,6 +126,7 @@ def _score(dataset: Dataset, session: Session, args: argparse.Namespace) -> Data
 def _to_json(scores: DatasetScores) -> dict[str, object]:
     return {
         "budgets": {f"{budget:.2f}": tasks for budget, tasks in scores.budgets.items()},
+        "density": {f"{budget:.2f}": density for budget, density in scores.density.items()},
         "trivial": scores.trivial,
         "samples": len(scores.delta1),
         "messages": scores.messages,
@@ -129,7 +137,10 @@ def _print(name: str, scores: DatasetScores) -> None:
     from pag_ros.evaluation.dataset_scores import main_scores
 
     print(f"{name}: {len(scores.delta1)} samples")
-    rows = {f"budget {budget:.2f}": tasks for budget, tasks in scores.budgets.items()}
+    rows = {
+        f"budget {budget:.2f} (computed {scores.density[budget]:.3f})": tasks
+        for budget, tasks in scores.budgets.items()
+    }
     for row, tasks in {**rows, **scores.trivial}.items():
         values = ", ".join(f"{key} {value:.3f}" for key, value in main_scores(tasks).items())
         print(f"  {row}: {values or 'nothing that both the model and the dataset have'}")

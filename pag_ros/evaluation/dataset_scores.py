@@ -38,12 +38,14 @@ class DatasetScores:
 
     Attributes:
         budgets: budget -> scores over all samples, metrics of gating.md section 5.
+        density: budget -> share of the gated computation that was done, mean over the samples.
         trivial: name of a trivial guess -> its scores; empty if they were not asked for.
         delta1: of each sample at the first budget, NaN without true depth.
         messages: what was left out and why, for people.
     """
 
     budgets: dict[float, Scores] = field(default_factory=dict)
+    density: dict[float, float] = field(default_factory=dict)
     trivial: dict[str, Scores] = field(default_factory=dict)
     delta1: list[float] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
@@ -55,6 +57,7 @@ def score_dataset(
     budgets: Sequence[float],
     *,
     limit: int | None = None,
+    mode: str = "fixed",
     trivial: bool = False,
     protocol: DepthProtocol | None = None,
     progress: Callable[[], object] = lambda: None,
@@ -66,6 +69,7 @@ def score_dataset(
         session: the model.
         budgets: in (0, 1].
         limit: so many samples, from the first; None for all.
+        mode: "fixed", the budget for every sample, or "adaptive", the budget on average.
         trivial: score trivial guesses of the depth, too.
         protocol: which true depths count; the dataset's own if None.
         progress: called after each sample.
@@ -74,28 +78,34 @@ def score_dataset(
         ParameterError: a budget is out of range, or none is given.
         DatasetError: a sample is damaged.
     """
-    runners = perceptions(session, budgets)
+    runners = perceptions(session, budgets, mode)
     found = DatasetScores()
     classes = common_classes(session.manifest.classes, dataset.classes)
     heads = _heads(session.manifest, dataset, classes, found.messages)
     protocol = protocol or dataset.protocol
     boards = {budget: _Board(classes, protocol, heads) for budget in budgets}
+    densities: dict[float, list[float]] = {budget: [] for budget in budgets}
     guesses = {name: _Board(classes, protocol, {"depth"}) for name in TRIVIAL if trivial}
     for index in range(len(dataset) if limit is None else min(limit, len(dataset))):
         sample = dataset[index]
         for budget, perception in runners.items():
-            boards[budget].add(sample, run(perception, sample, heads))
+            result = run(perception, sample, heads)
+            boards[budget].add(sample, result)
+            densities[budget].append(result.density)
         for name, board in guesses.items():
             board.add_guess(sample, TRIVIAL[name])
         found.delta1.append(boards[budgets[0]].last_delta1)
         progress()
     found.budgets = {budget: board.scores() for budget, board in boards.items()}
+    found.density = {b: float(np.mean(values)) for b, values in densities.items() if values}
     found.trivial = {name: board.scores() for name, board in guesses.items() if board.scores()}
     return found
 
 
-def perceptions(session: Session, budgets: Sequence[float]) -> dict[float, Perception]:
-    """The model at fixed budgets.
+def perceptions(
+    session: Session, budgets: Sequence[float], mode: str = "fixed"
+) -> dict[float, Perception]:
+    """The model at some budgets, in budget mode "fixed" or "adaptive".
 
     Raises:
         ParameterError: a budget is out of range, or none is given.
@@ -105,9 +115,7 @@ def perceptions(session: Session, budgets: Sequence[float]) -> dict[float, Perce
     table, manifest = table_for(session), session.manifest
     return {
         budget: Perception(
-            PlannedSession(
-                session, Controller(manifest, table, ControllerSettings("fixed", budget))
-            )
+            PlannedSession(session, Controller(manifest, table, ControllerSettings(mode, budget)))
         )
         for budget in budgets
     }
@@ -116,7 +124,7 @@ def perceptions(session: Session, budgets: Sequence[float]) -> dict[float, Perce
 def run(perception: Perception, sample: Sample, heads: set[str]) -> FrameResult:
     """The wanted heads' outputs for a sample."""
     result = perception.process(sample.color, sample.focal_px, None, frozenset(heads))
-    assert result is not None, "a fixed budget never skips"
+    assert result is not None, "without a deadline no frame is skipped"
     return result
 
 
