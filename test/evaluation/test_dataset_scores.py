@@ -65,3 +65,18 @@ def test_a_dataset_without_common_classes_is_scored_without_labels(
     (scores,) = json.loads(captured.out).values()
     assert "segmentation" not in scores["budgets"]["1.00"]
     assert "segmentation is not scored" in captured.err
+
+
+def test_what_was_computed_is_told_in_both_modes(
+    rooms: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["score", "--dataset", str(rooms), "--model", str(tiny_model), "--budgets", "0.5"]
+    density = {}
+    for mode in ("fixed", "adaptive"):
+        assert main([*command, "--mode", mode, "--json", "-"]) == 0
+        (scores,) = json.loads(capsys.readouterr().out).values()
+        density[mode] = scores["density"]["0.50"]
+    assert density["fixed"] == pytest.approx(0.5, abs=0.01)
+    assert density["adaptive"] != density["fixed"]
+    assert main([*command, "--mode", "adaptive", "--record"]) == 2
+    assert "fixed budgets' scores" in capsys.readouterr().err
