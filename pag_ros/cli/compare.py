@@ -120,13 +120,17 @@ def _variants(comparison: Comparison, runs: Sequence[RunResult]) -> dict[str, Va
         if run.method in _NOT_EXPORTABLE or key in variants:
             continue
         size = comparison.recipe.size
-        if run.method in ("truncated", "smaller_input"):
+        if run.method in _OWN_NETWORK:
             method = make_method(run.method, comparison.network, run.budget, size, run.seed)
+            budget = run.budget if method.every_budget else 1.0
             if method.network.gated:
-                variants[key] = Variant(method.network.eval(), method.size, 1.0)
+                variants[key] = Variant(method.network.eval(), method.size, budget)
         else:
             variants[key] = Variant(comparison.network, size, run.budget)
     return variants
+
+
+_OWN_NETWORK = ("pag_plain", "truncated", "smaller_input")
 
 
 def _time_key(run: RunResult) -> str:

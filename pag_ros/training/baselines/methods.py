@@ -20,7 +20,12 @@ from pag_ros.training.baselines.halting import HaltingGating, running_shares
 from pag_ros.training.baselines.measured import FullGating, MeasuredGating, PixelGating
 from pag_ros.training.baselines.perforation import PatternKind, Patterns, PerforatedGating
 from pag_ros.training.baselines.skipping import BlockPolicy, LayerSkipGating
-from pag_ros.training.baselines.variants import blocks_within, matching_size, truncated
+from pag_ros.training.baselines.variants import (
+    blocks_within,
+    matching_size,
+    truncated,
+    without_multipool,
+)
 
 _DENSITY_MIN = 0.15
 """Smallest density that the network for every budget is trained for, as in `TrainConfig`."""
@@ -122,6 +127,16 @@ class PagSpecialist(Pag):
         return PixelGating(self._uniform(self.budget), noise)
 
 
+class PagPlain(Pag):
+    """Ours with a plain 3x3 in the MultiPool's place: what picking a size per pixel is worth."""
+
+    name = "pag_plain"
+
+    def _prepare(self, seed: int) -> None:
+        self.network = without_multipool(self.network)
+        self.costs = network_costs(self.network, self.size)
+
+
 class Truncated(Full):
     """The first blocks only, as many as cost most nearly the budget."""
 
@@ -212,6 +227,7 @@ METHODS: Mapping[str, type[Method]] = {
         Full,
         Pag,
         PagSpecialist,
+        PagPlain,
         Truncated,
         SmallerInput,
         LayerSkip,

@@ -1,4 +1,4 @@
-"""Cheaper networks from a given one: fewer trunk blocks, or a smaller input picture."""
+"""Other networks from a given one: fewer trunk blocks, a smaller input, no MultiPool."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from pag_ros.errors import ModelError
 from pag_ros.model import PagNetwork
+from pag_ros.model.blocks import GatedBasicBlock
 from pag_ros.model.network import GatedTrunkNet
 from pag_ros.training.baselines.costs import NetworkCosts, network_costs
 
@@ -32,6 +33,27 @@ def truncated(network: PagNetwork, blocks: int) -> PagNetwork:
     shorter.config = replace(network.config, blocks=blocks)
     shorter.number_blocks()
     return shorter
+
+
+def without_multipool(network: PagNetwork) -> PagNetwork:
+    """A copy in which the MultiPool is the plain 3x3 whose weights it shares among its sizes.
+
+    Raises:
+        ModelError: no trunk, or no MultiPool in it.
+    """
+    plain = copy.deepcopy(network)
+    pooled = [
+        block for block in plain.gated if isinstance(block, GatedBasicBlock) and block.multipool
+    ]
+    if not pooled:
+        raise ModelError("the network has no MultiPool in a basic block")
+    for block in pooled:
+        block.conv1, block.bn1 = block.pool.conv, block.pool.norm
+        block.conv1.padding = (1, 1)
+        del block.pool
+        block.multipool = False
+    plain.config = replace(network.config, multipool=False)
+    return plain
 
 
 def blocks_within(costs: Sequence[int], budget: float) -> int:

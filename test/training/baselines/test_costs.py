@@ -8,11 +8,13 @@ torch = pytest.importorskip("torch")
 
 from pag_ros.errors import ModelError, ParameterError  # noqa: E402
 from pag_ros.model import NetworkConfig, PagNetwork, build_network  # noqa: E402
+from pag_ros.model.gating import DenseGating  # noqa: E402
 from pag_ros.training.baselines import METHODS, make_method, network_costs, spending  # noqa: E402
 from pag_ros.training.baselines.variants import (  # noqa: E402
     blocks_within,
     matching_size,
     truncated,
+    without_multipool,
 )
 
 SIZE = (128, 96)
@@ -38,6 +40,22 @@ def test_costs_of_a_network_are_those_of_its_parts(network: PagNetwork) -> None:
     assert costs.gates == BLOCKS * PIXELS * CHANNELS
     assert costs.gated == PIXELS * (3 * PLAIN + multipool)
     assert costs.dense > 0
+
+
+def test_without_multipool_a_block_is_as_cheap_as_the_others(network: PagNetwork) -> None:
+    method, _ = passed("pag_plain", network, 1.0)
+    assert method.costs.macs_per_pixel == (PLAIN,) * BLOCKS
+    image = torch.rand(1, 3, 96, 128) * 255
+    pool = network.gated[2].pool
+    torch.nn.init.zeros_(pool.head3.weight)
+    pool.head3.bias.data = torch.tensor([0.0, 9.0, 0.0, 0.0, 0.0, 0.0, 0.0])  # dilation 1
+    with torch.no_grad():
+        pooled = network.eval()(image, DenseGating())
+        plain = method.network(image, DenseGating())
+    for name, value in pooled.items():
+        assert torch.allclose(value, plain[name], atol=1e-5), name
+    with pytest.raises(ModelError, match="no MultiPool"):
+        without_multipool(method.network)
 
 
 @pytest.mark.parametrize("name", METHODS)
