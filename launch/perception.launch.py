@@ -18,12 +18,18 @@ ARGUMENTS = (
         "image_topic",
         default_value="image",
         description="camera pictures to listen to: sensor_msgs/Image, or CompressedImage with "
-        "image_transport:=compressed",
+        "image_transport:=compressed; with cameras, {camera} in it stands for the camera's name",
     ),
     DeclareLaunchArgument(
         "camera_info_topic",
         default_value="camera_info",
         description="sensor_msgs/CameraInfo of these pictures; without it no depth is published",
+    ),
+    DeclareLaunchArgument(
+        "cameras",
+        default_value="",
+        description="names of several cameras that share the network, 'front rear': topics and "
+        "outputs are under NAME/; empty: as params_file says",
     ),
     DeclareLaunchArgument(
         "image_transport",
@@ -97,9 +103,8 @@ def perception_node(context: LaunchContext) -> list[Node]:
         return LaunchConfiguration(name).perform(context)
 
     default_parameters = PathJoinSubstitution([SHARE, "config", "perception.yaml"])
-    overrides = {
-        name: value(name) for name in ("model", "device", "image_transport") if value(name)
-    }
+    optional = ("model", "device", "image_transport", "cameras")
+    overrides = {name: value(name) for name in optional if value(name)}
     flags = {name: value(name) == "true" for name in ("autostart", "use_sim_time")}
     logger = ".".join(part for part in (*value("namespace").split("/"), "pag_perception") if part)
     node = Node(
@@ -109,8 +114,8 @@ def perception_node(context: LaunchContext) -> list[Node]:
         namespace=value("namespace"),
         parameters=[value("params_file") or default_parameters, {**flags, **overrides}],
         remappings=[
-            ("image", value("image_topic")),
-            ("camera_info", value("camera_info_topic")),
+            *remappings("image", value("image_topic"), value("cameras")),
+            *remappings("camera_info", value("camera_info_topic"), value("cameras")),
         ],
         ros_arguments=["--log-level", f"{logger}:={value('log_level')}"],
         respawn=value("use_respawn") == "true",
@@ -119,3 +124,13 @@ def perception_node(context: LaunchContext) -> list[Node]:
         emulate_tty=True,
     )
     return [node]
+
+
+def remappings(topic: str, target: str, cameras: str) -> list[tuple[str, str]]:
+    """From the node's topic, or those of its cameras, to the camera driver's."""
+    names = cameras.replace(",", " ").split()
+    if not names:
+        return [(topic, target)]
+    if "{camera}" not in target:
+        return []
+    return [(f"{name}/{topic}", target.replace("{camera}", name)) for name in names]

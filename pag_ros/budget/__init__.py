@@ -7,6 +7,7 @@ from pag_ros.budget.decision_log import RecordedController
 from pag_ros.budget.escalation import Escalation, Rung
 from pag_ros.budget.latency import LatencyTable, StageLatency, monotone_fit
 from pag_ros.budget.reserve import Reserve
+from pag_ros.budget.sharing import fair_time_s
 from pag_ros.budget.table_store import load_table, save_table, table_path
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Reserve",
     "Rung",
     "StageLatency",
+    "fair_time_s",
     "load_table",
     "monotone_fit",
     "save_table",

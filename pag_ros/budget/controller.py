@@ -141,11 +141,12 @@ class Controller:
     def close(self) -> None:
         """Nothing more will be planned."""
 
-    def plan(self, time_left_s: float | None) -> Plan | None:
+    def plan(self, time_left_s: float | None, may_skip: bool = True) -> Plan | None:
         """Choose the budget of the next frame.
 
         Args:
             time_left_s: seconds until the network must have finished; None for no deadline.
+            may_skip: whether None is an answer.
 
         Returns:
             The plan, or None to skip the frame since even the smallest budget would be late. Two
@@ -156,7 +157,7 @@ class Controller:
             return self._accept(settings.ceiling, timed=False)
         if not abs(time_left_s) < _SANE_TIME_LEFT_S:
             return self._accept(self._bounded(_SAFE_BUDGET), timed=False)
-        if self._is_hopeless(time_left_s) and not self._skipped_last:
+        if may_skip and not self._skipped_last and self._is_hopeless(time_left_s):
             self._skipped_last = True
             return None
         affordable = time_left_s / (self.slowdown * (1.0 + self.margin))

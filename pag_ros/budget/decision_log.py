@@ -17,7 +17,7 @@ from pag_ros.budget.latency import LatencyTable, StageLatency
 from pag_ros.errors import ParameterError
 from pag_ros.manifest import Manifest
 
-FORMAT = 1
+FORMAT = 2
 MOST_BYTES = 256 << 20
 """A log stops growing here: three days at 30 Hz would fill a robot's disk."""
 
@@ -65,13 +65,20 @@ class RecordedController(Controller):
         self.close()
         return RecordedController(self._path, self._manifest, table, self.settings)
 
-    def plan(self, time_left_s: float | None) -> Plan | None:
+    def plan(self, time_left_s: float | None, may_skip: bool = True) -> Plan | None:
         """See `Controller.plan`."""
         if self.settings != self._logged_settings:
             self._write({"event": "settings", **asdict(self.settings)})
             self._logged_settings = self.settings
-        plan = super().plan(time_left_s)
-        self._write({"event": "plan", "time_left_s": time_left_s, "plan": plan and asdict(plan)})
+        plan = super().plan(time_left_s, may_skip)
+        self._write(
+            {
+                "event": "plan",
+                "time_left_s": time_left_s,
+                "may_skip": may_skip,
+                "plan": plan and asdict(plan),
+            }
+        )
         return plan
 
     def observe(self, plan: Plan, keep_used: Sequence[int], stage_seconds: Sequence[float]) -> None:
@@ -180,7 +187,7 @@ def _replayed(controller: Controller, entry: dict[str, Any], plan: Plan | None) 
     """Do what a line says; returns the plan that is in force."""
     event = entry["event"]
     if event == "plan":
-        return controller.plan(entry["time_left_s"])
+        return controller.plan(entry["time_left_s"], entry["may_skip"])
     if event == "observe" and plan is not None:
         controller.observe(plan, entry["keep_used"], entry["stage_seconds"])
     elif event == "rescale":

@@ -44,7 +44,7 @@ class Escalation:
         self._late = self._clean = 0
         self._patience = CLEAN_TO_RETURN
         self._since_return = LONGEST_PATIENCE
-        self._leave_out_next = False
+        self._left_out_next: set[str] = set()
 
     @property
     def rung(self) -> Rung:
@@ -61,11 +61,13 @@ class Escalation:
         """Whether every second frame is left out, so that the others have twice the time."""
         return self.rung >= Rung.HALF_RATE
 
-    def admits(self) -> bool:
-        """Whether the next frame is to be computed; to be asked once for each."""
-        leave_out = self.half_rate and self._leave_out_next
-        self._leave_out_next = self.half_rate and not leave_out
-        return not leave_out
+    def admits(self, camera: str = "") -> bool:
+        """Whether a camera's next frame is to be computed; to be asked once for each."""
+        if not self.half_rate:
+            self._left_out_next.clear()
+            return True
+        self._left_out_next ^= {camera}
+        return camera in self._left_out_next
 
     def finished(self, late: bool, at_floor: bool, fits_above: bool) -> Rung | None:
         """Take note of a frame that was computed or skipped.

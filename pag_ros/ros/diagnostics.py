@@ -115,6 +115,13 @@ def counters_status(counts: Mapping[str, int]) -> DiagnosticStatus:
     return _status("counters", level, message, counts)
 
 
+def of_camera(camera: str, statuses: Sequence[DiagnosticStatus]) -> list[DiagnosticStatus]:
+    """The statuses with the camera's name behind their own; as they are for the only camera."""
+    for status in statuses:
+        status.name = f"{status.name} {camera}".rstrip()
+    return list(statuses)
+
+
 def _words(rung: Rung) -> str:
     return rung.name.lower().replace("_", " ")
 

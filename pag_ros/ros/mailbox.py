@@ -1,4 +1,4 @@
-"""A mailbox of one: the newest frame wins, so a slow reader never works on stale images."""
+"""A place for one item of each sender: the newest wins, and the most urgent is fetched first."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ Item = TypeVar("Item")
 
 
 class Mailbox(Generic[Item]):
-    """Hands the newest item from one thread to another; nobody ever waits."""
+    """Hands items from one thread to another; nobody ever waits, nobody works on stale images."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._item: Item | None = None
+        self._items: dict[str, tuple[float, Item]] = {}
 
-    def put(self, item: Item) -> Item | None:
+    def put(self, item: Item, sender: str = "", due: float = 0.0) -> Item | None:
         """Leave an item.
+
+        Args:
+            sender: whose place to take.
+            due: the lower, the more urgent.
 
         Returns:
             The item that lay there and that nobody will get now, or None.
         """
         with self._lock:
-            superseded, self._item = self._item, item
-        return superseded
+            superseded = self._items.pop(sender, None)
+            self._items[sender] = (due, item)
+        return None if superseded is None else superseded[1]
 
     def take(self) -> Item | None:
-        """Fetch the item, or None if there is none."""
+        """Fetch the most urgent item, of equals the one that has waited longest; None if empty."""
         with self._lock:
-            item, self._item = self._item, None
-        return item
+            if not self._items:
+                return None
+            sender = min(self._items, key=lambda sender: self._items[sender][0])
+            return self._items.pop(sender)[1]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
@@ -22,17 +22,19 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
+from pag_ros.budget import fair_time_s
 from pag_ros.errors import PagError, ParameterError
 from pag_ros.ros import diagnostics
 from pag_ros.ros.camera import described
+from pag_ros.ros.channel import Channel
 from pag_ros.ros.engine import open_perception, recalibrate
 from pag_ros.ros.figures import FIGURES
 from pag_ros.ros.outputs import outputs_of
-from pag_ros.ros.parameters import DEFAULTS, RULES, Change, Settings, updated
+from pag_ros.ros.parameters import DEFAULTS, RULES, Change, Settings, camera_names, updated
 from pag_ros.ros.pipeline import WARN_EVERY_S, Frame, Pipeline
-from pag_ros.ros.publishers import Publishers
-from pag_ros.ros.statistics import FrameStatistics, SequenceGaps
-from pag_ros.ros.timing import Arrivals, CameraPeriod, age_at_arrival
+from pag_ros.ros.publishers import Publishers, topic_of
+from pag_ros.ros.statistics import FrameStatistics
+from pag_ros.ros.timing import age_at_arrival
 from pag_ros.ros.worker import Worker
 from pag_ros.runtime import Perception
 from pag_ros.runtime.machine_state import clock_ratio, read_machine_state
@@ -51,6 +53,9 @@ SENSOR_DATA = QoSProfile(
 
 NUMBERED = hasattr(Subscription, "CallbackType")
 """Whether callbacks may ask for the message's number: Jazzy's may, Humble's may not."""
+
+_Job = tuple[Channel, Frame]
+"""A frame, and the camera whose it is."""
 
 Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 
@@ -85,17 +90,11 @@ class PerceptionNode(LifecycleNode):
         super().__init__("pag_perception", **node_options)
         self._settings = self._declare_parameters()
         self.add_on_set_parameters_callback(self._on_parameters)
-        self._statistics = FrameStatistics()
-        self._period = CameraPeriod()
-        self._worker: Worker[Frame] | None = None
-        self._topics: Publishers | None = None
+        self._worker: Worker[_Job] | None = None
         self._perception: Perception | None = None
-        self._pipeline: Pipeline | None = None
+        self._channels: list[Channel] = []
+        self._reports: Publishers | None = None
         self._diagnostics_timer: Any = None
-        self._subscriptions_made: list[Any] = []
-        self._arrivals: Arrivals | None = None
-        self._gaps = SequenceGaps()
-        self._camera_info: CameraInfo | None = None
         self._machine = read_machine_state()
         self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
         self.create_service(Trigger, "~/calibrate", self._on_calibrate)
@@ -117,10 +116,11 @@ class PerceptionNode(LifecycleNode):
             if self._perception is not None:
                 self._worker.call(self._perception.close).result()
             self._worker.stop()
-            self._worker = self._perception = self._pipeline = None
-        if self._topics is not None:
-            self._topics.destroy()
-            self._topics = None
+            self._worker = self._perception = None
+        for publishers in (self._reports, *(channel.publishers for channel in self._channels)):
+            if publishers is not None:
+                publishers.destroy()
+        self._reports, self._channels = None, []
 
     # Life cycle, in its order. SUCCESS moves on, FAILURE stays in the state before.
 
@@ -143,16 +143,11 @@ class PerceptionNode(LifecycleNode):
 
     @_reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Listen to the camera."""
-        image_type = CompressedImage if self._settings.image_transport == "compressed" else Image
-        self._arrivals, self._gaps = Arrivals(self._now_s()), SequenceGaps()
-        for message_type, topic, callback in (
-            (image_type, "image", self._on_numbered_image if NUMBERED else self._on_image),
-            (CameraInfo, "camera_info", self._on_camera_info),
-        ):
-            self._subscriptions_made.append(self._subscribe(message_type, topic, callback))
-        heard = "; ".join(map(_described, self._subscriptions_made))
-        self.get_logger().info(f"active, listening to {heard}")
+        """Listen to the cameras."""
+        for channel in self._channels:
+            self._listen(channel)
+        heard = [_described(each) for channel in self._channels for each in channel.subscriptions]
+        self.get_logger().info(f"active, listening to {'; '.join(heard)}")
         return SUCCESS
 
     @_reported
@@ -183,30 +178,57 @@ class PerceptionNode(LifecycleNode):
         return SUCCESS
 
     def _configure(self) -> None:
-        self._statistics, self._period = FrameStatistics(), CameraPeriod()
-        self._worker = Worker(self._handle)
+        self._worker = Worker(_handle)
         opening = self._worker.call(functools.partial(open_perception, self._settings))
         self._perception = opening.result()
-        manifest = self._perception.session.manifest
-        types = {name: output.message_type for name, output in outputs_of(manifest).items()}
-        types.update({name: figure.message_type for name, figure in FIGURES.items()})
-        self._topics = Publishers(self, {**types, "/diagnostics": DiagnosticArray})
-        self._pipeline = Pipeline(
-            self._perception, self._topics, self._statistics, self._settings, self.get_logger()
-        )
-        self._topics.latch_labels(manifest.classes)
+        self._reports = Publishers(self, {"/diagnostics": DiagnosticArray})
+        for name in camera_names(self._settings.cameras):
+            self._channels.append(self._channel(name, self._perception))
         self._diagnostics_timer = self.create_timer(
             self._settings.diagnostics_period_s, self._publish_diagnostics
         )
 
+    def _channel(self, name: str, perception: Perception) -> Channel:
+        """A camera with its outputs."""
+        manifest = perception.session.manifest
+        types = {topic: output.message_type for topic, output in outputs_of(manifest).items()}
+        types.update({topic: figure.message_type for topic, figure in FIGURES.items()})
+        publishers, statistics = Publishers(self, types, name), FrameStatistics()
+        try:
+            pipeline = Pipeline(
+                perception, publishers, statistics, self._settings, self.get_logger(), name
+            )
+        except Exception:
+            publishers.destroy()
+            raise
+        publishers.latch_labels(manifest.classes)
+        return Channel(name, publishers, statistics, pipeline)
+
+    def _listen(self, channel: Channel) -> None:
+        """Subscribe to a camera's topics."""
+        image_type = CompressedImage if self._settings.image_transport == "compressed" else Image
+        on_image = self._on_numbered_image if NUMBERED else self._on_image
+        channel.start(self._now_s())
+        for message_type, topic, callback in (
+            (image_type, "image", on_image),
+            (CameraInfo, "camera_info", self._on_camera_info),
+        ):
+            channel.subscriptions.append(
+                self._subscribe(
+                    message_type,
+                    topic_of(channel.name, topic),
+                    functools.partial(callback, channel),
+                )
+            )
+
     def _stop_listening(self) -> None:
-        for subscription in self._subscriptions_made:
-            self.destroy_subscription(subscription)
-        self._subscriptions_made = []
-        self._arrivals = None
-        self._camera_info = None
-        if self._worker is not None and self._worker.drain() is not None:
-            self._statistics.finished("idle")
+        for channel in self._channels:
+            for subscription in channel.subscriptions:
+                self.destroy_subscription(subscription)
+            channel.stop()
+        if self._worker is not None:
+            for dropped, _ in self._worker.drain():
+                dropped.statistics.finished("idle")
 
     def _survive_illegal_transitions(self) -> None:
         """Answer a request for an impossible transition with "no".
@@ -228,41 +250,42 @@ class PerceptionNode(LifecycleNode):
 
     # Frames.
 
-    def _on_numbered_image(self, message: Any, info: dict[str, Any]) -> None:
+    def _on_numbered_image(self, channel: Channel, message: Any, info: dict[str, Any]) -> None:
         """Also account for the images that newer ones have replaced in the DDS queue."""
-        missed = self._gaps.missed(info["publication_sequence_number"])
+        missed = channel.gaps.missed(info["publication_sequence_number"])
         # With several publishers the numbers of one say nothing of the other's.
-        if missed and self.count_publishers(self.resolve_topic_name("image")) == 1:
-            self._statistics.received(missed)
-            self._statistics.finished("superseded", missed)
-        self._on_image(message)
+        if missed and self.count_publishers(self._image_topic(channel)) == 1:
+            channel.statistics.received(missed)
+            channel.statistics.finished("superseded", missed)
+        self._on_image(channel, message)
 
-    def _on_image(self, message: Any) -> None:
+    def _on_image(self, channel: Channel, message: Any) -> None:
         arrived = time.perf_counter()
-        if self._worker is None or self._arrivals is None:
+        if self._worker is None or channel.arrivals is None:
             return
         now_s = self._now_s()
-        self._statistics.received()
-        self._arrivals.arrived(now_s)
+        channel.statistics.received()
+        channel.arrivals.arrived(now_s)
         stamp_s = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
-        self._period.observe(stamp_s)
+        channel.period.observe(stamp_s)
         sim_time = bool(self.get_parameter("use_sim_time").value)
         age_s = age_at_arrival(stamp_s, now_s, sim_time)
-        deadline_s = self._deadline_s()
+        deadline_s = self._deadline_s(channel)
         due = arrived + deadline_s - age_s
-        frame = Frame(message, self._camera_info, arrived, age_s, due, deadline_s)
-        if self._worker.submit(frame) is not None:
-            self._statistics.finished("superseded")
+        fair_s = self._fair_s(now_s)
+        frame = Frame(message, channel.info, arrived, age_s, due, deadline_s, fair_s)
+        if self._worker.submit((channel, frame), channel.name, due) is not None:
+            channel.statistics.finished("superseded")
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
+    def _on_camera_info(self, channel: Channel, message: CameraInfo) -> None:
+        channel.info = message
 
-    def _handle(self, frame: Frame) -> None:
-        if self._pipeline is not None:
-            self._pipeline.handle(frame)
+    def _deadline_s(self, channel: Channel) -> float:
+        return self._settings.deadline_ms * 1e-3 or channel.period.seconds
 
-    def _deadline_s(self) -> float:
-        return self._settings.deadline_ms * 1e-3 or self._period.seconds
+    def _fair_s(self, now_s: float) -> float:
+        """The time a frame may take for the sake of the other cameras."""
+        return fair_time_s(each.period.seconds for each in self._channels if each.sends(now_s))
 
     def _now_s(self) -> float:
         return float(self.get_clock().now().nanoseconds) * 1e-9
@@ -287,27 +310,26 @@ class PerceptionNode(LifecycleNode):
     # Services.
 
     def _on_set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> Any:
-        if self._pipeline is None:
+        if not self._channels:
             return _answer(response, False, "not configured")
-        self._pipeline.enabled = request.data
+        for channel in self._channels:
+            channel.pipeline.enabled = request.data
         return _answer(response, True, "enabled" if request.data else "disabled: frames are idle")
 
     def _on_calibrate(self, request: Trigger.Request, response: Trigger.Response) -> Any:
         """Takes some ten seconds, during which the node does nothing else."""
         self.get_logger().info("calibrating; frames that come meanwhile are dropped")
-        return self._on_worker(lambda pipeline: recalibrate(pipeline.perception), response)
+        return self._on_worker(recalibrate, response)
 
     def _on_save_snapshot(self, request: Trigger.Request, response: Trigger.Response) -> Any:
-        return self._on_worker(
-            lambda pipeline: ", ".join(map(str, pipeline.save_snapshot())), response
-        )
+        return self._on_worker(lambda _: _save_snapshots(self._channels), response)
 
-    def _on_worker(self, job: Callable[[Pipeline], str], response: Trigger.Response) -> Any:
+    def _on_worker(self, job: Callable[[Perception], str], response: Trigger.Response) -> Any:
         """Answer a request with a job's result, or with why there is none."""
-        if self._worker is None or self._pipeline is None:
+        if self._worker is None or self._perception is None or not self._channels:
             return _answer(response, False, "not configured")
         try:
-            done = self._worker.call(functools.partial(job, self._pipeline)).result()
+            done = self._worker.call(functools.partial(job, self._perception)).result()
             return _answer(response, True, done)
         except PagError as error:
             return _answer(response, False, str(error))
@@ -328,9 +350,9 @@ class PerceptionNode(LifecycleNode):
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         changes = {p.name: p.value for p in parameters if p.name in RULES}
         try:
-            settings = updated(self._settings, changes, configured=self._pipeline is not None)
-            if self._pipeline is not None:
-                self._pipeline.apply(settings)
+            settings = updated(self._settings, changes, configured=bool(self._channels))
+            for channel in self._channels:
+                channel.pipeline.apply(settings)
         except PagError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._settings = settings
@@ -339,28 +361,33 @@ class PerceptionNode(LifecycleNode):
     # Diagnostics.
 
     def _publish_diagnostics(self) -> None:
-        if self._pipeline is None or self._topics is None:
+        if self._perception is None or self._reports is None:
             return
-        self._watch_clock(self._pipeline.perception)
-        settings, session = self._settings, self._pipeline.perception.session
-        budget = self._pipeline.last_budget
-        report = DiagnosticArray(
-            status=[
-                diagnostics.input_status(self._input(), settings.diagnostics_no_image_s),
+        self._watch_clock(self._perception)
+        statuses = [status for channel in self._channels for status in self._statuses(channel)]
+        statuses.append(diagnostics.engine_status(self._perception.session, self._machine))
+        report = DiagnosticArray(status=statuses)
+        report.header.stamp = self.get_clock().now().to_msg()
+        self._reports.publish({"/diagnostics": report})
+
+    def _statuses(self, channel: Channel) -> list[DiagnosticStatus]:
+        settings, statistics = self._settings, channel.statistics
+        rung = channel.pipeline.perception.escalation.rung
+        return diagnostics.of_camera(
+            channel.name,
+            [
+                diagnostics.input_status(self._input(channel), settings.diagnostics_no_image_s),
                 diagnostics.deadline_status(
-                    self._statistics.miss_rate(),
-                    self._deadline_s() * 1e3,
-                    self._statistics.percentiles_ms(),
+                    statistics.miss_rate(),
+                    self._deadline_s(channel) * 1e3,
+                    statistics.percentiles_ms(),
                     settings.diagnostics_miss_warn,
                     settings.diagnostics_miss_error,
                 ),
-                diagnostics.budget_status(budget, self._pipeline.perception.escalation.rung),
-                diagnostics.engine_status(session, self._machine),
-                diagnostics.counters_status(self._statistics.counts()),
-            ]
+                diagnostics.budget_status(channel.pipeline.last_budget, rung),
+                diagnostics.counters_status(statistics.counts()),
+            ],
         )
-        report.header.stamp = self.get_clock().now().to_msg()
-        self._topics.publish({"/diagnostics": report})
 
     def _watch_clock(self, perception: Perception) -> None:
         """Tell the controller at once when the machine visibly changes its clock."""
@@ -370,20 +397,40 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().info(f"the clock has changed: expecting {ratio:.2f} times as long")
             self._worker.call(functools.partial(perception.rescale, ratio))
 
-    def _input(self) -> diagnostics.Input:
-        topic = self.resolve_topic_name("image")
+    def _image_topic(self, channel: Channel) -> str:
+        return self.resolve_topic_name(topic_of(channel.name, "image"))
+
+    def _input(self, channel: Channel) -> diagnostics.Input:
+        topic = self._image_topic(channel)
         compressed = self._settings.image_transport == "compressed"
         silent_s, rate_hz = None, 0.0
-        if self._arrivals is not None:
-            silent_s, rate_hz = self._arrivals.report(self._now_s())
+        if channel.arrivals is not None:
+            silent_s, rate_hz = channel.arrivals.report(self._now_s())
         return diagnostics.Input(
             topic=topic,
             expected_type=f"sensor_msgs/msg/{'CompressedImage' if compressed else 'Image'}",
             published_types=[p.topic_type for p in self.get_publishers_info_by_topic(topic)],
             silent_s=silent_s,
             rate_hz=rate_hz,
-            camera=self._camera_info and described(self._camera_info),
+            camera=channel.info and described(channel.info),
         )
+
+
+def _handle(job: _Job) -> None:
+    channel, frame = job
+    channel.pipeline.handle(frame)
+
+
+def _save_snapshots(channels: Sequence[Channel]) -> str:
+    """Write every camera's last frame; the files.
+
+    Raises:
+        ImageError: no camera has had a frame yet.
+        OSError: the folder cannot be written.
+    """
+    ready = [channel for channel in channels if channel.pipeline.has_frame] or channels
+    files = [path for channel in ready for path in channel.pipeline.save_snapshot()]
+    return ", ".join(map(str, files))
 
 
 def _answer(response: Any, success: bool, message: str) -> Any:

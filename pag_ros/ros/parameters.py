@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
@@ -40,6 +41,11 @@ class Rule:
     change: Change = Change.ANY_TIME
 
 
+_CAMERA_NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
+"""A part of a topic's name; two underscores in a row are ROS's own."""
+_MOST_CAMERAS = 16
+
+
 def _parameter(default: Any, text: str, **rule: Any) -> Any:
     return field(default=default, metadata={"rule": Rule(text, **rule)})
 
@@ -67,6 +73,12 @@ class Settings:
         "raw",
         "raw: sensor_msgs/Image; compressed: sensor_msgs/CompressedImage (JPEG or PNG)",
         choices=("raw", "compressed"),
+        **_FIXED,
+    )
+    cameras: str = _parameter(
+        "",
+        "names of several cameras, 'front rear': each has topics NAME/image, NAME/camera_info and "
+        "outputs NAME/...; empty: one camera without a name",
         **_FIXED,
     )
     deadline_ms: float = _parameter(
@@ -148,11 +160,31 @@ def updated(settings: Settings, changes: Mapping[str, Any], configured: bool) ->
         if configured and change is not Change.ANY_TIME and value != getattr(settings, name):
             raise ParameterError(f"{name} can be set {change.value}: clean the node up first")
     result = replace(settings, **checked)
+    camera_names(result.cameras)
     if result.budget_min > result.budget:
         raise ParameterError(
             f"budget_min ({result.budget_min}) must not exceed budget ({result.budget})"
         )
     return result
+
+
+def camera_names(text: str) -> tuple[str, ...]:
+    """The names in the parameter `cameras`; ("",) is the one camera without a name.
+
+    Raises:
+        ParameterError: a name that no topic can have, a name twice, or too many of them.
+    """
+    names = text.replace(",", " ").split()
+    for name in names:
+        if not _CAMERA_NAME.fullmatch(name):
+            raise ParameterError(
+                f"cameras: {name!r} names no topic; use letters, digits and _, a letter first"
+            )
+        if names.count(name) > 1:
+            raise ParameterError(f"cameras: {name!r} is there twice")
+    if len(names) > _MOST_CAMERAS:
+        raise ParameterError(f"cameras: {len(names)} names, at most {_MOST_CAMERAS}")
+    return tuple(names) or ("",)
 
 
 def _checked(name: str, value: Any) -> Any:

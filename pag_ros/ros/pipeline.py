@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Frame:
         age_s: time since capture at arrival; 0 where the stamp does not tell.
         due: `time.perf_counter()` by which its outputs must be out.
         deadline_s: from capture to `due`.
+        fair_s: that it may take, so that the other cameras' frames are in time as well.
     """
 
     message: Any
@@ -59,6 +61,7 @@ class Frame:
     age_s: float
     due: float
     deadline_s: float
+    fair_s: float = math.inf
 
 
 class Pipeline:
@@ -70,6 +73,7 @@ class Pipeline:
         statistics: that every frame's end is entered into.
         settings: of the node; `apply` replaces them.
         logger: of the node.
+        camera: name of the camera, empty if it is the only one.
 
     Raises:
         ParameterError: the palette cannot be used.
@@ -82,6 +86,7 @@ class Pipeline:
         statistics: FrameStatistics,
         settings: Settings,
         logger: Any,
+        camera: str = "",
     ) -> None:
         self.enabled = True
         self.perception = perception
@@ -89,6 +94,7 @@ class Pipeline:
         self._publishers = publishers
         self._statistics = statistics
         self._logger = logger
+        self._camera = camera
         self._settings = settings
         self._style = _style(settings, perception.session.manifest)
         self._last: Finished | None = None
@@ -115,6 +121,11 @@ class Pipeline:
                 throttle_duration_sec=WARN_EVERY_S,
             )
 
+    @property
+    def has_frame(self) -> bool:
+        """Whether a frame has been processed."""
+        return self._last is not None
+
     def save_snapshot(self) -> list[Path]:
         """Write the last frame's pictures.
 
@@ -126,7 +137,7 @@ class Pipeline:
             raise ImageError("no frame has been processed yet; subscribe to an output")
         folder = self._settings.snapshot_dir
         target = Path(folder).expanduser() if folder else default_folder()
-        return save_snapshot(self._last, self._style, target)
+        return save_snapshot(self._last, self._style, target / self._camera)
 
     def _process(self, frame: Frame) -> None:
         topics = self._publishers.subscribed()
@@ -134,7 +145,7 @@ class Pipeline:
             self._statistics.finished("idle")
             return
         escalation = self.perception.escalation
-        if not escalation.admits():
+        if not escalation.admits(self._camera):
             self._statistics.finished("skipped")
             return
         watch = Stopwatch()
@@ -144,12 +155,15 @@ class Pipeline:
             topics = self._without_metric(topics)
             focal_px = self._usual_focal_px(image.shape[1])
         due = frame.due + (frame.deadline_s if escalation.half_rate else 0.0)
-        time_left_s = due - watch.lap("decode") - self._publishing.seconds
+        plan_for = min(due, watch.began + frame.fair_s)
+        time_left_s = plan_for - watch.lap("decode") - self._publishing.seconds
         wanted = _needs(topics)
         if not wanted:
             self._statistics.finished("idle")
             return
-        result = self.perception.process(image, focal_px, time_left_s, wanted)
+        result = self.perception.process(
+            image, focal_px, time_left_s, wanted, may_skip=not self._dropped_last
+        )
         done_at = watch.lap("perception")
         self._climb(result, done_at + self._publishing.seconds > due, time_left_s)
         if result is None:
@@ -236,7 +250,7 @@ class Pipeline:
             "keep_planned": " ".join(map(str, result.keep_planned)),
             "network_ms": sum(result.stage_seconds) * 1e3,
             "network_planned_ms": sum(result.planned_stage_seconds) * 1e3,
-            "time_allowed_ms": (frame.due - frame.arrived) * 1e3,
+            "time_allowed_ms": min(frame.due - frame.arrived, frame.fair_s) * 1e3,
             "late": late,
             "slowdown": controller.slowdown,
             "margin": controller.margin,

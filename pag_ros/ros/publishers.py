@@ -24,6 +24,18 @@ LATCHED = QoSProfile(
 )
 
 
+def topic_of(camera: str, topic: str) -> str:
+    """A topic's name with its camera's, "depth/image" -> "front/depth/image".
+
+    Args:
+        camera: empty for the only camera, whose topics have none.
+        topic: relative, or private ("~/budget" -> "~/front/budget").
+    """
+    if not camera:
+        return topic
+    return f"~/{camera}/{topic[2:]}" if topic.startswith("~/") else f"{camera}/{topic}"
+
+
 class Publishers:
     """One publisher a topic.
 
@@ -33,10 +45,12 @@ class Publishers:
     Args:
         node: that publishes.
         types: topic name -> class of its messages.
+        camera: whose topics they are, see `topic_of`.
     """
 
-    def __init__(self, node: Node, types: Mapping[str, type]) -> None:
+    def __init__(self, node: Node, types: Mapping[str, type], camera: str = "") -> None:
         self._node = node
+        self._camera = camera
         self._by_topic = {name: self._create(name, kind, RELIABLE) for name, kind in types.items()}
 
     def subscribed(self) -> frozenset[str]:
@@ -81,7 +95,7 @@ class Publishers:
     def _create(self, topic: str, message_type: type, qos: QoSProfile) -> Any:
         return self._node.create_publisher(
             message_type,
-            topic,
+            topic_of(self._camera, topic),
             qos,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )

@@ -77,9 +77,13 @@ class Arrivals:
         self._last_arrival = now_s
         self._count += 1
 
+    def silent_s(self, now_s: float) -> float:
+        """Seconds since the last image, or since the beginning."""
+        return max(0.0, now_s - self._last_arrival)
+
     def report(self, now_s: float) -> tuple[float, float]:
         """Seconds of silence, and images per second since the last report."""
         elapsed = now_s - self._last_report
         rate = self._count / elapsed if elapsed > 0.0 else 0.0
         self._last_report, self._count = now_s, 0
-        return max(0.0, now_s - self._last_arrival), rate
+        return self.silent_s(now_s), rate

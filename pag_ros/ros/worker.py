@@ -13,13 +13,13 @@ Result = TypeVar("Result")
 
 
 class Worker(Generic[Item]):
-    """A single thread with a mailbox of one.
+    """A single thread with a mailbox of one for each sender; earliest deadline first.
 
     CUDA contexts belong to the thread that made them, so everything that touches the session -
     loading, frames, calibration, closing - comes through here.
 
     Args:
-        handle: called on the thread with the newest item.
+        handle: called on the thread with each item that no newer one has superseded.
     """
 
     def __init__(self, handle: Callable[[Item], None]) -> None:
@@ -27,28 +27,33 @@ class Worker(Generic[Item]):
         self._mailbox: Mailbox[Item] = Mailbox()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="perception")
 
-    def submit(self, item: Item) -> Item | None:
-        """Have an item handled, unless a newer one comes before its turn.
+    def submit(self, item: Item, sender: str = "", due: float = 0.0) -> Item | None:
+        """Have an item handled, unless a newer one of its sender comes before its turn.
+
+        Args:
+            due: its deadline; of waiting items the one with the earliest is handled first.
 
         Returns:
             The item whose place it took.
         """
-        superseded = self._mailbox.put(item)
+        superseded = self._mailbox.put(item, sender, due)
         if superseded is None:
-            self._thread.submit(self._handle_newest)
+            self._thread.submit(self._handle_next)
         return superseded
 
     def call(self, job: Callable[[], Result]) -> Future[Result]:
         """Run a job on the thread, after what is running now."""
         return self._thread.submit(job)
 
-    def drain(self) -> Item | None:
+    def drain(self) -> list[Item]:
         """Wait until the thread is idle.
 
         Returns:
-            The item that was still waiting, which is dropped.
+            The items that were still waiting, which are dropped.
         """
-        dropped = self._mailbox.take()
+        dropped = []
+        while (item := self._mailbox.take()) is not None:
+            dropped.append(item)
         self.call(lambda: None).result()
         return dropped
 
@@ -56,7 +61,7 @@ class Worker(Generic[Item]):
         """Finish the queued jobs and end the thread."""
         self._thread.shutdown()
 
-    def _handle_newest(self) -> None:
+    def _handle_next(self) -> None:
         item = self._mailbox.take()
         if item is not None:
             self._handle(item)

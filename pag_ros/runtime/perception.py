@@ -114,6 +114,7 @@ class Perception:
         focal_px: float,
         time_left_s: float | None = None,
         wanted: frozenset[str] = OUTPUTS,
+        may_skip: bool = True,
     ) -> FrameResult | None:
         """Run the network on one camera image.
 
@@ -122,6 +123,7 @@ class Perception:
             focal_px: the camera's fx in pixels at this size.
             time_left_s: seconds from now until the result must be there; None for no deadline.
             wanted: subset of `OUTPUTS`; the others are not enlarged.
+            may_skip: whether the controller may skip this frame.
 
         Returns:
             The outputs, or None if the controller skips this frame.
@@ -135,7 +137,7 @@ class Perception:
             raise ValueError(f"wanted has unknown outputs {sorted(unknown)}")
         box = self._fit(image)
         left_s = None if time_left_s is None else time_left_s - self._overhead.seconds
-        plan = self.controller.plan(left_s)
+        plan = self.controller.plan(left_s, may_skip)
         if plan is None:
             return None
         deadline = None

@@ -89,3 +89,11 @@ def test_at_half_the_rate_every_second_frame_is_left_out():
     assert escalation.half_rate
     admitted = [escalation.admits() for _ in range(6)]
     assert admitted == [True, False, True, False, True, False]
+
+
+def test_at_half_the_rate_cameras_that_take_turns_are_all_seen():
+    escalation = Escalation(True)
+    late(escalation, 2 * LATE_TO_ESCALATE)
+    admitted = [(camera, escalation.admits(camera)) for camera in "lrlrlrlr"]
+    for camera in "lr":
+        assert [a for name, a in admitted if name == camera] == [True, False, True, False]

@@ -74,5 +74,5 @@ def test_a_log_of_no_frame_and_of_another_model_are_refused(
 def manifest_and_table(tiny_model: Path):
     perception = open_perception(tiny_model, "cpu", 1)
     controller = perception.controller
-    yield perception.session.manifest, controller._table
+    yield perception.session.manifest, controller.table
     perception.close()

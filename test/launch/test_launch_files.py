@@ -36,6 +36,16 @@ def test_the_node_comes_from_this_package_and_listens_where_it_is_told() -> None
     ]
 
 
+def test_cameras_have_topics_of_their_own() -> None:
+    remappings = _load("perception.launch.py").remappings
+    assert remappings("image", "/cam", "") == [("image", "/cam")]
+    assert remappings("image", "image", "front rear") == []
+    assert remappings("image", "/{camera}/image_raw", "front, rear") == [
+        ("front/image", "/front/image_raw"),
+        ("rear/image", "/rear/image_raw"),
+    ]
+
+
 def test_arguments_left_empty_do_not_overrule_the_parameter_file() -> None:
     module = _load("perception.launch.py")
     context = _context(module, params_file="mine.yaml", model="other.onnx")

@@ -16,6 +16,15 @@ def test_a_newer_item_takes_the_place_of_one_nobody_fetched() -> None:
     assert mailbox.take() is None
 
 
+def test_each_sender_has_a_place_and_the_earliest_deadline_goes_first() -> None:
+    mailbox: Mailbox[str] = Mailbox()
+    mailbox.put("late", "left", due=3.0)
+    mailbox.put("first", "rear", due=1.0)
+    mailbox.put("equal", "right", due=3.0)
+    assert mailbox.put("soon", "rear", due=2.0) == "first"
+    assert [mailbox.take() for _ in range(4)] == ["soon", "late", "equal", None]
+
+
 def test_a_busy_worker_handles_the_newest_item_and_returns_the_superseded() -> None:
     handled: list[int] = []
     started, go_on = threading.Event(), threading.Event()
@@ -59,6 +68,6 @@ def test_draining_drops_what_waits_and_finishes_what_runs() -> None:
     assert started.wait(30)
     worker.submit(2)
     threading.Timer(0.05, go_on.set).start()
-    assert worker.drain() == 2
+    assert worker.drain() == [2]
     assert handled == [1]
     worker.stop()

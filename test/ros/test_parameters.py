@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pag_ros.errors import ParameterError
-from pag_ros.ros.parameters import DEFAULTS, RULES, Settings, updated
+from pag_ros.ros.parameters import DEFAULTS, RULES, Settings, camera_names, updated
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -42,6 +42,17 @@ def test_the_model_may_change_only_before_it_is_loaded() -> None:
     assert updated(Settings(), {"model": ""}, configured=True) == Settings()
     with pytest.raises(ParameterError, match="clean the node up first"):
         updated(Settings(), {"model": "other"}, configured=True)
+
+
+def test_cameras_are_names_for_topics() -> None:
+    assert camera_names("") == ("",)
+    assert camera_names("front, rear_2  left") == ("front", "rear_2", "left")
+
+
+@pytest.mark.parametrize("text", ["front front", "/front", "2nd", "a-b", "a__b", "a_", "a " * 17])
+def test_names_that_no_topic_can_have_are_refused(text: str) -> None:
+    with pytest.raises(ParameterError, match="cameras: "):
+        updated(Settings(), {"cameras": text}, configured=False)
 
 
 def test_the_least_budget_may_not_exceed_the_most() -> None:

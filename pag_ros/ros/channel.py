@@ -1,0 +1,60 @@
+"""One camera of the node: what it listens to, its books, and its frames' way to the outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sensor_msgs.msg import CameraInfo
+
+from pag_ros.ros.pipeline import Pipeline
+from pag_ros.ros.publishers import Publishers
+from pag_ros.ros.statistics import FrameStatistics, SequenceGaps
+from pag_ros.ros.timing import Arrivals, CameraPeriod
+
+_SILENT_PERIODS = 5.0
+_SILENT_S = 1.0
+"""A camera that is silent for longer than both has stopped, and needs no share of the time."""
+
+
+class Channel:
+    """The state of one camera.
+
+    Attributes:
+        name: empty for the only camera.
+        publishers: of its outputs.
+        statistics: of its frames since the node was configured.
+        pipeline: of its frames.
+        period: between its frames.
+        arrivals: while the node is active, else None.
+        info: its newest calibration.
+        subscriptions: while the node is active.
+    """
+
+    def __init__(
+        self, name: str, publishers: Publishers, statistics: FrameStatistics, pipeline: Pipeline
+    ) -> None:
+        self.name = name
+        self.publishers = publishers
+        self.statistics = statistics
+        self.pipeline = pipeline
+        self.period = CameraPeriod()
+        self.gaps = SequenceGaps()
+        self.arrivals: Arrivals | None = None
+        self.info: CameraInfo | None = None
+        self.subscriptions: list[Any] = []
+
+    def start(self, now_s: float) -> None:
+        """The node listens from now on."""
+        self.arrivals, self.gaps = Arrivals(now_s), SequenceGaps()
+
+    def stop(self) -> None:
+        """The node does not listen any more; its subscriptions are gone."""
+        self.subscriptions, self.arrivals, self.info = [], None, None
+
+    def sends(self, now_s: float) -> bool:
+        """Whether its frames come at present."""
+        if self.arrivals is None:
+            return False
+        return self.arrivals.silent_s(now_s) <= max(
+            _SILENT_S, _SILENT_PERIODS * self.period.seconds
+        )
