@@ -54,7 +54,7 @@ $(VENV)/.demo: $(SOURCES) | $(BIN)/pip
 	touch $@
 
 $(VENV)/.test: $(SOURCES) | $(BIN)/pip
-	$(BIN)/pip install --quiet --editable '.[cpu,eval,ros,dev$(if $(TORCH),$(comma)train)]' $(TORCH)
+	$(BIN)/pip install --quiet --editable '.[cpu,eval,ros,dev,nvidia-check$(if $(TORCH),$(comma)train)]' $(TORCH)
 	touch $@
 
 $(BIN)/pip:

@@ -20,7 +20,7 @@ SHARE = f"share/{NAME}"
 
 EXTRAS = {
     "cpu": ["openvino>=2025.0,<2027"],
-    "gpu": ["tensorrt>=10.9,<12", "pycuda>=2024.1,<2027", "triton>=3.2,<4"],
+    "gpu": ["tensorrt>=10.9,<12", "pycuda>=2024.1,<2027", "triton>=3.4,<4", "onnx>=1.16,<2"],
     "eval": [
         "rosbags>=0.10.4,<0.12",
         "matplotlib>=3.5,<4",
@@ -49,6 +49,13 @@ EXTRAS = {
         "scipy>=1.8,<2",
     ],
     "cluster": ["distributed>=2024.8,<2027"],
+    # Under NVIDIA's licence, for tests only: what TensorRT takes, seen without a GPU.
+    "nvidia-check": [
+        "tensorrt-cu13-bindings>=11.4,<11.5",
+        "tensorrt-lean-cu13-libs>=11.4,<11.5",
+        "tensorrt-rtx-cu13-bindings>=1.7,<1.8",
+        "tensorrt-rtx-cu13-libs>=1.7,<1.8",
+    ],
     "dev": [
         "pytest>=8,<10",
         "hypothesis>=6.100,<7",
@@ -60,6 +67,7 @@ EXTRAS = {
         "setuptools>=70.1",
         "onnx>=1.16,<2",
         "distributed>=2024.8,<2027",
+        "triton>=3.4,<4; platform_system == 'Linux'",
     ],
 }
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "the shipped model on the shipped bag, through the live node",
     "calibrate": "measure the latency table of this machine",
     "bench": "our speed beside dense runtimes, and the controller beside others",
+    "build": "what a GPU needs to run a model",
     "explain": "why the controller decided as it did: replay and draw its log",
     "data": "render training rooms",
     "train": "train a network for every budget",

@@ -76,6 +76,23 @@ def engine_graph(model: Path) -> EngineGraph:
         raise ModelError(f"{model}: not a usable model ({error})") from error
 
 
+def dense_graph(model: Path) -> bytes:
+    """The graph of a dense export (`pag_ros export --dense`) in the same precision.
+
+    With standard operators only it shows what TensorRT makes of everything but our kernels.
+
+    Raises:
+        ModelError: the file is no ONNX model.
+    """
+    try:
+        proto = _parsed(model)
+        constants, nodes = _constants(proto)
+        _replace(proto, to_half(_cast_before_transpose(nodes), constants, {}), constants)
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise ModelError(f"{model}: not a usable model ({error})") from error
+    return bytes(proto.SerializeToString())
+
+
 def _parsed(model: Path) -> ModelProto:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -87,27 +104,31 @@ def _parsed(model: Path) -> ModelProto:
 
 
 def _rewritten(proto: ModelProto, manifest: Manifest) -> EngineGraph:
-    from onnx import numpy_helper
-
-    graph = proto.graph
     constants, nodes = _constants(proto)
     nodes = _cast_before_transpose(_expanded(nodes, constants))
-    gated = _Gated(nodes, constants, manifest, {output.name for output in graph.output})
+    gated = _Gated(nodes, constants, manifest, {output.name for output in proto.graph.output})
     nodes = gated.rewritten()
     types = {
         name: [tensor.dtype for tensor in (*spec.inputs, *spec.outputs)]
         for name, spec in gated.programs.items()
     }
     nodes = to_half(nodes, constants, types)
-    nodes += _stamps(gated.stamps)
+    _replace(proto, [*nodes, *_stamps(gated.stamps)], constants)
+    _add_ports(proto, len(gated.stamps))
+    return EngineGraph(proto.SerializeToString(), gated.programs)
+
+
+def _replace(proto: ModelProto, nodes: Sequence[NodeProto], constants: Constants) -> None:
+    """Let the graph consist of other nodes, and of the constants that these use."""
+    from onnx import numpy_helper
+
+    graph = proto.graph
     used = {name for node in nodes for name in node.input}
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend(
         numpy_helper.from_array(value, name) for name, value in constants.items() if name in used
     )
-    _add_ports(proto, len(gated.stamps))
-    return EngineGraph(proto.SerializeToString(), gated.programs)
 
 
 def _constants(proto: ModelProto) -> tuple[Constants, list[NodeProto]]:

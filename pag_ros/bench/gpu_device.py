@@ -1,0 +1,127 @@
+"""Run compiled kernels on this machine's GPU: torch's memory and streams, the driver's launches.
+
+It is the very code that a robot gets which is launched here, with the arguments of its program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pag_ros.errors import BackendError
+from pag_ros.kernels.gpu.compiler import compile_kernel
+from pag_ros.kernels.gpu.programs import LEAST_CAPABILITY, Spec
+
+_TORCH_DTYPES = {"fp16": "float16", "fp32": "float32", "i32": "int32"}
+
+
+def import_torch() -> Any:
+    """torch with a GPU that our kernels run on.
+
+    Raises:
+        BackendError: torch or a usable GPU is missing; the message says which.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise BackendError(f"the GPU check needs torch ({error})") from error
+    if not torch.cuda.is_available():
+        raise BackendError("the GPU check needs an NVIDIA GPU and a torch that sees it: none found")
+    major, minor = torch.cuda.get_device_capability()
+    if 10 * major + minor < LEAST_CAPABILITY:
+        raise BackendError(
+            f"{torch.cuda.get_device_name()} has compute capability {major}.{minor}, "
+            f"the kernels need {LEAST_CAPABILITY / 10}"
+        )
+    return torch
+
+
+class Device:
+    """The GPU that torch uses. Compiles each program once."""
+
+    def __init__(self, torch: Any, driver: Any = None) -> None:
+        self.torch = torch
+        major, minor = torch.cuda.get_device_capability()
+        self.capability = 10 * major + minor
+        torch.zeros(1, device="cuda")  # makes the context that modules are loaded into
+        self._driver = driver or ctypes.CDLL("libcuda.so.1")
+        self._kernels: dict[str, Kernel] = {}
+
+    def kernel(self, spec: Spec) -> Kernel:
+        """The program, ready to be launched.
+
+        Raises:
+            BackendError: it cannot be compiled or loaded.
+        """
+        if spec.name not in self._kernels:
+            self._kernels[spec.name] = Kernel(self, self._driver, spec)
+        return self._kernels[spec.name]
+
+    def upload(self, array: NDArray[Any]) -> Any:
+        return self.torch.from_numpy(np.ascontiguousarray(array)).cuda()
+
+    def outputs(self, spec: Spec) -> dict[str, Any]:
+        """Memory for the outputs, of undefined content."""
+        return {
+            tensor.name: self.torch.empty(
+                tensor.shape, dtype=getattr(self.torch, _TORCH_DTYPES[tensor.dtype]), device="cuda"
+            )
+            for tensor in spec.outputs
+        }
+
+    def run(self, spec: Spec, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Upload, launch once, download: outputs by their names.
+
+        With `in_place` the result begins as the base.
+        """
+        given = {name: self.upload(array) for name, array in inputs.items()}
+        results = self.outputs(spec)
+        if getattr(spec, "in_place", False):
+            results["y"] = given["base"]
+        self.kernel(spec).launch({**given, **results})
+        self.torch.cuda.synchronize()
+        return {name: tensor.cpu().numpy() for name, tensor in results.items()}
+
+
+class Kernel:
+    """A program's code on the GPU."""
+
+    def __init__(self, device: Device, driver: Any, spec: Spec) -> None:
+        self.spec = spec
+        self.compiled = compile_kernel(spec, device.capability)
+        self._device, self._driver = device, driver
+        module, self._function = ctypes.c_void_p(), ctypes.c_void_p()
+        _check(driver, driver.cuModuleLoadData(ctypes.byref(module), self.compiled.cubin))
+        name = self.compiled.name.encode()
+        _check(driver, driver.cuModuleGetFunction(ctypes.byref(self._function), module, name))
+
+    def launch(self, tensors: Mapping[str, Any]) -> None:
+        """Launch on torch's current stream; returns at once.
+
+        Args:
+            tensors: argument's name -> contiguous torch tensor on the GPU.
+        """
+        arguments = (*self.spec.inputs, *self.spec.outputs)
+        pointers = [ctypes.c_void_p(tensors[each.name].data_ptr()) for each in arguments]
+        addresses = [ctypes.cast(ctypes.byref(pointer), ctypes.c_void_p) for pointer in pointers]
+        parameters = (ctypes.c_void_p * len(addresses))(*addresses)
+        stream = ctypes.c_void_p(self._device.torch.cuda.current_stream().cuda_stream)
+        kernel = self.compiled
+        block = (kernel.threads, 1, 1)
+        _check(
+            self._driver,
+            self._driver.cuLaunchKernel(
+                self._function, *kernel.grid, *block, kernel.shared_bytes, stream, parameters, None
+            ),
+        )
+
+
+def _check(driver: Any, status: int) -> None:
+    if status:
+        text = ctypes.c_char_p()
+        driver.cuGetErrorString(status, ctypes.byref(text))
+        raise BackendError(f"the CUDA driver says: {(text.value or b'?').decode()} ({status})")

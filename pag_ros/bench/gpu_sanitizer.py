@@ -1,0 +1,43 @@
+"""NVIDIA's compute-sanitizer over the kernels, where it is installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+TOOLS = ("memcheck", "racecheck")
+_USUAL_PLACES = ("/usr/local/cuda/bin/compute-sanitizer",)
+_FOUND = 9
+_TIMEOUT_S = 1800
+
+
+def find_sanitizer() -> str | None:
+    """Path of compute-sanitizer, or None."""
+    found = shutil.which("compute-sanitizer")
+    return found or next((place for place in _USUAL_PLACES if Path(place).is_file()), None)
+
+
+def sanitize(sanitizer: str | None, command: Sequence[str]) -> list[dict[str, Any]]:
+    """Run a command under each tool: {"tool", "outcome", "text"}.
+
+    The outcome is "clean", "errors", "failed" (the command itself did), or "not installed".
+    """
+    if sanitizer is None:
+        return [{"tool": tool, "outcome": "not installed", "text": ""} for tool in TOOLS]
+    return [_run(sanitizer, tool, command) for tool in TOOLS]
+
+
+def _run(sanitizer: str, tool: str, command: Sequence[str]) -> dict[str, Any]:
+    arguments = [sanitizer, "--tool", tool, "--error-exitcode", str(_FOUND), *command]
+    try:
+        done = subprocess.run(
+            arguments, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        return {"tool": tool, "outcome": "failed", "text": f"not done after {_TIMEOUT_S} s"}
+    outcome = {0: "clean", _FOUND: "errors"}.get(done.returncode, "failed")
+    text = "" if outcome == "clean" else (done.stdout + done.stderr)[-2000:]
+    return {"tool": tool, "outcome": outcome, "text": text}

@@ -1,0 +1,101 @@
+"""Our kernels as quickly deployable plugins, compiled ahead of time (TensorRT >= 10.9).
+
+TensorRT takes the PTX and the launch parameters while it builds a plan; the plan then holds them
+and runs without Python. Every kind of node (`graph.plugin_name`) is one plugin of the namespace
+`pag`, and its attribute `program` names the kernel. A kernel's arguments are the inputs, then
+extra scalars, of which ours have none, then the outputs; all sizes are constants in it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pag_ros.errors import BackendError
+from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, plugin_name
+
+if TYPE_CHECKING:
+    from pag_ros.kernels.gpu.programs import Spec, Tensor
+    from pag_ros.kernels.gpu.store import CompiledKernel
+
+_programs: dict[str, tuple[Spec, CompiledKernel]] = {}
+"""Of all models that this process builds: TensorRT's registry is one for the process, too."""
+_registered: set[str] = set()
+
+
+def register_programs(
+    trt: Any, programs: Mapping[str, Spec], kernels: Mapping[str, CompiledKernel]
+) -> None:
+    """Make the nodes of a graph known to TensorRT, before its parser meets them.
+
+    Args:
+        trt: the module tensorrt.
+        programs: node name -> its program, see `EngineGraph`.
+        kernels: program's name -> its kernel for the GPU that the plan is for.
+
+    Raises:
+        BackendError: a kernel is missing, or this TensorRT has no such plugins.
+    """
+    if not hasattr(getattr(trt, "plugin", None), "aot_impl"):
+        raise BackendError(
+            f"TensorRT {trt.__version__} has no plugins that are compiled ahead of time; "
+            "10.9 is the first that has"
+        )
+    for spec in programs.values():
+        if spec.name not in kernels:
+            raise BackendError(f"no kernel for {spec.name}; run `pag_ros build kernels`")
+        _programs[spec.name] = spec, kernels[spec.name]
+        name = plugin_name(spec)
+        if name not in _registered:
+            _register(trt, name, spec)
+            _registered.add(name)
+
+
+def _register(trt: Any, name: str, example: Spec) -> None:
+    """Register one kind of node; the front end reads the functions' signatures."""
+    plugin = trt.plugin
+    inputs, outputs = len(example.inputs), len(example.outputs)
+
+    def describe(*descriptions: Any, program: str) -> Any:
+        spec, _ = _programs[program]
+        results = tuple(_described(trt, tensor) for tensor in spec.outputs)
+        if getattr(spec, "in_place", False):
+            base = [tensor.name for tensor in spec.inputs].index("base")
+            results = (descriptions[base].aliased(),)
+        return results if outputs > 1 else results[0]
+
+    def implement(*arguments: Any) -> Any:
+        _, kernel = _programs[arguments[inputs]]
+        launch = plugin.KernelLaunchParams()
+        launch.grid_x, launch.grid_y, launch.grid_z = kernel.grid
+        launch.block_x = kernel.threads
+        launch.shared_mem = kernel.shared_bytes
+        return kernel.name, kernel.ptx, launch, plugin.SymIntExprs(0)
+
+    desc = plugin.TensorDesc
+    text = str | bytes
+    handed_over = tuple.__class_getitem__((text, text, plugin.KernelLaunchParams, plugin.SymExprs))
+    tensors = [_parameter(tensor.name, desc) for tensor in example.inputs]
+    attribute = _parameter("program", str)
+    returned = tuple[(desc,) * outputs] if outputs > 1 else desc  # type: ignore[misc]
+    describe.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [*tensors, attribute], return_annotation=returned
+    )
+    results = _parameter("outputs", tuple[(desc,) * outputs])  # type: ignore[misc]
+    implement.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [*tensors, attribute, results, _parameter("tactic", int)], return_annotation=handed_over
+    )
+    plugin_id = f"{PLUGIN_NAMESPACE}::{name}"
+    plugin.register(plugin_id)(describe)
+    plugin.aot_impl(plugin_id)(implement)
+
+
+def _described(trt: Any, tensor: Tensor) -> Any:
+    """A tensor as the front end describes it."""
+    types = {"fp16": trt.float16, "fp32": trt.float32, "i32": trt.int32}
+    return trt.plugin.from_shape_expr(tensor.shape, dtype=types[tensor.dtype])
+
+
+def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)

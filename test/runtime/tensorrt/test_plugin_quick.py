@@ -1,0 +1,137 @@
+"""NVIDIA's plugin front end takes our programs as they are.
+
+The bindings, their validation and the plugin registry are the real ones; a builder is not, so that
+TensorRT's parser finds the plugins and runs the kernels is seen on a GPU machine only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pag_ros.cli import main
+from pag_ros.errors import BackendError
+from pag_ros.kernels.gpu.programs import SelectSpec, launch
+from pag_ros.runtime import find_model
+from pag_ros.runtime.tensorrt.graph import engine_graph, plugin_name
+from pag_ros.runtime.tensorrt.plugin_quick import register_programs
+
+SUPPORT = Path(__file__).parents[2] / "support"
+CAPABILITY = 87
+NVIDIA_TYPES = {"fp16": "HALF", "fp32": "FLOAT", "i32": "INT32"}
+
+
+@pytest.fixture(scope="module")
+def front_end(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the front end says about the shipped model's programs, from a process of its own."""
+    pytest.importorskip("triton", reason="the GPU kernels are written in Triton")
+    for package in ("tensorrt_bindings", "tensorrt_lean_libs"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}: pip install '.[nvidia-check]'")
+    if shutil.which("gcc") is None:
+        pytest.skip("needs gcc for the libraries that only a GPU machine has")
+    folder = tmp_path_factory.mktemp("front_end")
+    model = find_model("pag_lite0_indoor")
+    assert main(["build", "kernels", "--targets", str(CAPABILITY), "--out", str(folder)]) == 0
+    libraries = _libraries(folder)
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(SUPPORT / "nvidia_front_end.py"),
+            str(model),
+            str(folder / "pag_lite0_indoor.kernels.zip"),
+            str(CAPABILITY),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SUPPORT.parents[1]),
+            "LD_LIBRARY_PATH": f"{libraries}:{os.environ.get('LD_LIBRARY_PATH', '')}",
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return said
+
+
+@pytest.fixture(scope="module")
+def specs() -> dict[str, Any]:
+    return {spec.name: spec for spec in engine_graph(find_model("pag_lite0_indoor")).specs}
+
+
+def test_the_registry_has_a_creator_for_every_kind_of_node(front_end, specs) -> None:
+    kinds = {plugin_name(spec) for spec in specs.values()}
+    assert {tuple(each) for each in front_end["creators"]} == {(k, "1", "pag") for k in kinds}
+
+
+def test_types_and_shapes_are_those_of_the_programs(front_end, specs) -> None:
+    for name, spec in specs.items():
+        said = front_end["programs"][name]
+        assert said["types"] == [NVIDIA_TYPES[tensor.dtype] for tensor in spec.outputs]
+        assert said["shapes"] == [list(tensor.shape) for tensor in spec.outputs]
+
+
+def test_blocks_that_work_in_place_alias_their_base(front_end, specs) -> None:
+    for name, spec in specs.items():
+        aliased = set(front_end["programs"][name]["aliased"].values())
+        names = [tensor.name for tensor in spec.inputs]
+        in_place = getattr(spec, "in_place", False)
+        assert aliased == ({names.index("base")} if in_place else {-1}), name
+
+
+def test_launch_parameters_are_the_kernels(front_end, specs) -> None:
+    for name, spec in specs.items():
+        said, how = front_end["programs"][name], launch(spec, CAPABILITY)
+        sizes = said["launch"]
+        assert (sizes["grid_x"], sizes["grid_y"], sizes["grid_z"]) == how.grid
+        assert (sizes["block_x"], sizes["block_y"], sizes["block_z"]) == (32 * how.warps, 1, 1)
+        assert 0 <= sizes["shared_mem"] <= 48 * 1024
+        assert said["kernel"] == name
+
+
+def test_a_kernel_takes_inputs_then_outputs_and_nothing_else(front_end, specs) -> None:
+    for name, spec in specs.items():
+        said = front_end["programs"][name]
+        assert said["extra"] == 0
+        (entry,) = re.findall(rf"\.entry {name}\(([^)]*)\)", said["code"])
+        parameters = [line.strip() for line in entry.split(",")]
+        assert len(parameters) == len(spec.inputs) + len(spec.outputs)
+        assert all(".u64" in parameter for parameter in parameters)
+
+
+def test_a_missing_kernel_and_an_old_tensorrt_are_named() -> None:
+    spec = SelectSpec(3, 4)
+    recent = SimpleNamespace(plugin=SimpleNamespace(aot_impl=None), __version__="11.4.0")
+    with pytest.raises(BackendError, match="no kernel for pag_select_h3_w4"):
+        register_programs(recent, {"node": spec}, {})
+    old = SimpleNamespace(plugin=SimpleNamespace(), __version__="10.3.0")
+    with pytest.raises(BackendError, match=r"10\.3\.0 has no plugins"):
+        register_programs(old, {"node": spec}, {})
+
+
+def _libraries(folder: Path) -> Path:
+    """A folder with what the bindings link to: the lean runtime, and stubs for the rest."""
+    found = importlib.util.find_spec("tensorrt_lean_libs")
+    assert found is not None
+    assert found.origin is not None
+    (lean,) = Path(found.origin).parent.glob("libnvinfer_lean.so.*")
+    major = lean.suffix
+    (folder / f"libnvinfer.so{major}").symlink_to(lean)
+    for name in ("libnvinfer_plugin", "libnvonnxparser"):
+        command = ["gcc", "-shared", "-fPIC", str(SUPPORT / "nvidia_stub.c")]
+        target = str(folder / f"{name}.so{major}")
+        libraries = [f"-L{folder}", f"-l:libnvinfer.so{major}"]
+        subprocess.run([*command, "-o", target, *libraries], check=True)
+    return folder

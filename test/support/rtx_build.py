@@ -1,0 +1,44 @@
+"""Builds an engine of an ONNX file with the real TensorRT-RTX builder; prints its size.
+
+Run as a program, since what this builder does not like may end the process. Needs no GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+from pathlib import Path
+
+
+def main(model: Path) -> int:
+    found = importlib.util.find_spec("tensorrt_rtx_libs")
+    assert found is not None
+    assert found.origin is not None
+    for library in sorted(Path(found.origin).parent.glob("*.so*")):
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    import tensorrt_rtx_bindings as trt
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(typed)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model.read_bytes()):
+        for number in range(parser.num_errors):
+            print(parser.get_error(number), file=sys.stderr)
+        return 1
+    half = sum(
+        network.get_layer(i).get_output(0).dtype == trt.float16
+        for i in range(network.num_layers)
+        if network.get_layer(i).type == trt.LayerType.CONVOLUTION
+    )
+    plan = builder.build_serialized_network(network, builder.create_builder_config())
+    if plan is None:
+        return 1
+    print(plan.nbytes, half)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
