@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="B",
         help="fixed budgets (.1 1)",
     )
+    parser.add_argument(
+        "--guard-ms", type=float, default=2.0, help="the node's guard_ms (%(default)s)"
+    )
     parser.add_argument("--hogs", type=int, default=available_cpus(), help="(%(default)s)")
     parser.add_argument("--memory", action="store_true", help="stream through memory as well")
     parser.add_argument(
@@ -91,6 +94,7 @@ def main(args: argparse.Namespace) -> int:
                 modes=modes,
                 block_s=block_s,
                 rounds=rounds,
+                guard_ms=args.guard_ms,
                 hogs=args.hogs,
                 memory=args.memory,
                 nice=_PRIORITY if args.priority else 0,
@@ -104,6 +108,7 @@ def main(args: argparse.Namespace) -> int:
         "cpus": available_cpus(),
         "hogs": args.hogs,
         "fps": fps,
+        "guard_ms": args.guard_ms,
         "deadline_ms": deadline_ms,
         "rows": [row_to_json(row) for row in rows],
     }
@@ -123,7 +128,7 @@ def _about(result: Mapping[str, Any]) -> dict[str, str]:
         **about_software(),
         "hogs": str(result["hogs"]),
         "frames a second": f"{result['fps']:.1f}",
-        "deadline": f"{result['deadline_ms']:.1f} ms",
+        "deadline": f"{result['deadline_ms']:.1f} ms, guard {result['guard_ms']:g} ms",
     }
 
 
@@ -134,6 +139,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ParameterError(f"--minutes must lie in .05 to 1440, got {args.minutes}")
     if not 0 <= args.hogs <= 256:
         raise ParameterError(f"--hogs must lie in 0 to 256, got {args.hogs}")
+    if not 0.0 <= args.guard_ms <= 1000.0:
+        raise ParameterError(f"--guard-ms must lie in 0 to 1000, got {args.guard_ms}")
     if any(not 0.0 <= budget <= 1.0 for budget in args.fixed):
         raise ParameterError(f"--fixed must lie in 0 to 1, got {args.fixed}")
     if args.priority and not may_use_nice(_PRIORITY):

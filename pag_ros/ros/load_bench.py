@@ -36,6 +36,7 @@ class LoadOptions:
         modes: (budget_mode, budget) to be compared.
         block_s: length of a block; each mode gets one per pattern and round.
         rounds: how often.
+        guard_ms: parameter of the node.
         hogs, memory, nice: of the load, see `LoadInjector`.
         progress: called with the name of the block before each.
     """
@@ -48,6 +49,7 @@ class LoadOptions:
     modes: Sequence[tuple[str, float]]
     block_s: float
     rounds: int
+    guard_ms: float
     hogs: int
     memory: bool
     nice: int
@@ -103,6 +105,7 @@ def _block(
         "deadline_ms": 1e3 / options.fps,
         "budget_mode": setting.mode,
         "budget": setting.budget,
+        "guard_ms": options.guard_ms,
         "image_transport": "compressed" if image_type.endswith("CompressedImage") else "raw",
     }
     injector = LoadInjector(setting.pattern, options.hogs, options.memory, options.nice)

@@ -84,6 +84,12 @@ class Settings:
     deadline_ms: float = _parameter(
         0.0, "from capture to output, 0: the camera's period", low=0.0, high=10_000.0
     )
+    guard_ms: float = _parameter(
+        2.0,
+        "of the deadline, kept for the outputs' way to the subscribers",
+        low=0.0,
+        high=1000.0,
+    )
     budget_mode: str = _parameter(
         "deadline",
         "deadline: as much as the time left allows; fixed: always `budget`; adaptive: `budget` on "

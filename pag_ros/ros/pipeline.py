@@ -156,7 +156,8 @@ class Pipeline:
             focal_px = self._usual_focal_px(image.shape[1])
         due = frame.due + (frame.deadline_s if escalation.half_rate else 0.0)
         plan_for = min(due, watch.began + frame.fair_s)
-        time_left_s = plan_for - watch.lap("decode") - self._publishing.seconds
+        after_s = self._publishing.seconds + self._settings.guard_ms * 1e-3
+        time_left_s = plan_for - watch.lap("decode") - after_s
         wanted = _needs(topics)
         if not wanted:
             self._statistics.finished("idle")
