@@ -19,6 +19,7 @@ COMMANDS = {
     "calibrate": "measure the latency table of this machine",
     "bench": "our speed beside dense runtimes, and the controller beside others",
     "build": "what a GPU needs to run a model",
+    "doctor": "what is installed, what works, and what to do",
     "explain": "why the controller decided as it did: replay and draw its log",
     "data": "render training rooms",
     "train": "train a network for every budget",

@@ -1,0 +1,173 @@
+"""What is installed on this machine, what of it works, and what to do about the rest.
+
+Nothing is imported here: a broken installation may end the process that imports it, so that every
+package is tried in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from pag_ros.budget import table_path
+from pag_ros.errors import PagError
+from pag_ros.kernels import available_cpus, chosen_instruction_set
+from pag_ros.manifest import load_manifest
+from pag_ros.runtime.machine_state import read_machine_state
+from pag_ros.runtime.models import shipped_models
+
+State = Literal["works", "absent", "broken"]
+
+_PATIENCE_S = 60.0
+_CPU, _GPU, _ROS = "CPU", "NVIDIA GPU", "ROS 2"
+
+_GPU_PROBE = """
+import ctypes
+cuda = ctypes.CDLL("libcuda.so.1")
+def call(name, *arguments):
+    code = getattr(cuda, name)(*arguments)
+    if code:
+        raise SystemExit(f"{name} gives error {code}")
+number, name = ctypes.c_int(), ctypes.create_string_buffer(100)
+major, minor, total = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+call("cuInit", 0)
+call("cuDriverGetVersion", ctypes.byref(number))
+version = number.value
+call("cuDeviceGet", ctypes.byref(number), 0)
+call("cuDeviceGetName", name, 100, number)
+call("cuDeviceGetAttribute", ctypes.byref(major), 75, number)
+call("cuDeviceGetAttribute", ctypes.byref(minor), 76, number)
+call("cuDeviceTotalMem_v2", ctypes.byref(total), number)
+print(f"{name.value.decode()}, compute capability {major.value}.{minor.value}, "
+      f"{total.value / 2**30:.1f} GiB, driver for CUDA {version // 1000}.{version % 1000 // 10}")
+"""
+
+_ROS_PROBE = """
+import os
+import rclpy
+from rclpy.utilities import get_rmw_implementation_identifier
+rclpy.init()
+rclpy.shutdown()
+print(f"rclpy, {get_rmw_implementation_identifier()}, distro {os.environ.get('ROS_DISTRO', 'unknown')}")
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        part: of what it is a part: "CPU", "NVIDIA GPU", "ROS 2", or "package".
+        name: of the thing.
+        state: whether it works.
+        text: its version, or what is wrong with it.
+        advice: what to do about it; empty where there is nothing to do.
+    """
+
+    part: str
+    name: str
+    state: State
+    text: str
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at everything; takes some seconds."""
+    jobs: list[Callable[[], Finding]] = [
+        _kernels,
+        *(_package(*line) for line in _PACKAGES),
+        lambda: _probed(_GPU, "driver and GPU", _GPU_PROBE, "install NVIDIA's driver (JetPack)"),
+        lambda: _probed(_ROS, "rclpy", _ROS_PROBE, "source ROS 2, or pip install 'pag_ros[ros]'"),
+        _models,
+        _cache,
+        _machine,
+    ]
+    with ThreadPoolExecutor(max_workers=available_cpus()) as pool:
+        return [each.result() for each in [pool.submit(job) for job in jobs]]
+
+
+def works(findings: list[Finding], part: str) -> bool:
+    """Whether all of a part works."""
+    return all(finding.state == "works" for finding in findings if finding.part == part)
+
+
+_PACKAGES = (
+    (_CPU, "openvino", "pip install 'pag_ros[cpu]'"),
+    (_GPU, "tensorrt", "comes with JetPack; else pip install 'pag_ros[gpu]'"),
+    (_GPU, "pycuda", "pip install 'pag_ros[gpu]'"),
+    (_GPU, "onnx", "pip install 'pag_ros[gpu]'"),
+)
+
+
+def _package(part: str, name: str, advice: str) -> Callable[[], Finding]:
+    code = f"import {name} as module; print(getattr(module, '__version__', 'no version told'))"
+    if name == "pycuda":
+        code = "import pycuda, pycuda.driver; print(pycuda.VERSION_TEXT)"
+    return lambda: _probed(part, name, code, advice)
+
+
+def _probed(part: str, name: str, code: str, advice: str) -> Finding:
+    """Run some code in a process of its own; what it prints last is the text."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE_S,
+        )
+    except subprocess.TimeoutExpired:
+        return Finding(part, name, "broken", f"does not answer in {_PATIENCE_S:.0f} s", advice)
+    said = done.stdout.strip().splitlines() if done.returncode == 0 else done.stderr.splitlines()
+    text = said[-1].strip() if said else f"ends with code {done.returncode}"
+    if done.returncode == 0:
+        return Finding(part, name, "works", text)
+    absent = "ModuleNotFoundError" in text or "cannot open shared object" in text
+    return Finding(part, name, "absent" if absent else "broken", text, advice)
+
+
+def _kernels() -> Finding:
+    try:
+        return Finding(_CPU, "kernels", "works", f"{chosen_instruction_set()}, {_cores()}")
+    except ValueError as error:
+        return Finding(_CPU, "kernels", "broken", str(error), "unset PAG_ROS_ISA")
+
+
+def _cores() -> str:
+    return f"{available_cpus()} CPUs, {platform.machine()}"
+
+
+def _models() -> Finding:
+    found = shipped_models()
+    try:
+        sizes = {name: load_manifest(path) for name, path in found.items()}
+    except PagError as error:
+        return Finding("package", "models", "broken", str(error), "install pag_ros anew")
+    if not found:
+        return Finding("package", "models", "absent", "none found", "install pag_ros anew")
+    text = ", ".join(f"{name} {m.width}x{m.height}" for name, m in sizes.items())
+    return Finding("package", "models", "works", text)
+
+
+def _cache() -> Finding:
+    folder = table_path("").parent
+    present = next(each for each in (folder, *folder.parents) if each.exists())
+    if present.is_dir() and os.access(present, os.W_OK):
+        return Finding("package", "cache", "works", str(folder))
+    advice = "set XDG_CACHE_HOME to a folder that can be written"
+    return Finding("package", "cache", "broken", f"{present} cannot be written", advice)
+
+
+def _machine() -> Finding:
+    state = read_machine_state()
+    hottest: Mapping[str, float] = state.temperatures
+    heat = f", hottest {max(hottest.values()):.0f} degrees Celsius" if hottest else ""
+    return Finding(
+        "package", "machine", "works", f"power mode {state.power_mode or 'unknown'}{heat}"
+    )

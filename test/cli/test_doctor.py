@@ -1,0 +1,76 @@
+"""`pag_ros doctor` says what works on any machine, whatever is broken there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pag_ros.cli import main
+from pag_ros.runtime import doctor
+from pag_ros.runtime.doctor import examine, works
+
+
+def found(name: str):
+    return next(finding for finding in examine() if finding.name == name)
+
+
+def test_what_is_here_works(capsys):
+    code = main(["doctor", "--json"])
+    said = json.loads(capsys.readouterr().out)
+    states = {finding["name"]: finding["state"] for finding in said["findings"]}
+    assert states["openvino"] == states["kernels"] == states["models"] == "works"
+    assert said["verdicts"]["cpu"]
+    assert code == (0 if said["verdicts"]["ros"] else 1)
+
+
+def test_people_read_what_to_do(capsys):
+    main(["doctor"])
+    text = capsys.readouterr().out
+    assert "Networks run on the CPU" in text
+    assert "no TensorRT session yet" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "state", "text"),
+    [
+        ("raise RuntimeError('half installed')", "broken", "RuntimeError: half installed"),
+        ("import os; os.abort()", "broken", "ends with code -6"),
+        ("__version__ = '3.1'", "works", "3.1"),
+    ],
+)
+def test_a_broken_package_ends_only_its_own_process(
+    content: str, state: str, text: str, tmp_path: Path, monkeypatch
+):
+    (tmp_path / "openvino.py").write_text(content)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    finding = found("openvino")
+    assert (finding.state, finding.text) == (state, text)
+    assert bool(finding.advice) == (state != "works")
+
+
+def test_what_hangs_is_broken(tmp_path: Path, monkeypatch):
+    (tmp_path / "openvino.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "_PATIENCE_S", 3.0)
+    assert "does not answer" in found("openvino").text
+
+
+def test_a_missing_package_is_absent_and_its_part_does_not_work(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(doctor, "_PACKAGES", (("CPU", "no_such_package", "install it"),))
+    findings = examine()
+    (finding,) = [f for f in findings if f.name == "no_such_package"]
+    assert (finding.state, finding.advice) == ("absent", "install it")
+    assert not works(findings, "CPU")
+
+
+def test_an_instruction_set_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv("PAG_ROS_ISA", "abacus")
+    assert found("kernels").state == "broken"
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert found("cache").state == "broken"
