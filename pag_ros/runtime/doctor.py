@@ -54,7 +54,8 @@ import rclpy
 from rclpy.utilities import get_rmw_implementation_identifier
 rclpy.init()
 rclpy.shutdown()
-print(f"rclpy, {get_rmw_implementation_identifier()}, distro {os.environ.get('ROS_DISTRO', 'unknown')}")
+distro = os.environ.get("ROS_DISTRO", "unknown")
+print(f"{get_rmw_implementation_identifier()}, distro {distro}")
 """
 
 
