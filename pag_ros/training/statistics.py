@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from pag_ros.model import PagNetwork
 from pag_ros.model.gating import Gating
 
+_LEAST_SPREAD = 1e-6
+
 
 @torch.no_grad()
 def recalibrate(
@@ -62,8 +64,8 @@ def standardise_gates(
 ) -> None:
     """Give the scores of every gate mean 0 and standard deviation 1 over `images`.
 
-    Their order, all that an exact count obeys, stays. A threshold on scores then means the same in
-    every block, and half precision tells scores apart wherever they lie.
+    Their order, all that an exact count obeys, stays; scores that are all alike stay as they are. A
+    threshold then means the same in every block, and half precision tells all scores apart.
 
     Args:
         network: changed in place, left in evaluation mode.
@@ -84,6 +86,7 @@ def standardise_gates(
         hook.remove()
     for slot, values in scores.items():
         together = torch.cat(values)
-        spread = together.std().clamp(min=1e-6)
-        gates[slot].bias.copy_((gates[slot].bias - together.mean()) / spread)
-        gates[slot].weight.div_(spread)
+        spread = together.std()
+        if spread > _LEAST_SPREAD:
+            gates[slot].bias.copy_((gates[slot].bias - together.mean()) / spread)
+            gates[slot].weight.div_(spread)

@@ -9,6 +9,7 @@ nearly one-hot MultiPool and, for every budget, no gate noise.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 import time
@@ -292,9 +293,7 @@ class Trainer:
         if self.processes.writes:
             if self.config.recalibrate and self._recalibrated_at != self.done:
                 self._recalibrate(self.config.phases[-1])
-            if self.mode.ranks:
-                self._standardise_gates(self.config.phases[-1])
-            save_weights(self._averaged(), self.out / "network.safetensors")
+            save_weights(self._shipped(), self.out / "network.safetensors")
         self.processes.wait()
         self.processes.copy_statistics(self.average)
 
@@ -323,13 +322,19 @@ class Trainer:
         self._log(row)
         self._save()
 
-    def _standardise_gates(self, phase: Phase) -> None:
-        batches = islice(self._loader(phase, self.config.seed, 0), _BATCHES_FOR_GATES)
-        standardise_gates(
-            self._averaged(),
-            (_to_input(batch["image"].to(self.device)) for batch in batches),
-            lambda count: self.mode.shipped(count, self.device),
-        )
+    def _shipped(self) -> PagNetwork:
+        """A copy of the averaged network, the scores of its gates in their unit."""
+        network = copy.deepcopy(self._averaged())
+        network.number_blocks()
+        if self.mode.ranks:
+            phase, seed = self.config.phases[-1], self.config.seed
+            batches = islice(self._loader(phase, seed, 0), _BATCHES_FOR_GATES)
+            standardise_gates(
+                network,
+                (_to_input(batch["image"].to(self.device)) for batch in batches),
+                lambda count: self.mode.shipped(count, self.device),
+            )
+        return network
 
     def _loss(self, scores: Scores) -> float:
         """The weighted sum of the losses, summed over the gatings."""

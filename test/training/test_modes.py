@@ -12,7 +12,7 @@ from pag_ros.errors import ParameterError  # noqa: E402
 from pag_ros.model import NetworkConfig  # noqa: E402
 from pag_ros.model.gating import GumbelGating, ThresholdGating, TopKGating  # noqa: E402
 from pag_ros.training.config import TrainConfig  # noqa: E402
-from pag_ros.training.modes import BudgetMode, PaperMode, cooled, make_mode  # noqa: E402
+from pag_ros.training.modes import GATE_NOISE, BudgetMode, PaperMode, cooled, make_mode  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -27,7 +27,7 @@ def test_densities_cover_full_smallest_and_everything_between() -> None:
 def test_budgets_lose_their_noise_in_the_last_fifth() -> None:
     mode = make_mode(TrainConfig(), 3)
     noise = [mode.passes(2, progress, CPU)[0].gating.noise for progress in (0.0, 0.79, 0.8)]
-    assert noise == [1.0, 1.0, 0.0]
+    assert noise == [GATE_NOISE, GATE_NOISE, 0.0]
 
 
 def test_the_sandwich_is_full_smallest_and_two_random_budgets_taught_by_the_full() -> None:

