@@ -4,6 +4,9 @@
 
 A program computes BLOCK_M listed pixels x BLOCK_N features. The sum runs over taps and, within a
 tap, over BLOCK_K channels; a neighbour that is not there is a masked load, hence zero.
+
+Count, pixels and slots are clamped to what exists: TensorRT times a layer on whatever its buffers
+hold, and garbage there must not become an address.
 """
 
 import triton
@@ -43,11 +46,12 @@ def conv_kernel(
     n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     if not (OUT_ROWS or IN_PLACE):
         _fill_others(slot, base, y, item, n, HEIGHT * WIDTH, N, HAS_BASE)
-    listed = tl.load(count)
+    listed = tl.minimum(tl.load(count), HEIGHT * WIDTH)
     if tl.program_id(0) * BLOCK_M >= listed:
         return
     is_listed = item < listed
     pixel = tl.load(index + item, mask=is_listed, other=0)
+    pixel = tl.minimum(tl.maximum(pixel, 0), HEIGHT * WIDTH - 1)
     distance = tl.full((BLOCK_M,), DILATION, tl.int32)
     if BY_MAP:
         distance = tl.load(dilation + pixel)
@@ -110,7 +114,7 @@ def _neighbour(
     source = row * WIDTH + column
     if X_ROWS:
         source = tl.load(slot + source, mask=is_there, other=-1)
-        is_there = source >= 0
+        is_there = (source >= 0) & (source < HEIGHT * WIDTH)
     return source, is_there
 
 
