@@ -49,6 +49,12 @@ ARGUMENTS = (
         description="where the network runs; empty: as params_file says",
     ),
     DeclareLaunchArgument(
+        "build_only",
+        default_value="false",
+        choices=BOOLEAN,
+        description="load the model, build and check its TensorRT plan, and end",
+    ),
+    DeclareLaunchArgument(
         "params_file",
         default_value="",
         description="file of the node's parameters; empty: config/perception.yaml of this package, "
@@ -105,7 +111,7 @@ def perception_node(context: LaunchContext) -> list[Node]:
     default_parameters = PathJoinSubstitution([SHARE, "config", "perception.yaml"])
     optional = ("model", "device", "image_transport", "cameras")
     overrides = {name: value(name) for name in optional if value(name)}
-    flags = {name: value(name) == "true" for name in ("autostart", "use_sim_time")}
+    flags = {name: value(name) == "true" for name in ("autostart", "use_sim_time", "build_only")}
     logger = ".".join(part for part in (*value("namespace").split("/"), "pag_perception") if part)
     node = Node(
         package="pag_ros",

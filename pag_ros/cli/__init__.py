@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             subparser.formatter_class = argparse.RawDescriptionHelpFormatter
             module.add_arguments(subparser)
             subparser.set_defaults(main=module.main)
+            if hasattr(module, "completed"):
+                arguments[1:] = module.completed(arguments[1:])
     parsed = parser.parse_args(arguments)
     try:
         return int(parsed.main(parsed))

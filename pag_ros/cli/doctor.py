@@ -20,13 +20,13 @@ def main(args: argparse.Namespace) -> int:
     verdicts = {
         "cpu": works(findings, "CPU") and works(findings, "package"),
         "ros": works(findings, "ROS 2"),
-        "gpu_ready": works(findings, "NVIDIA GPU"),
+        "tensorrt": works(findings, "NVIDIA GPU") and works(findings, "package"),
     }
     if args.json:
         print(json.dumps({"verdicts": verdicts, "findings": [asdict(f) for f in findings]}))
     else:
         print("\n".join([*map(_line, findings), "", *_sentences(verdicts)]))
-    return 0 if verdicts["cpu"] and verdicts["ros"] else 1
+    return 0 if (verdicts["cpu"] or verdicts["tensorrt"]) and verdicts["ros"] else 1
 
 
 def _line(finding: Finding) -> str:
@@ -36,12 +36,13 @@ def _line(finding: Finding) -> str:
 
 
 def _sentences(verdicts: dict[str, bool]) -> list[str]:
-    cpu = "Networks run" if verdicts["cpu"] else "Networks do NOT run"
-    ros = "the node starts" if verdicts["cpu"] and verdicts["ros"] else "the node does NOT start"
-    gpu = (
-        "all that a TensorRT session will need is" if verdicts["gpu_ready"] else "not all of it is"
-    )
-    return [
-        f"{cpu} on the CPU; {ros}.",
-        f"NVIDIA GPU: {gpu} here; this version has no TensorRT session yet (docs/gpu.md).",
-    ]
+    devices = {"tensorrt": "an NVIDIA GPU (TensorRT)", "cpu": "the CPU"}
+    usable = [device for device in devices if verdicts[device]]
+    runs = " and ".join(devices[device] for device in usable)
+    ros = "the node starts" if usable and verdicts["ros"] else "the node does NOT start"
+    lines = [f"Networks run on {runs}; {ros}." if runs else f"Networks do NOT run; {ros}."]
+    if usable:
+        lines.append(f"`device: auto` takes {devices[usable[0]]}.")
+    if "tensorrt" not in usable:
+        lines.append("For an NVIDIA GPU something is missing, see above and docs/jetson.md.")
+    return lines

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pag_ros import runtime
 from pag_ros.budget import ControllerSettings, save_table
 from pag_ros.ros.parameters import Settings
-from pag_ros.runtime import Perception, find_model
+from pag_ros.runtime import EngineOptions, Perception, find_model
 from pag_ros.runtime.calibration import calibrate, latency_key
 from pag_ros.runtime.models import DEFAULT_MODEL
 
 
-def open_perception(settings: Settings) -> Perception:
+def open_perception(
+    settings: Settings, say: Callable[[str], None], is_stopped: Callable[[], bool]
+) -> Perception:
     """Load the model, and measure its latency coarsely unless it has been calibrated.
+
+    Args:
+        say: told what takes long: building a plan for the GPU.
+        is_stopped: asked now and then whether such a build is to end.
 
     Raises:
         ModelError, BackendError: the model or the device cannot be used; the text says why.
@@ -26,6 +33,12 @@ def open_perception(settings: Settings) -> Perception:
         controller_settings(settings),
         settings.escalate,
         Path(settings.log_decisions).expanduser() if settings.log_decisions else None,
+        EngineOptions(
+            Path(settings.engine_cache_dir).expanduser() if settings.engine_cache_dir else None,
+            settings.force_engine_rebuild,
+            say,
+            is_stopped=is_stopped,
+        ),
     )
 
 

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the command line, --ros-args included; None takes the process's own.
 
     Returns:
-        Exit code: 0, or 2 if a parameter's start value is refused.
+        Exit code: 0, or 2 if a parameter's start value is refused, or with `build_only` the model.
     """
     keep_freed_memory()
     prepare_for_images()
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _run()
+        return _run()
     except PagError as error:
         get_logger("pag_perception").fatal(str(error))
         return 2
@@ -48,15 +48,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run() -> None:
+def _run() -> int:
     node = PerceptionNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
+        if node.build_only:
+            return 0 if node.trigger_configure() == TransitionCallbackReturn.SUCCESS else 2
         if node.autostart and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             node.trigger_activate()
         while ok():
             executor.spin_once(timeout_sec=SIGNAL_CHECK_S)
+        return 0
     finally:
         # Ctrl-C under `ros2 launch` comes twice: from the terminal and from the launch process.
         for number in (signal.SIGINT, signal.SIGTERM):

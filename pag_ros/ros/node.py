@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -91,6 +92,7 @@ class PerceptionNode(LifecycleNode):
         self._settings = self._declare_parameters()
         self.add_on_set_parameters_callback(self._on_parameters)
         self._worker: Worker[_Job] | None = None
+        self._stopped = threading.Event()
         self._perception: Perception | None = None
         self._channels: list[Channel] = []
         self._reports: Publishers | None = None
@@ -106,8 +108,14 @@ class PerceptionNode(LifecycleNode):
         """Whether the node is to configure and activate by itself."""
         return self._settings.autostart
 
+    @property
+    def build_only(self) -> bool:
+        """Whether all that is asked for is a plan for the GPU."""
+        return self._settings.build_only
+
     def release(self) -> None:
         """Free all that configuring and activating made; does nothing where there is nothing."""
+        self._stopped.set()  # a plan may still be in the making
         self._stop_listening()
         if self._diagnostics_timer is not None:
             self.destroy_timer(self._diagnostics_timer)
@@ -179,7 +187,12 @@ class PerceptionNode(LifecycleNode):
 
     def _configure(self) -> None:
         self._worker = Worker(_handle)
-        opening = self._worker.call(functools.partial(open_perception, self._settings))
+        self._stopped.clear()
+        opening = self._worker.call(
+            functools.partial(
+                open_perception, self._settings, self.get_logger().info, self._stopped.is_set
+            )
+        )
         self._perception = opening.result()
         self._reports = Publishers(self, {"/diagnostics": DiagnosticArray})
         for name in camera_names(self._settings.cameras):
@@ -392,7 +405,8 @@ class PerceptionNode(LifecycleNode):
     def _watch_clock(self, perception: Perception) -> None:
         """Tell the controller at once when the machine visibly changes its clock."""
         before, self._machine = self._machine, read_machine_state()
-        ratio = clock_ratio(before, self._machine)
+        device = "gpu" if perception.session.backend.startswith("tensorrt") else "cpu"
+        ratio = clock_ratio(before, self._machine, device)
         if ratio is not None and self._worker is not None:
             self.get_logger().info(f"the clock has changed: expecting {ratio:.2f} times as long")
             self._worker.call(functools.partial(perception.rescale, ratio))

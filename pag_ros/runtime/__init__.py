@@ -10,9 +10,11 @@ from pag_ros.runtime.calibration import table_for
 from pag_ros.runtime.models import find_model, shipped_models
 from pag_ros.runtime.perception import FrameResult, Perception, PlannedSession
 from pag_ros.runtime.session import Deadline, Prediction, Session
+from pag_ros.runtime.tensorrt.options import EngineOptions
 
 __all__ = [
     "Deadline",
+    "EngineOptions",
     "FrameResult",
     "Perception",
     "PlannedSession",
@@ -28,26 +30,63 @@ DEVICES = ("auto", "cpu", "tensorrt")
 
 
 def open_session(
-    model: Path, device: str = "auto", threads: int = 0, half: bool = False
+    model: Path,
+    device: str = "auto",
+    threads: int = 0,
+    half: bool = False,
+    engine: EngineOptions | None = None,
 ) -> Session:
     """Load a model on a device.
+
+    "auto" takes an NVIDIA GPU if TensorRT can use it, else the CPU; `Session.backend` says which.
+    A plan for the GPU is built if there is none yet, which takes minutes on a Jetson.
 
     Args:
         model: path of the ONNX file, its manifest beside it; `find_model` finds it by name.
         device: "cpu", "tensorrt", or "auto" for the best that there is.
         threads: CPU threads to use; 0 takes all that this process may use.
-        half: run it at half its input resolution.
+        half: run it at half its input resolution; on the CPU only.
+        engine: how the plan is obtained, and who is told.
 
     Raises:
         ModelError: the model or its manifest is missing, damaged or unfit, or has odd sides that
             cannot be halved.
-        BackendError: the device's backend is not installed or not supported.
+        BackendError: the device's backend is not installed, or refuses the model.
         ParameterError: no such device.
     """
     if device not in DEVICES:
         raise ParameterError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+    if device == "auto":
+        return _open_best(model, threads, half, engine or EngineOptions())
     if device == "tensorrt":
-        raise BackendError("this version has no TensorRT session yet; use device cpu or auto")
+        return _open_tensorrt(model, half, engine)
+    return _open_cpu(model, threads, half)
+
+
+def _open_best(model: Path, threads: int, half: bool, engine: EngineOptions) -> Session:
+    from pag_ros.runtime.tensorrt.requirements import tensorrt_problem
+
+    if not half and tensorrt_problem() is None:
+        try:
+            return _open_tensorrt(model, half, engine)
+        except BackendError as error:
+            if engine.is_stopped():
+                raise
+            engine.say(f"device auto takes the CPU, since TensorRT cannot be used: {error}")
+    return _open_cpu(model, threads, half)
+
+
+def _open_tensorrt(model: Path, half: bool, engine: EngineOptions | None) -> Session:
+    if half:
+        # A plan and its kernels are made for one size; those of another would have to be shipped.
+        raise BackendError("TensorRT runs a model at its own input size only; use device cpu")
+    from pag_ros.runtime.tensorrt.opening import open_tensorrt
+
+    session, _ = open_tensorrt(model, engine)
+    return session
+
+
+def _open_cpu(model: Path, threads: int, half: bool) -> Session:
     try:
         from pag_ros.runtime.openvino_session import OpenVinoSession
     except ImportError as error:
@@ -64,21 +103,23 @@ def open_perception(
     settings: ControllerSettings | None = None,
     escalate: bool = False,
     decision_log: Path | None = None,
+    engine: EngineOptions | None = None,
 ) -> Perception:
     """Load a model and make it ready: warmed up, with a controller that knows its latency.
 
     Arguments and errors are those of `open_session`; `settings` are the controller's. With
-    `escalate` the model is loaded at half its resolution too, if its sides can be halved.
+    `escalate` the model is loaded at half its resolution too, if its sides and the device allow it.
     Decisions are written to `decision_log`, those at half the resolution beside it.
 
     Raises:
         OSError: the log cannot be written.
     """
-    whole = _planned(open_session(model, device, threads), settings, decision_log)
-    if not escalate:
+    whole = _planned(open_session(model, device, threads, engine=engine), settings, decision_log)
+    is_on_gpu = whole.session.backend.startswith("tensorrt")
+    if not escalate or is_on_gpu:
         return Perception(whole)
     try:
-        half = open_session(model, device, threads, half=True)
+        half = open_session(model, "cpu", threads, half=True)
     except ModelError:
         return Perception(whole)
     log = decision_log and decision_log.with_stem(f"{decision_log.stem}_half")

@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pag_ros.budget import table_path
 from pag_ros.errors import PagError
 from pag_ros.kernels import available_cpus, chosen_instruction_set
+from pag_ros.kernels.gpu.store import kernels_path
 from pag_ros.manifest import load_manifest
 from pag_ros.runtime.machine_state import read_machine_state
 from pag_ros.runtime.models import shipped_models
+from pag_ros.runtime.tensorrt.plan_cache import default_folder
+from pag_ros.runtime.tensorrt.self_check import reference_path
 
 State = Literal["works", "absent", "broken"]
 
 _PATIENCE_S = 60.0
+_CUDA_FOLDER, _JETSON_RELEASE = Path("/usr/local"), Path("/etc/nv_tegra_release")
 _CPU, _GPU, _ROS = "CPU", "NVIDIA GPU", "ROS 2"
+_OPTIONAL = "optional"
 
 _GPU_PROBE = """
 import ctypes
@@ -43,9 +50,21 @@ call("cuDeviceGet", ctypes.byref(number), 0)
 call("cuDeviceGetName", name, 100, number)
 call("cuDeviceGetAttribute", ctypes.byref(major), 75, number)
 call("cuDeviceGetAttribute", ctypes.byref(minor), 76, number)
-call("cuDeviceTotalMem_v2", ctypes.byref(total), number)
+context, free = ctypes.c_void_p(), ctypes.c_size_t()
+call("cuDevicePrimaryCtxRetain", ctypes.byref(context), number)
+call("cuCtxSetCurrent", context)
+call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
 print(f"{name.value.decode()}, compute capability {major.value}.{minor.value}, "
-      f"{total.value / 2**30:.1f} GiB, driver for CUDA {version // 1000}.{version % 1000 // 10}")
+      f"{free.value / 2**30:.1f} of {total.value / 2**30:.1f} GiB free, "
+      f"driver for CUDA {version // 1000}.{version % 1000 // 10}")
+"""
+
+_SESSION_PROBE = """
+from pag_ros.runtime.tensorrt.requirements import tensorrt_problem
+problem = tensorrt_problem()
+if problem is not None:
+    raise SystemExit(problem)
+print("nothing that it needs is missing or too old")
 """
 
 _ROS_PROBE = """
@@ -64,7 +83,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        part: of what it is a part: "CPU", "NVIDIA GPU", "ROS 2", or "package".
+        part: of what it is a part: "CPU", "NVIDIA GPU", "ROS 2", "package", or "optional".
         name: of the thing.
         state: whether it works.
         text: its version, or what is wrong with it.
@@ -84,9 +103,12 @@ def examine() -> list[Finding]:
         _kernels,
         *(_package(*line) for line in _PACKAGES),
         lambda: _probed(_GPU, "driver and GPU", _GPU_PROBE, "install NVIDIA's driver (JetPack)"),
+        lambda: _probed(_GPU, "TensorRT session", _SESSION_PROBE, "see docs/jetson.md"),
         lambda: _probed(_ROS, "rclpy", _ROS_PROBE, "source ROS 2, or pip install 'pag_ros[ros]'"),
         _models,
         _cache,
+        _plans,
+        _toolkit,
         _machine,
     ]
     with ThreadPoolExecutor(max_workers=available_cpus()) as pool:
@@ -103,6 +125,7 @@ _PACKAGES = (
     (_GPU, "tensorrt", "comes with JetPack; else pip install 'pag_ros[gpu]'"),
     (_GPU, "pycuda", "pip install 'pag_ros[gpu]'"),
     (_GPU, "onnx", "pip install 'pag_ros[gpu]'"),
+    (_OPTIONAL, "triton", "only `pag_ros build kernels` needs it: pip install 'pag_ros[gpu]'"),
 )
 
 
@@ -163,6 +186,45 @@ def _cache() -> Finding:
         return Finding("package", "cache", "works", str(folder))
     advice = "set XDG_CACHE_HOME to a folder that can be written"
     return Finding("package", "cache", "broken", f"{present} cannot be written", advice)
+
+
+def _plans() -> Finding:
+    """Built plans, and models whose kernels or reference outputs are missing."""
+    missing = [
+        str(path)
+        for model in shipped_models().values()
+        for path in (kernels_path(model), reference_path(model))
+        if not path.exists()
+    ]
+    if missing:
+        advice = "`pag_ros build kernels MODEL`, `pag_ros build reference MODEL`"
+        return Finding(_OPTIONAL, "plans", "absent", f"no {', '.join(missing)}", advice)
+    folder = default_folder()
+    try:
+        count = len(list(folder.glob("*.plan")))
+    except OSError as error:
+        return Finding(_OPTIONAL, "plans", "broken", f"{folder}: {error.strerror}")
+    return Finding(_OPTIONAL, "plans", "works", f"{count} built, in {folder}")
+
+
+def _toolkit() -> Finding:
+    """What compiles PyCUDA, and the Jetson's system release."""
+    jetson = _first_line(_JETSON_RELEASE)
+    named = [path.parents[1].name for path in sorted(_CUDA_FOLDER.glob("cuda-[0-9]*/bin/nvcc"))]
+    found = ", ".join([*named, *([jetson] if jetson else [])])
+    if named or shutil.which("nvcc"):
+        return Finding(_OPTIONAL, "CUDA toolkit", "works", found or "nvcc is there")
+    advice = (
+        "only installing PyCUDA needs it: nvcc in PATH (on a Jetson apt install nvidia-jetpack)"
+    )
+    return Finding(_OPTIONAL, "CUDA toolkit", "absent", found or "no nvcc", advice)
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")[:120].partition("\n")[0]
+    except OSError:
+        return ""
 
 
 def _machine() -> Finding:

@@ -11,18 +11,16 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from pag_ros.errors import BackendError, ImageError, ModelError
+from pag_ros.errors import BackendError, ModelError
 from pag_ros.kernels import Workspace, chosen_instruction_set
 from pag_ros.manifest import Manifest, load_manifest
-from pag_ros.runtime.computed_map import computed_map
 from pag_ros.runtime.frame_clock import FrameClock, block_plan
+from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.half_resolution import HALF, halve_graph, halved_manifest
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.openvino_operators import Operators
 from pag_ros.runtime.session import Deadline, Prediction
 from pag_ros.runtime.signal_stack import kept_signal_stack
-
-_MAX_FOCAL_PX = 1e5
 
 
 class OpenVinoSession:
@@ -67,9 +65,7 @@ class OpenVinoSession:
         """See `Session.infer`."""
         if self._request is None:
             raise RuntimeError("the session is closed")
-        self._check(image, focal_px, keep, deadline)
-        if thresholds is not None and len(thresholds) != len(keep):
-            raise ValueError(f"{len(thresholds)} thresholds for {len(keep)} gated blocks")
+        check_frame(self.manifest, image, focal_px, keep, deadline, thresholds)
         self._clock.start()
         self._inputs["image"][0] = image
         self._inputs["fx"][0] = focal_px * (HALF if self._half else 1)
@@ -111,49 +107,10 @@ class OpenVinoSession:
             self.close()
             raise ModelError(f"{model}: not a usable model ({_gist(error)})") from error
 
-    def _check(
-        self,
-        image: NDArray[np.uint8],
-        focal_px: float,
-        keep: Sequence[int],
-        deadline: Deadline | None,
-    ) -> None:
-        size = (self.manifest.height, self.manifest.width, 3)
-        if image.shape != size or image.dtype != np.uint8:
-            raise ImageError(f"image must be {size} uint8, got {image.shape} {image.dtype}")
-        if not 0.0 < focal_px < _MAX_FOCAL_PX:
-            raise ValueError(f"focal_px must be positive and finite, got {focal_px}")
-        blocks = self.manifest.blocks
-        if len(keep) != len(blocks):
-            raise ValueError(f"keep has {len(keep)} entries for {len(blocks)} gated blocks")
-        for block, pixels in zip(blocks, keep, strict=True):
-            if not 0 <= pixels <= block.pixels:
-                raise ValueError(f"keep of {block.name} must be 0..{block.pixels}, got {pixels}")
-        if deadline is not None and len(deadline.planned_seconds) != len(self.stages):
-            raise ValueError(f"planned_seconds needs one entry for each of {self.stages}")
-
     def _prediction(self) -> Prediction:
         stage_seconds = self._clock.stage_seconds()
         outputs = {name: self._request.get_tensor(port).data for name, port in self._outputs}
-        size = (self.manifest.height, self.manifest.width)
-
-        def head(name: str, absent: float, dtype: type[np.generic], *channels: int) -> Any:
-            if name in outputs:
-                return outputs[name][0].copy()
-            return np.full((*size, *channels), absent, dtype)
-
-        keep_used = tuple(outputs["count"].tolist())
-        index = [outputs[f"index{slot}"] for slot in range(len(keep_used))]
-        return Prediction(
-            depth=head("depth", np.nan, np.float32),
-            normals=head("normals", np.nan, np.float32, 3),
-            labels=head("labels", 255, np.uint8),
-            confidence=head("confidence", 0.0, np.float32),
-            boundary=head("boundary", 0.0, np.float32) if "boundary" in outputs else None,
-            computed=computed_map(index, keep_used, self.manifest),
-            keep_used=keep_used,
-            stage_seconds=stage_seconds,
-        )
+        return prediction_of(outputs, self.manifest, stage_seconds)
 
 
 def _describe_backend(threads: int) -> str:

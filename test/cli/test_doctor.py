@@ -29,7 +29,8 @@ def test_people_read_what_to_do(capsys):
     main(["doctor"])
     text = capsys.readouterr().out
     assert "Networks run on the CPU" in text
-    assert "no TensorRT session yet" in text
+    assert "`device: auto` takes " in text
+    assert "NVIDIA GPU: TensorRT session" in text
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,28 @@ def test_a_missing_package_is_absent_and_its_part_does_not_work(tmp_path: Path, 
     (finding,) = [f for f in findings if f.name == "no_such_package"]
     assert (finding.state, finding.advice) == ("absent", "install it")
     assert not works(findings, "CPU")
+
+
+def test_what_a_tensorrt_session_lacks_is_said_in_a_sentence(monkeypatch):
+    """On any machine: with no GPU to be seen, it is the driver or the GPU."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    finding = found("TensorRT session")
+    assert finding.state in ("absent", "broken")
+    assert "NVIDIA driver" in finding.text
+
+
+def test_a_model_without_kernels_and_a_toolkit_are_named(tmp_path: Path, monkeypatch):
+    (tmp_path / "cuda-12.6" / "bin").mkdir(parents=True)
+    (tmp_path / "cuda-12.6" / "bin" / "nvcc").touch()
+    (tmp_path / "release").write_text("# R36 (release), REVISION: 4.3\nmore")
+    monkeypatch.setattr(doctor, "_CUDA_FOLDER", tmp_path)
+    monkeypatch.setattr(doctor, "_JETSON_RELEASE", tmp_path / "release")
+    assert doctor._toolkit().text == "cuda-12.6, # R36 (release), REVISION: 4.3"
+    monkeypatch.setattr(doctor, "shipped_models", lambda: {"a": tmp_path / "a.onnx"})
+    finding = doctor._plans()
+    assert finding.state == "absent"
+    assert "a.kernels.zip" in finding.text
+    assert "a.reference.npz" in finding.text
 
 
 def test_an_instruction_set_that_is_not_there_is_named(monkeypatch):

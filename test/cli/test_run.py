@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pag_ros.cli import main
+from pag_ros.errors import BackendError
 
 
 @pytest.fixture
@@ -80,7 +81,6 @@ def test_an_unreadable_picture_is_named_and_the_others_go_on(folder, tiny_model,
         (["--budget", "1.5"], "budget must lie in 0..1"),
         (["--budget", "nan"], "budget must lie in 0..1"),
         (["--intrinsics", "0", "1", "1", "1"], "--intrinsics must be"),
-        (["--device", "tensorrt"], "no TensorRT session yet"),
         (["--model", "missing.onnx"], "missing.onnx: no such file"),
         (["--model", "unheard_of"], "no model named 'unheard_of'"),
     ],
@@ -88,6 +88,15 @@ def test_an_unreadable_picture_is_named_and_the_others_go_on(folder, tiny_model,
 def test_a_wrong_option_is_one_line(folder, tiny_model, capsys, options, told):
     code, _ = run(folder, tiny_model, *options)
     assert_one_error(code, capsys, told)
+
+
+def test_a_device_that_is_not_there_is_one_line(folder, tiny_model, capsys, monkeypatch):
+    def no_gpu():
+        raise BackendError("the NVIDIA driver sees no GPU")
+
+    monkeypatch.setattr("pag_ros.runtime.tensorrt.opening.require_gpu", no_gpu)
+    code, _ = run(folder, tiny_model, "--device", "tensorrt")
+    assert_one_error(code, capsys, "sees no GPU")
 
 
 def test_nothing_to_read_is_one_line(folder, tiny_model, capsys):

@@ -1,0 +1,75 @@
+"""What all backends do alike: check what a frame is given, and make a `Prediction` of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pag_ros.errors import ImageError
+from pag_ros.manifest import Manifest
+from pag_ros.runtime.computed_map import computed_map
+from pag_ros.runtime.session import Deadline, Prediction
+
+_MAX_FOCAL_PX = 1e5
+
+
+def check_frame(
+    manifest: Manifest,
+    image: NDArray[np.uint8],
+    focal_px: float,
+    keep: Sequence[int],
+    deadline: Deadline | None = None,
+    thresholds: Sequence[float] | None = None,
+) -> None:
+    """Raise ImageError or ValueError unless the arguments are what `Session.infer` takes."""
+    size = (manifest.height, manifest.width, 3)
+    if image.shape != size or image.dtype != np.uint8:
+        raise ImageError(f"image must be {size} uint8, got {image.shape} {image.dtype}")
+    if not 0.0 < focal_px < _MAX_FOCAL_PX:
+        raise ValueError(f"focal_px must be positive and finite, got {focal_px}")
+    blocks = manifest.blocks
+    if len(keep) != len(blocks):
+        raise ValueError(f"keep has {len(keep)} entries for {len(blocks)} gated blocks")
+    for block, pixels in zip(blocks, keep, strict=True):
+        if not 0 <= pixels <= block.pixels:
+            raise ValueError(f"keep of {block.name} must be 0..{block.pixels}, got {pixels}")
+    if deadline is not None and len(deadline.planned_seconds) != len(blocks) + 2:
+        raise ValueError(
+            f"planned_seconds has {len(deadline.planned_seconds)} entries for "
+            f"{len(blocks)} gated blocks, encoder and heads"
+        )
+    if thresholds is not None and len(thresholds) != len(blocks):
+        raise ValueError(f"{len(thresholds)} thresholds for {len(blocks)} gated blocks")
+
+
+def prediction_of(
+    outputs: Mapping[str, NDArray[Any]], manifest: Manifest, stage_seconds: tuple[float, ...]
+) -> Prediction:
+    """A frame's result as copies of the model's outputs.
+
+    Args:
+        outputs: see `model_layout.output_layout`; heads that the model lacks are filled in.
+        stage_seconds: see `Prediction`.
+    """
+    size = (manifest.height, manifest.width)
+
+    def head(name: str, absent: float, dtype: type[np.generic], *channels: int) -> Any:
+        if name in outputs:
+            return outputs[name][0].copy()
+        return np.full((*size, *channels), absent, dtype)
+
+    keep_used = tuple(outputs["count"].tolist())
+    index = [outputs[f"index{slot}"] for slot in range(len(keep_used))]
+    return Prediction(
+        depth=head("depth", np.nan, np.float32),
+        normals=head("normals", np.nan, np.float32, 3),
+        labels=head("labels", 255, np.uint8),
+        confidence=head("confidence", 0.0, np.float32),
+        boundary=head("boundary", 0.0, np.float32) if "boundary" in outputs else None,
+        computed=computed_map(index, keep_used, manifest),
+        keep_used=keep_used,
+        stage_seconds=stage_seconds,
+    )

@@ -1,0 +1,225 @@
+"""From a model to a TensorRT plan for this machine's GPU, and what the plan says of itself."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pag_ros.errors import BackendError
+from pag_ros.kernels.gpu.programs import StampSpec
+from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, load_kernels
+from pag_ros.runtime.tensorrt.engine import TensorRtLog, logger_of, needed_bytes
+from pag_ros.runtime.tensorrt.graph import EngineGraph, engine_graph
+from pag_ros.runtime.tensorrt.progress import BuildProgress, Report, progress_monitor
+from pag_ros.runtime.tensorrt.requirements import AHEAD_OF_TIME, tensorrt_version
+
+PRECISIONS = ("fp16",)
+"""What the GPU kernels compute in; normalisation, scores and heads stay in float32."""
+
+MIB = 1 << 20
+_WORKSPACE_BYTES = 256 * MIB
+"""What a layer's implementation may use: ours use none, and those of small networks little."""
+_BASE_BYTES = 512 * MIB
+"""A CUDA context with TensorRT's own libraries, and what timing its kernels takes."""
+_COPIES_OF_WEIGHTS = 4
+"""In the builder: the graph's, the candidates', the plan's, and those of the engine that is asked
+for its layers."""
+_IN_PLACE = "ALIASED_PLUGIN_IO_10_03"
+"""Name of the preview feature; a later TensorRT may have made it the rule."""
+
+
+class Plugins:
+    """Our kernels as plugins of TensorRT: ahead of time where it can do that, else launched by us.
+
+    Args:
+        trt: the module tensorrt.
+    """
+
+    def __init__(self, trt: Any) -> None:
+        self._trt = trt
+        self.ahead_of_time = tensorrt_version(trt) >= AHEAD_OF_TIME
+        self.kind = "aot" if self.ahead_of_time else "class"
+
+    @property
+    def needed_to_run(self) -> bool:
+        """Whether a plan needs the plugins registered in every process that runs it."""
+        return not self.ahead_of_time
+
+    def register(self, graph: EngineGraph, kernels: Mapping[str, CompiledKernel]) -> None:
+        """Make the nodes of a graph known.
+
+        Raises:
+            BackendError: a kernel is missing, or this TensorRT has no such plugins.
+        """
+        name = "plugin_quick" if self.ahead_of_time else "plugin_class"
+        module = importlib.import_module(f"pag_ros.runtime.tensorrt.{name}")
+        module.register_programs(self._trt, graph.programs, kernels)
+
+
+def kernels_of(model: Path, graph: EngineGraph, capability: int) -> dict[str, CompiledKernel]:
+    """The kernels of a graph for a GPU, and the one that begins a frame; by their names.
+
+    Args:
+        model: path of the ONNX file, its kernels beside it.
+        capability: of the GPU, times ten.
+
+    Raises:
+        BackendError: they are missing or damaged; the message says how to make them.
+    """
+    return load_kernels(kernels_path(model), [StampSpec(), *graph.specs], capability)
+
+
+def build_plan(
+    trt: Any,
+    model: Path,
+    kernels: Mapping[str, CompiledKernel],
+    free_bytes: int,
+    report: Report,
+    is_stopped: Callable[[], bool] = bool,
+    graph: EngineGraph | None = None,
+) -> tuple[bytes, dict[str, Any]]:
+    """Build a plan; takes minutes on a Jetson.
+
+    Args:
+        trt: the module tensorrt.
+        model: path of the ONNX file, its manifest beside it.
+        kernels: from `kernels_of`.
+        free_bytes: of the GPU.
+        report: told how far it has come.
+        is_stopped: asked now and then whether the build is to end.
+        graph: of the model, if somebody has it already.
+
+    Returns:
+        The plan and its summary: "build_seconds", "plan_bytes", "device_bytes" (what it works in),
+        "precisions" (data type -> number of layers that give it, as the plan lists them) and
+        "plugins" (names of the layers that are our kernels).
+
+    Raises:
+        BackendError: too little free memory, or TensorRT refuses the model; the text says why.
+        ModelError: the model is missing, damaged or unfit.
+    """
+    graph = graph or engine_graph(model)
+    require_memory(len(graph.onnx), free_bytes)
+    plugins = Plugins(trt)
+    plugins.register(graph, kernels)
+    began = time.monotonic()
+    progress = BuildProgress(report)
+    content = compile_network(trt, graph.onnx, progress, plugins.ahead_of_time, is_stopped)
+    seconds = time.monotonic() - began
+    return content, {"build_seconds": seconds, **plan_summary(trt, content)}
+
+
+def require_memory(onnx_bytes: int, free_bytes: int) -> None:
+    """Raise BackendError unless the GPU has room for a build, as far as that can be foreseen."""
+    need = _BASE_BYTES + _WORKSPACE_BYTES + _COPIES_OF_WEIGHTS * onnx_bytes
+    if free_bytes < need:
+        raise BackendError(
+            f"building the plan needs about {need / MIB:.0f} MiB of GPU memory, "
+            f"{free_bytes / MIB:.0f} MiB are free; end other programs on the GPU (nvidia-smi lists "
+            "them; on a Jetson every program shares this memory) and try again"
+        )
+
+
+def compile_network(
+    trt: Any,
+    onnx: bytes,
+    progress: BuildProgress,
+    ahead_of_time: bool = False,
+    is_stopped: Callable[[], bool] = bool,
+) -> bytes:
+    """A plan of an ONNX graph, every layer in the types that the graph says.
+
+    Args:
+        ahead_of_time: its plugins are to be compiled into the plan.
+        is_stopped: asked after every step whether the build is to end.
+
+    Raises:
+        BackendError: TensorRT refuses it; the text says why.
+    """
+    log = logger_of(trt)
+    log.forget()
+    builder = trt.Builder(log.logger)
+    network = builder.create_network(_network_flags(trt, ahead_of_time))
+    _parse(trt, network, onnx, log)
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
+    # The plan then tells each layer's types.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    # One stream: blocks follow each other anyhow, and time stamps then mean what they say.
+    config.max_aux_streams = 0
+    if hasattr(trt.PreviewFeature, _IN_PLACE):
+        # Else the builder refuses blocks that write into the map that they were given.
+        config.set_preview_feature(getattr(trt.PreviewFeature, _IN_PLACE), True)
+    monitor = progress_monitor(trt, progress, is_stopped)
+    config.progress_monitor = monitor
+    plan = builder.build_serialized_network(network, config)
+    if plan is None and is_stopped():
+        raise BackendError("the build of the plan was stopped")
+    if plan is None:
+        raise BackendError(f"TensorRT {trt.__version__} cannot build the plan{log.reason}")
+    return bytes(plan)
+
+
+def plan_summary(trt: Any, content: bytes) -> dict[str, Any]:
+    """What a plan says of itself, see `build_plan`.
+
+    Raises:
+        BackendError: TensorRT refuses it.
+    """
+    log = logger_of(trt)
+    runtime = trt.Runtime(log.logger)
+    engine = runtime.deserialize_cuda_engine(content)
+    if engine is None:
+        raise BackendError(f"TensorRT cannot read the plan that it has built{log.reason}")
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    return {
+        "plan_bytes": len(content),
+        "device_bytes": needed_bytes(engine),
+        **layer_summary(text),
+    }
+
+
+def layer_summary(text: str) -> dict[str, Any]:
+    """ "precisions" and "plugins" of the inspector's JSON text; empty where it does not tell."""
+    try:
+        layers = json.loads(text)["Layers"]
+        detailed = [layer for layer in layers if isinstance(layer, dict)]
+        outputs = [tensor for layer in detailed for tensor in layer.get("Outputs", [])[:1]]
+        precisions = Counter(_type_of(str(each.get("Format/Datatype", ""))) for each in outputs)
+        plugins = [
+            str(layer.get("Name", ""))
+            for layer in detailed
+            if "plugin" in str(layer.get("LayerType", "")).lower()
+        ]
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return {"precisions": {}, "plugins": []}
+    return {"precisions": dict(precisions.most_common()), "plugins": plugins}
+
+
+def _type_of(text: str) -> str:
+    """The data type in what the inspector writes of a tensor's format: "Half", "Row major linear
+    FP16 format" and "Channel major FP32 format" mean what they say."""
+    words = {"half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32", "int32": "int32"}
+    found = [words[word] for word in text.lower().replace(":", " ").split() if word in words]
+    return found[0] if found else text or "unknown"
+
+
+def _network_flags(trt: Any, ahead_of_time: bool) -> int:
+    """Later versions may drop a flag whose meaning has become the rule."""
+    names = ["STRONGLY_TYPED", *(["PREFER_AOT_PYTHON_PLUGINS"] if ahead_of_time else [])]
+    kinds = trt.NetworkDefinitionCreationFlag
+    return sum(1 << int(getattr(kinds, name)) for name in names if hasattr(kinds, name))
+
+
+def _parse(trt: Any, network: Any, onnx: bytes, log: TensorRtLog) -> None:
+    parser = trt.OnnxParser(network, log.logger)
+    if parser.parse(onnx):
+        return
+    errors = [str(parser.get_error(number).desc()) for number in range(parser.num_errors)]
+    reason = f": {'; '.join(errors[:2])}" if errors else log.reason
+    raise BackendError(f"TensorRT {trt.__version__} does not understand the model{reason}")

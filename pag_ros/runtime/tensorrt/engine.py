@@ -1,0 +1,166 @@
+"""A plan that TensorRT has loaded: its tensors, where they lie, and one run of it on a stream."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from pag_ros.errors import BackendError
+from pag_ros.manifest import Manifest
+from pag_ros.runtime.model_layout import Layout, input_layout, output_layout
+
+
+class Engine(Protocol):
+    """What the session needs of TensorRT."""
+
+    def bind(self, name: str, address: int) -> None:
+        """Say where a tensor lies: a device pointer, aligned to 256 bytes.
+
+        Raises:
+            BackendError: TensorRT refuses it.
+        """
+        ...
+
+    def enqueue(self, stream: int) -> None:
+        """Put one run into a stream.
+
+        Raises:
+            BackendError: TensorRT refuses it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free it. May be called again."""
+        ...
+
+
+class TensorRtEngine:
+    """`Engine` with TensorRT.
+
+    Args:
+        trt: the module tensorrt.
+        content: of the plan.
+        manifest: of the model that it was built from.
+
+    Raises:
+        BackendError: TensorRT refuses the plan, or it has other inputs or outputs than the model.
+    """
+
+    def __init__(self, trt: Any, content: bytes, manifest: Manifest) -> None:
+        self._log = logger_of(trt)
+        self._log.forget()
+        self._runtime: Any = trt.Runtime(self._log.logger)
+        self._engine: Any = self._runtime.deserialize_cuda_engine(content)
+        if self._engine is None:
+            raise BackendError(f"TensorRT {trt.__version__} refuses the plan{self._log.reason}")
+        _check_tensors(trt, self._engine, manifest)
+        self._context: Any = self._engine.create_execution_context()
+        if self._context is None:
+            raise BackendError(
+                f"TensorRT cannot prepare the plan{self._log.reason}; {needed_text(self._engine)}"
+            )
+
+    def bind(self, name: str, address: int) -> None:
+        """See `Engine.bind`."""
+        if not self._context.set_tensor_address(name, address):
+            raise BackendError(f"TensorRT refuses the memory of {name}{self._log.reason}")
+
+    def enqueue(self, stream: int) -> None:
+        """See `Engine.enqueue`."""
+        if not self._context.execute_async_v3(stream):
+            raise BackendError(f"TensorRT cannot run the plan{self._log.reason}")
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        # In this order: each refers to the one after it.
+        self._context = None
+        self._engine = None
+        self._runtime = None
+
+
+class TensorRtLog:
+    """TensorRT's logger, which keeps what the last errors were.
+
+    Attributes:
+        logger: a trt.ILogger.
+    """
+
+    def __init__(self, trt: Any) -> None:
+        errors: deque[str] = deque(maxlen=2)
+        severe = (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR)
+
+        class Logger(trt.ILogger):  # type: ignore[misc]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity in severe:
+                    errors.append(" ".join(message.split()))
+
+        self._errors = errors
+        self.logger = Logger()
+
+    @property
+    def reason(self) -> str:
+        """ ": what went wrong", or nothing if nothing was logged."""
+        return f": {'; '.join(self._errors)[:500]}" if self._errors else ""
+
+    def forget(self) -> None:
+        """What comes now has nothing to do with what was."""
+        self._errors.clear()
+
+
+_logs: dict[Any, TensorRtLog] = {}
+"""By module: TensorRT takes the first logger of a process for everything."""
+
+
+def logger_of(trt: Any) -> TensorRtLog:
+    """The process's one logger of a module tensorrt."""
+    if trt not in _logs:
+        _logs[trt] = TensorRtLog(trt)
+    return _logs[trt]
+
+
+def engine_inputs(manifest: Manifest) -> Layout:
+    """What the engine takes: the model's inputs and `clock`, when the frame began on the GPU."""
+    return {**input_layout(manifest), "clock": (np.int32, (2,))}
+
+
+def engine_outputs(manifest: Manifest) -> Layout:
+    """What the engine gives: the model's outputs and `stamps`, when each Select began."""
+    return {**output_layout(manifest), "stamps": (np.int32, (len(manifest.blocks), 2))}
+
+
+def needed_bytes(engine: Any) -> int:
+    """Memory that an engine works in, besides its weights."""
+    for name in ("device_memory_size_v2", "device_memory_size"):  # _v2 since 10.1
+        if hasattr(engine, name):
+            return int(getattr(engine, name))
+    return 0
+
+
+def needed_text(engine: Any) -> str:
+    """The same for people."""
+    return f"it works in {needed_bytes(engine) / (1 << 20):.0f} MiB of GPU memory"
+
+
+def _check_tensors(trt: Any, engine: Any, manifest: Manifest) -> None:
+    wanted = {True: engine_inputs(manifest), False: engine_outputs(manifest)}
+    found: Mapping[bool, dict[str, Any]] = {True: {}, False: {}}
+    for number in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(number)
+        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
+        found[is_input][name] = dtype, tuple(engine.get_tensor_shape(name))
+    for is_input, layout in wanted.items():
+        kind = "input" if is_input else "output"
+        for name, (dtype, shape) in layout.items():
+            if found[is_input].get(name) != (np.dtype(dtype), shape):
+                was = found[is_input].get(name, "missing")
+                raise BackendError(
+                    f"the plan's {kind} {name!r} is {was}, expected {np.dtype(dtype)} {shape}: "
+                    "it was built from another model"
+                )

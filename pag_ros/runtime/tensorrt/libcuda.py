@@ -1,0 +1,155 @@
+"""NVIDIA's driver library through ctypes: what can be asked before, and is not in, PyCUDA.
+
+Only functions whose signature the driver keeps stable, so nothing has to be installed for it. They
+are described in the CUDA driver API's reference ("Device Management", "Stream Management", "Graph
+Management").
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+from pag_ros.errors import BackendError
+
+LIBRARY = "libcuda.so.1"
+
+_COMPUTE_MAJOR, _COMPUTE_MINOR, _INTEGRATED = 75, 76, 18
+"""Of CUdevice_attribute."""
+_THREAD_LOCAL = 1
+"""Of CUstreamCaptureMode: what other threads do meanwhile does not spoil the capture."""
+_NO_DEVICE, _DRIVER_MISMATCH = 100, 803
+"""Of CUresult."""
+_NAME_BYTES = 256
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as its driver describes it.
+
+    Attributes:
+        name: for people, "Orin" or "NVIDIA H200".
+        capability: compute capability times ten.
+        integrated: whether it shares the memory of the CPU, as on Jetson.
+        driver: CUDA version that the driver offers, (12, 6).
+    """
+
+    name: str
+    capability: int
+    integrated: bool
+    driver: tuple[int, int]
+
+
+class LibCuda:
+    """The driver library, initialised.
+
+    Args:
+        library: its name or path; tests give another one.
+
+    Raises:
+        BackendError: there is no driver, or no GPU that it can use.
+    """
+
+    def __init__(self, library: str = LIBRARY) -> None:
+        try:
+            self._library = ctypes.CDLL(library)
+        except OSError as error:
+            raise BackendError(
+                f"no NVIDIA driver: {library} cannot be loaded ({error}); install the driver (a "
+                "Jetson's JetPack has it), and start a container with the GPU (--gpus all, on a "
+                "Jetson --runtime nvidia)"
+            ) from error
+        result = self._function("cuInit")(ctypes.c_uint(0))
+        if result == _NO_DEVICE:
+            raise BackendError("the NVIDIA driver sees no GPU; in a container give it one")
+        if result == _DRIVER_MISMATCH:
+            raise BackendError(
+                "the NVIDIA driver's library and its kernel module have different versions; reboot"
+            )
+        self._check(result, "cuInit")
+
+    def gpu(self) -> Gpu:
+        """The first GPU; CUDA_VISIBLE_DEVICES decides which one that is.
+
+        Raises:
+            BackendError: there is none.
+        """
+        if self._integer("cuDeviceGetCount") < 1:
+            raise BackendError("the NVIDIA driver sees no GPU; in a container give it one")
+        device = self._integer("cuDeviceGet", ctypes.c_int(0))
+        name = ctypes.create_string_buffer(_NAME_BYTES)
+        self._call("cuDeviceGetName", name, ctypes.c_int(_NAME_BYTES), ctypes.c_int(device))
+        version = self._integer("cuDriverGetVersion")
+        return Gpu(
+            name=name.value.decode(errors="replace"),
+            capability=10 * self._attribute(_COMPUTE_MAJOR, device)
+            + self._attribute(_COMPUTE_MINOR, device),
+            integrated=bool(self._attribute(_INTEGRATED, device)),
+            driver=(version // 1000, version % 1000 // 10),
+        )
+
+    def begin_capture(self, stream: int) -> None:
+        """From now on what is put into the stream is recorded and not done."""
+        self._call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(_THREAD_LOCAL))
+
+    def end_capture(self, stream: int) -> int:
+        """Handle of the graph that was recorded."""
+        return self._pointer("cuStreamEndCapture", ctypes.c_void_p(stream), first=False)
+
+    def instantiate(self, graph: int) -> int:
+        """Handle of an executable copy of a graph."""
+        flags = ctypes.c_ulonglong(0)
+        return self._pointer("cuGraphInstantiateWithFlags", ctypes.c_void_p(graph), flags)
+
+    def launch(self, executable: int, stream: int) -> None:
+        """Have a graph done in a stream; returns at once."""
+        self._call("cuGraphLaunch", ctypes.c_void_p(executable), ctypes.c_void_p(stream))
+
+    def destroy_graph(self, graph: int) -> None:
+        """Free a graph that was recorded."""
+        self._call("cuGraphDestroy", ctypes.c_void_p(graph))
+
+    def destroy_executable(self, executable: int) -> None:
+        """Free an executable graph."""
+        self._call("cuGraphExecDestroy", ctypes.c_void_p(executable))
+
+    def pop_context(self) -> None:
+        """Take the top of this thread's stack of contexts away."""
+        self._pointer("cuCtxPopCurrent_v2")
+
+    def _function(self, name: str) -> Any:
+        function = getattr(self._library, name, None)
+        if function is None:
+            raise BackendError(f"the NVIDIA driver is too old: it has no {name}")
+        function.restype = ctypes.c_int
+        return function
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        self._check(self._function(name)(*arguments), name)
+
+    def _integer(self, name: str, *arguments: Any) -> int:
+        """The result of a function that writes an integer to its first argument."""
+        value = ctypes.c_int()
+        self._call(name, ctypes.byref(value), *arguments)
+        return value.value
+
+    def _pointer(self, name: str, *arguments: Any, first: bool = True) -> int:
+        """The result of a function that writes a handle to its first, or else last, argument."""
+        value = ctypes.c_void_p()
+        given = (ctypes.byref(value), *arguments) if first else (*arguments, ctypes.byref(value))
+        self._call(name, *given)
+        return value.value or 0
+
+    def _attribute(self, number: int, device: int) -> int:
+        return self._integer("cuDeviceGetAttribute", ctypes.c_int(number), ctypes.c_int(device))
+
+    def _check(self, result: int, name: str) -> None:
+        if result:
+            raise BackendError(f"CUDA: {name} failed with {self._error_name(result)}")
+
+    def _error_name(self, result: int) -> str:
+        text = ctypes.c_char_p()
+        if self._function("cuGetErrorName")(ctypes.c_int(result), ctypes.byref(text)):
+            return f"error {result}"
+        return (text.value or b"").decode(errors="replace")

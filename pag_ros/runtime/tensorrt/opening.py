@@ -1,0 +1,202 @@
+"""From a model to a running TensorRT session: requirements, plan, engine, check of its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pag_ros.errors import BackendError, ModelError
+from pag_ros.kernels.gpu.programs import StampSpec
+from pag_ros.kernels.gpu.store import kernels_path, load_kernels
+from pag_ros.manifest import Manifest, load_manifest
+from pag_ros.runtime.tensorrt.builder import PRECISIONS, Plugins, build_plan, kernels_of
+from pag_ros.runtime.tensorrt.driver import MIB, Driver, OutOfMemoryError, PyCudaDriver
+from pag_ros.runtime.tensorrt.engine import TensorRtEngine
+from pag_ros.runtime.tensorrt.graph import EngineGraph, engine_graph
+from pag_ros.runtime.tensorrt.options import EngineOptions
+from pag_ros.runtime.tensorrt.plan_cache import Plan, PlanCache, PlanKey
+from pag_ros.runtime.tensorrt.progress import log_lines
+from pag_ros.runtime.tensorrt.requirements import import_pycuda, import_tensorrt, require_gpu
+from pag_ros.runtime.tensorrt.self_check import check_plan, reference_path
+from pag_ros.runtime.tensorrt.session import TensorRtSession
+
+
+def open_tensorrt(
+    model: Path, options: EngineOptions | None = None, precision: str = PRECISIONS[0]
+) -> tuple[TensorRtSession, Plan]:
+    """A session on this machine's GPU; its plan is built if there is none yet.
+
+    Args:
+        model: path of the ONNX file, its manifest and kernels beside it.
+        options: how the plan is obtained.
+        precision: of the plan, one of `PRECISIONS`.
+
+    Raises:
+        ModelError: the model or its manifest is missing, damaged or unfit.
+        BackendError: something that it needs is missing, the GPU has too little memory, or the plan
+            does not compute what the model does; the text says which and what to do.
+    """
+    if precision not in PRECISIONS:
+        raise BackendError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    manifest = load_manifest(model)
+    require_gpu()
+    trt = import_tensorrt()
+    import_pycuda()
+    opening = _Opening(model, manifest, trt, options or EngineOptions(), precision)
+    return opening.run()
+
+
+def plan_key(
+    manifest: Manifest, model: Path, precision: str, tensorrt: str, kind: str, gpu: Any
+) -> PlanKey:
+    """Everything that the plan of a model depends on.
+
+    Args:
+        kind: of plugins, see `builder.Plugins`.
+        gpu: a `libcuda.Gpu`.
+
+    Raises:
+        BackendError: the model has no kernels beside it.
+    """
+    kernels = kernels_path(model)
+    try:
+        checksum = hashlib.sha256(kernels.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BackendError(
+            f"{kernels}: no GPU kernels there ({error.strerror}); make them with "
+            "`pag_ros build kernels MODEL`, on any machine with Triton"
+        ) from error
+    return PlanKey(
+        model=manifest.name,
+        model_sha256=manifest.sha256,
+        tensorrt=tensorrt,
+        gpu=gpu.name,
+        capability=gpu.capability,
+        precision=precision,
+        size=f"{manifest.width}x{manifest.height}",
+        kernels=f"{kind} {checksum[:16]}",
+    )
+
+
+class _Opening:
+    def __init__(
+        self, model: Path, manifest: Manifest, trt: Any, options: EngineOptions, precision: str
+    ) -> None:
+        self._model, self._manifest, self._trt = model, manifest, trt
+        self._options = options
+        self._precision = precision
+        self._plugins = Plugins(trt)
+        self._cache = PlanCache(options.cache, options.say)
+        self._graph: EngineGraph | None = None
+
+    def run(self) -> tuple[TensorRtSession, Plan]:
+        driver = PyCudaDriver()
+        try:
+            key = plan_key(
+                self._manifest,
+                self._model,
+                self._precision,
+                self._trt.__version__,
+                self._plugins.kind,
+                driver.gpu,
+            )
+            with driver.active():
+                self._register(driver)
+                engine, plan = self._load(driver, key)
+        except BaseException:
+            driver.close()
+            raise
+        session = self._session(driver, engine)  # which closes both if it fails
+        try:
+            return session, self._checked(session, key, plan)
+        except BaseException:
+            session.close()
+            raise
+
+    def _register(self, driver: Driver) -> None:
+        """Plugins that are launched by us have to be known before a plan is read."""
+        if self._plugins.needed_to_run:
+            kernels = kernels_of(self._model, self._engine_graph(), driver.gpu.capability)
+            self._plugins.register(self._engine_graph(), kernels)
+
+    def _load(self, driver: Driver, key: PlanKey) -> tuple[TensorRtEngine, Plan]:
+        """The engine of a stored plan or, if there is none or TensorRT refuses it, a new one."""
+        plan = self._obtain(driver, key, self._options.force)
+        if plan.reason:
+            return self._engine(driver, plan), plan
+        try:
+            return self._engine(driver, plan), plan
+        except OutOfMemoryError:
+            raise
+        except BackendError as error:
+            self._cache.discard(key, str(error))
+        plan = self._obtain(driver, key, force=True)
+        return self._engine(driver, plan), plan
+
+    def _obtain(self, driver: Driver, key: PlanKey, force: bool) -> Plan:
+        options = self._options
+
+        def build() -> tuple[bytes, dict[str, Any]]:
+            graph = self._engine_graph()
+            kernels = kernels_of(self._model, graph, driver.gpu.capability)
+            report = options.report or log_lines(options.say)
+            return build_plan(
+                self._trt,
+                self._model,
+                kernels,
+                driver.free_bytes(),
+                report,
+                options.is_stopped,
+                graph,
+            )
+
+        return self._cache.obtain(key, build, force)
+
+    def _engine(self, driver: Driver, plan: Plan) -> TensorRtEngine:
+        works_in = plan.summary.get("device_bytes", 0)
+        need = len(plan.content) + (works_in if isinstance(works_in, int) else 0)
+        free = driver.free_bytes()
+        if free < need:
+            raise OutOfMemoryError(
+                f"not enough GPU memory: the plan needs {need / MIB:.0f} MiB, {free / MIB:.0f} MiB "
+                "are free; end other programs on the GPU (nvidia-smi lists them)"
+            )
+        return TensorRtEngine(self._trt, plan.content, self._manifest)
+
+    def _session(self, driver: PyCudaDriver, engine: TensorRtEngine) -> TensorRtSession:
+        try:
+            path, capability = kernels_path(self._model), driver.gpu.capability
+            (stamp,) = load_kernels(path, [StampSpec()], capability).values()
+        except BaseException:
+            engine.close()
+            driver.close()
+            raise
+        gpu = driver.gpu
+        backend = f"tensorrt {self._trt.__version__} {self._precision} {gpu.name}"
+        return TensorRtSession(self._manifest, driver, engine, stamp, backend)
+
+    def _checked(self, session: TensorRtSession, key: PlanKey, plan: Plan) -> Plan:
+        """The plan, its numbers found right now or before; else it is discarded."""
+        if plan.checked:
+            return plan
+        if not reference_path(self._model).exists():
+            self._options.say(
+                f"the plan's numbers are not checked: there is no {reference_path(self._model)}; "
+                "`pag_ros build reference MODEL` writes it"
+            )
+            return plan
+        try:
+            self._options.say(check_plan(session, self._model))
+        except ModelError as error:
+            raise BackendError(f"the plan's numbers cannot be checked: {error}") from error
+        except BackendError as error:
+            self._cache.discard(key, str(error))
+            raise
+        return self._cache.confirm(key, plan) if plan.path else replace(plan, checked=True)
+
+    def _engine_graph(self) -> EngineGraph:
+        if self._graph is None:
+            self._graph = engine_graph(self._model)
+        return self._graph

@@ -1,0 +1,116 @@
+"""What a TensorRT session needs of a machine; what is missing, with the way to get it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+from pag_ros.errors import BackendError
+from pag_ros.kernels.gpu.programs import LEAST_CAPABILITY
+from pag_ros.runtime.tensorrt.libcuda import Gpu, LibCuda
+
+CLASS_PLUGINS = (10, 0)
+"""First TensorRT that takes plugins which are Python classes and launch kernels themselves."""
+AHEAD_OF_TIME = (10, 9)
+"""First TensorRT that takes kernels compiled ahead of time, so that its plans need no plugin."""
+LEAST_DRIVER = (12, 4)
+"""CUDA version of a driver that reads our PTX 8.4; JetPack 6.1 has 12.6."""
+LEAST_PYCUDA = (2020, 1)
+
+_JETSON = Path("/etc/nv_tegra_release")
+_BROKEN = (ImportError, OSError, AttributeError, RuntimeError, ValueError, TypeError)
+"""What importing a damaged or mismatched installation raises."""
+
+
+def tensorrt_problem() -> str | None:
+    """Why this machine cannot run TensorRT sessions, in a sentence; None if it can."""
+    try:
+        require_gpu()
+        import_tensorrt()
+        import_pycuda()
+    except BackendError as error:
+        return str(error)
+    return None
+
+
+def require_gpu() -> Gpu:
+    """The GPU.
+
+    Raises:
+        BackendError: there is no driver or GPU, or one of them is too old.
+    """
+    gpu = LibCuda().gpu()
+    if gpu.capability < LEAST_CAPABILITY:
+        raise BackendError(
+            f"{gpu.name} has compute capability {gpu.capability / 10}; the GPU kernels need "
+            f"{LEAST_CAPABILITY / 10} or later (Ampere, Orin); use device cpu"
+        )
+    if gpu.driver < LEAST_DRIVER:
+        raise BackendError(
+            f"the NVIDIA driver offers CUDA {_text(gpu.driver)}; {_text(LEAST_DRIVER)} is needed: "
+            "install a newer driver (on a Jetson JetPack 6.1 or later)"
+        )
+    return gpu
+
+
+def import_tensorrt() -> Any:
+    """The module tensorrt.
+
+    Raises:
+        BackendError: it is missing, broken or too old.
+    """
+    remedy = (
+        "JetPack has it (apt install nvidia-jetpack); a virtual environment sees it if made with "
+        "--system-site-packages"
+        if _JETSON.exists()
+        else "pip install 'pag_ros[gpu]'"
+    )
+    trt = _imported("tensorrt", "TensorRT", remedy)
+    if tensorrt_version(trt) < least_tensorrt():
+        raise BackendError(
+            f"TensorRT {trt.__version__} is too old, {_text(least_tensorrt())} is needed: {remedy}"
+        )
+    return trt
+
+
+def least_tensorrt() -> tuple[int, int]:
+    """First version that one of our plugins is for."""
+    has_class_plugins = importlib.util.find_spec("pag_ros.runtime.tensorrt.plugin_class")
+    return CLASS_PLUGINS if has_class_plugins else AHEAD_OF_TIME
+
+
+def import_pycuda() -> Any:
+    """The module pycuda.driver.
+
+    Raises:
+        BackendError: it is missing, broken or too old.
+    """
+    remedy = "pip install pycuda (it is compiled: nvcc of the CUDA toolkit has to be in PATH)"
+    pycuda = _imported("pycuda", "PyCUDA", remedy)
+    if tuple(pycuda.VERSION[:2]) < LEAST_PYCUDA:
+        raise BackendError(f"PyCUDA {pycuda.VERSION_TEXT} is too old: {remedy}")
+    return _imported("pycuda.driver", "PyCUDA", remedy)
+
+
+def tensorrt_version(trt: Any) -> tuple[int, int]:
+    """(10, 13) of the module tensorrt; (0, 0) where it does not say."""
+    found = re.match(r"(\d+)\.(\d+)", str(getattr(trt, "__version__", "")))
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _imported(module: str, name: str, remedy: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == module.partition(".")[0]:
+            raise BackendError(f"{name} is not installed: {remedy}") from error
+        raise BackendError(f"{name} cannot be loaded ({error}): {remedy}") from error
+    except _BROKEN as error:
+        raise BackendError(f"{name} cannot be loaded ({error}): {remedy}") from error
+
+
+def _text(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))

@@ -1,0 +1,308 @@
+"""From device names to sessions: what is missing is told, plans are found, built, refused, checked.
+
+TensorRT, PyCUDA and the GPU are doubles here (`gpu_double`), or really missing: nothing is seen of
+how the real ones fail, apart from what their documentation says of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from gpu_double import STAMP, DriverDouble, EngineDouble
+
+from pag_ros.errors import BackendError, ModelError, ParameterError
+from pag_ros.kernels.gpu.store import kernels_path, save_kernels
+from pag_ros.runtime import EngineOptions, open_perception, open_session
+from pag_ros.runtime.tensorrt import opening, requirements
+from pag_ros.runtime.tensorrt.libcuda import Gpu
+from pag_ros.runtime.tensorrt.requirements import tensorrt_problem
+from pag_ros.runtime.tensorrt.self_check import reference_path, write_reference
+
+ORIN = Gpu("Orin", 87, True, (12, 6))
+
+
+class Machine:
+    """A machine with TensorRT, and what is asked of it.
+
+    Attributes:
+        said: sentences for the log.
+        builds: plans built so far.
+        refused: contents that TensorRT refuses to load.
+    """
+
+    def __init__(self, model: Path, cache: Path) -> None:
+        self.model = model
+        self.said: list[str] = []
+        self.builds = 0
+        self.refused: set[bytes] = set()
+        self.factor = 1.0
+        self.drivers: list[DriverDouble] = []
+        self.trt = SimpleNamespace(__version__="10.13.2")
+        self.options = EngineOptions(cache, say=self.said.append)
+
+    def open(self, device: str = "tensorrt", **options: Any) -> Any:
+        return open_session(self.model, device, engine=self.options, **options)
+
+    def driver(self) -> DriverDouble:
+        self.drivers.append(DriverDouble())
+        return self.drivers[-1]
+
+    def engine(self, trt: Any, content: bytes, manifest: Any) -> EngineDouble:
+        if content in self.refused:
+            raise BackendError("TensorRT 10.13.2 refuses the plan: magic tag does not match")
+        engine = EngineDouble(self.model, self.drivers[-1])
+        if self.factor != 1.0:
+            infer = engine._cpu.infer
+            engine._cpu.infer = lambda *a: _scaled(infer(*a), self.factor)  # type: ignore[method-assign]
+        return engine
+
+    def build(self, *arguments: Any) -> tuple[bytes, dict[str, Any]]:
+        self.builds += 1
+        return f"plan {self.builds}".encode(), {"device_bytes": 1000, "build_seconds": 9.0}
+
+
+def _scaled(prediction: Any, factor: float) -> Any:
+    prediction.depth[:] *= np.float32(factor)
+    return prediction
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Path:
+    path = Path(shutil.copy(tiny_model, tmp_path))
+    shutil.copy(tiny_model.with_suffix(".json"), tmp_path)
+    save_kernels(kernels_path(path), [STAMP])
+    session = open_session(path, "cpu", 1)
+    write_reference(session, path)
+    session.close()
+    return path
+
+
+@pytest.fixture
+def machine(model: Path, tmp_path: Path, monkeypatch) -> Iterator[Machine]:
+    machine = Machine(model, tmp_path / "plans")
+    monkeypatch.setattr(requirements, "require_gpu", lambda: ORIN)
+    monkeypatch.setattr(requirements, "import_tensorrt", lambda: machine.trt)
+    monkeypatch.setattr(requirements, "import_pycuda", lambda: None)
+    monkeypatch.setattr(opening, "require_gpu", lambda: ORIN)
+    monkeypatch.setattr(opening, "import_tensorrt", lambda: machine.trt)
+    monkeypatch.setattr(opening, "import_pycuda", lambda: None)
+    monkeypatch.setattr(opening, "PyCudaDriver", machine.driver)
+    monkeypatch.setattr(opening, "TensorRtEngine", machine.engine)
+    monkeypatch.setattr(opening, "build_plan", machine.build)
+    monkeypatch.setattr(opening, "kernels_of", lambda *arguments: {})
+    monkeypatch.setattr(opening, "load_kernels", lambda *arguments: {STAMP.name: STAMP})
+    yield machine
+    assert all(driver.is_closed for driver in machine.drivers)
+
+
+def test_a_plan_is_built_checked_and_found_again(machine: Machine) -> None:
+    machine.open().close()
+    assert "building a TensorRT plan of tiny for Double: there is none yet" in machine.said
+    assert "the plan's numbers are the model's" in machine.said[-1]
+    machine.said.clear()
+    session = machine.open()
+    assert session.backend == "tensorrt 10.13.2 fp16 Double, CUDA graph"
+    session.close()
+    assert machine.said == []
+    assert machine.builds == 1
+
+
+def test_another_tensorrt_builds_anew_and_says_so(machine: Machine) -> None:
+    machine.open().close()
+    machine.trt.__version__ = "10.14.0"
+    machine.open().close()
+    assert machine.builds == 2
+    assert any("TensorRT 10.13.2, not 10.14.0; that took 9 s" in each for each in machine.said)
+
+
+def test_a_stored_plan_that_tensorrt_refuses_is_built_anew_once(machine: Machine) -> None:
+    machine.open().close()
+    machine.refused.add(b"plan 1")
+    machine.open().close()
+    assert machine.builds == 2
+    assert any("is discarded: TensorRT 10.13.2 refuses the plan" in each for each in machine.said)
+    machine.refused |= {b"plan 2", b"plan 3"}
+    with pytest.raises(BackendError, match="magic tag"):
+        machine.open()
+    assert machine.builds == 3
+
+
+def test_wrong_numbers_are_refused_and_the_plan_is_thrown_away(machine: Machine) -> None:
+    machine.factor = 1.5
+    with pytest.raises(BackendError, match=r"depth \(median\) deviates by 0\.5"):
+        machine.open()
+    assert not list(machine.options.cache.glob("*.plan"))  # type: ignore[union-attr]
+
+
+def test_without_a_reference_the_session_works_and_says_what_is_missing(machine: Machine) -> None:
+    reference_path(machine.model).unlink()
+    machine.open().close()
+    assert "numbers are not checked" in machine.said[-1]
+    session = open_session(machine.model, "cpu", 1)
+    write_reference(session, machine.model)
+    session.close()
+    machine.open().close()
+    assert "the plan's numbers are the model's" in machine.said[-1]
+
+
+def test_too_little_memory_for_a_plan_is_told_with_both_amounts(
+    machine: Machine, monkeypatch
+) -> None:
+    huge = {"device_bytes": 3 << 30}
+    monkeypatch.setattr(opening, "build_plan", lambda *arguments: (b"plan", huge))
+    with pytest.raises(BackendError, match=r"the plan needs 3072 MiB, 8 MiB are free"):
+        machine.open()
+
+
+def test_a_model_without_kernels_is_told_before_anything_is_built(machine: Machine) -> None:
+    kernels_path(machine.model).unlink()
+    with pytest.raises(BackendError, match=r"no GPU kernels there .*pag_ros build kernels"):
+        machine.open()
+    assert machine.builds == 0
+
+
+def test_auto_takes_the_gpu_where_there_is_one(machine: Machine) -> None:
+    session = machine.open("auto")
+    assert session.backend.startswith("tensorrt")
+    session.close()
+
+
+def test_auto_takes_the_cpu_where_the_gpu_fails_and_says_why(machine: Machine) -> None:
+    machine.factor = 2.0
+    session = machine.open("auto", threads=1)
+    assert session.backend.startswith("openvino")
+    session.close()
+    assert "device auto takes the CPU, since TensorRT cannot be used: the plan" in machine.said[-1]
+
+
+def test_a_build_that_was_stopped_is_not_replaced_by_the_cpu(machine: Machine, monkeypatch) -> None:
+    def stopped(*arguments: Any) -> Any:
+        raise BackendError("the build of the plan was stopped")
+
+    monkeypatch.setattr(opening, "build_plan", stopped)
+    machine.options = EngineOptions(machine.options.cache, is_stopped=lambda: True)
+    with pytest.raises(BackendError, match="was stopped"):
+        machine.open("auto")
+
+
+def test_half_the_resolution_is_for_the_cpu(machine: Machine) -> None:
+    with pytest.raises(BackendError, match="its own input size only"):
+        machine.open(half=True)
+
+
+def test_a_perception_on_the_gpu_escalates_without_half_the_resolution(
+    machine: Machine, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    perception = open_perception(machine.model, "auto", escalate=True, engine=machine.options)
+    assert [each.session.backend for each in perception.sessions] == [
+        "tensorrt 10.13.2 fp16 Double, CUDA graph"
+    ]
+    perception.close()
+
+
+def test_precisions_that_there_are_not_are_refused(machine: Machine) -> None:
+    with pytest.raises(BackendError, match="precision must be one of fp16"):
+        opening.open_tensorrt(machine.model, machine.options, "int8")
+
+
+def test_a_missing_model_is_told_as_on_the_cpu(machine: Machine, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such file"):
+        open_session(tmp_path / "none.onnx", "tensorrt", engine=machine.options)
+
+
+def test_no_such_device(tiny_model: Path) -> None:
+    with pytest.raises(ParameterError, match="device must be one of"):
+        open_session(tiny_model, "tpu")
+
+
+# What is missing.
+
+
+@pytest.fixture
+def with_gpu(monkeypatch) -> None:
+    monkeypatch.setattr(requirements, "require_gpu", lambda: ORIN)
+
+
+def module(monkeypatch, name: str, **contents: Any) -> None:
+    made = ModuleType(name)
+    made.__dict__.update(contents)
+    monkeypatch.setitem(sys.modules, name, made)
+
+
+def broken(monkeypatch, tmp_path: Path, name: str, code: str) -> None:
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def test_no_tensorrt(with_gpu: None, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    problem = tensorrt_problem()
+    assert problem is not None
+    assert "TensorRT" in problem
+    assert "pip install" in problem
+
+
+def test_a_jetson_is_told_of_jetpack(with_gpu: None, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(requirements, "_JETSON", tmp_path)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    assert "--system-site-packages" in str(tensorrt_problem())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "raise ImportError('libnvinfer.so.10: cannot open shared object file')",
+        "raise OSError('wrong ELF class')",
+        "raise AttributeError('_ARRAY_API not found')",
+        "import a_module_that_is_not_there",
+    ],
+)
+def test_a_broken_tensorrt(with_gpu: None, monkeypatch, tmp_path: Path, code: str) -> None:
+    broken(monkeypatch, tmp_path, "tensorrt", code)
+    assert "TensorRT cannot be loaded (" in str(tensorrt_problem())
+
+
+def test_an_old_tensorrt(with_gpu: None, monkeypatch) -> None:
+    module(monkeypatch, "tensorrt", __version__="8.6.2")
+    assert "TensorRT 8.6.2 is too old, 10." in str(tensorrt_problem())
+
+
+def test_no_pycuda(with_gpu: None, monkeypatch) -> None:
+    module(monkeypatch, "tensorrt", __version__="10.9.0")
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    assert "PyCUDA" in str(tensorrt_problem())
+
+
+def test_an_old_pycuda(with_gpu: None, monkeypatch) -> None:
+    module(monkeypatch, "tensorrt", __version__="10.9.0")
+    module(monkeypatch, "pycuda", VERSION=(2019, 1), VERSION_TEXT="2019.1")
+    assert "PyCUDA 2019.1 is too old" in str(tensorrt_problem())
+
+
+def test_nothing_missing(with_gpu: None, monkeypatch) -> None:
+    module(monkeypatch, "tensorrt", __version__="10.9.0")
+    module(monkeypatch, "pycuda", VERSION=(2024, 1), VERSION_TEXT="2024.1")
+    module(monkeypatch, "pycuda.driver")
+    assert tensorrt_problem() is None
+
+
+@pytest.mark.parametrize(
+    ("gpu", "sentence"),
+    [
+        (Gpu("Xavier", 72, True, (12, 6)), "Xavier has compute capability 7.2; .* need 8.0"),
+        (Gpu("Orin", 87, True, (11, 4)), "offers CUDA 11.4; 12.4 is needed"),
+    ],
+)
+def test_an_old_gpu_or_driver(monkeypatch, gpu: Gpu, sentence: str) -> None:
+    monkeypatch.setattr(requirements, "LibCuda", lambda: SimpleNamespace(gpu=lambda: gpu))
+    with pytest.raises(BackendError, match=sentence):
+        requirements.require_gpu()

@@ -1,0 +1,306 @@
+"""The cache of plans, and all the ways in which it may be found damaged.
+
+The builder here is a fake that writes some bytes: nothing is said about what TensorRT makes, or
+whether it would accept a plan that this cache calls sound.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plan_builders import KEY, build_slowly, hang_while
+
+from pag_ros.errors import BackendError
+from pag_ros.runtime.tensorrt import plan_cache
+from pag_ros.runtime.tensorrt.plan_cache import Plan, PlanCache, default_folder
+
+
+class Builder:
+    """Counts its builds; each makes other bytes."""
+
+    def __init__(self) -> None:
+        self.builds = 0
+
+    def __call__(self) -> tuple[bytes, dict[str, Any]]:
+        self.builds += 1
+        return f"plan {self.builds}".encode() * 100, {"build_seconds": 94.0}
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def cache(tmp_path: Path, said: list[str]) -> PlanCache:
+    return PlanCache(tmp_path / "plans", said.append)
+
+
+def test_a_plan_is_built_once_and_then_found(cache: PlanCache, said: list[str]) -> None:
+    builder = Builder()
+    first = cache.obtain(KEY, builder)
+    second = cache.obtain(KEY, builder)
+    assert builder.builds == 1
+    assert first.content == second.content
+    assert first.reason == "there is none yet"
+    assert second.reason == ""
+    assert second.path is not None
+    assert second.summary == {"build_seconds": 94.0}
+    assert said == ["building a TensorRT plan of tiny for NVIDIA Orin: there is none yet"]
+
+
+def test_force_builds_anew(cache: PlanCache) -> None:
+    builder = Builder()
+    cache.obtain(KEY, builder)
+    assert cache.obtain(KEY, builder, force=True).reason == "it was asked for"
+    assert builder.builds == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"tensorrt": "10.3.0"}, "TensorRT 10.13.2, not 10.3.0"),
+        ({"gpu": "NVIDIA Thor", "capability": 110}, "GPU NVIDIA Orin, not NVIDIA Thor"),
+        ({"model_sha256": "ef" * 32}, "model abababababab..., not efefefefefef..."),
+        ({"precision": "fp32"}, "precision fp16, not fp32"),
+        ({"size": "320x240"}, "input size 64x48, not 320x240"),
+        ({"kernels": "class 1 00"}, "GPU kernels aot 1 cdcdcdcdcdcdcdcd, not class 1 00"),
+    ],
+)
+def test_anything_else_in_the_key_builds_another_and_says_why(
+    cache: PlanCache, change: dict[str, Any], sentence: str
+) -> None:
+    builder = Builder()
+    cache.obtain(KEY, builder)
+    reason = cache.obtain(replace(KEY, **change), builder).reason
+    assert reason.startswith("the one there is for ")
+    assert sentence in reason
+    assert reason.endswith("that took 94 s")
+    assert builder.builds == 2
+    assert cache.obtain(KEY, builder).reason == ""  # the old one stays for the old setup
+
+
+def _truncated(plan: Path, note: Path) -> None:
+    plan.write_bytes(plan.read_bytes()[:-1])
+
+
+def _flipped(plan: Path, note: Path) -> None:
+    content = bytearray(plan.read_bytes())
+    content[50] ^= 1
+    plan.write_bytes(content)
+
+
+def _emptied(plan: Path, note: Path) -> None:
+    plan.write_bytes(b"")
+
+
+def _is_folder(plan: Path, note: Path) -> None:
+    plan.unlink()
+    plan.mkdir()
+
+
+def _note_truncated(plan: Path, note: Path) -> None:
+    note.write_text(note.read_text()[:40])
+
+
+def _note_binary(plan: Path, note: Path) -> None:
+    note.write_bytes(bytes(range(256)))
+
+
+def _note_nested(plan: Path, note: Path) -> None:
+    note.write_text("[" * 100_000)
+
+
+def _note_large(plan: Path, note: Path) -> None:
+    note.write_text('"' + "x" * (1 << 21) + '"')
+
+
+def _note_missing(plan: Path, note: Path) -> None:
+    note.unlink()
+
+
+def _plan_missing(plan: Path, note: Path) -> None:
+    plan.unlink()
+
+
+def _note_of_another_version(plan: Path, note: Path) -> None:
+    note.write_text(note.read_text().replace('"format": 1', '"format": 2'))
+
+
+def _note_with_other_types(plan: Path, note: Path) -> None:
+    data = json.loads(note.read_text())
+    data["key"]["capability"] = "87"
+    note.write_text(json.dumps(data))
+
+
+def _foreign(plan: Path, note: Path) -> None:
+    data = json.loads(note.read_text())
+    data["key"]["gpu"] = "NVIDIA H200"
+    note.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (_truncated, "is damaged: it is not the file that was written"),
+        (_flipped, "is damaged: it is not the file that was written"),
+        (_emptied, "is damaged"),
+        (_note_truncated, "is damaged"),
+        (_note_binary, "is damaged"),
+        (_note_nested, "is damaged"),
+        (_note_large, "is damaged"),
+        (_note_missing, "a build was interrupted"),
+        (_plan_missing, "a build was interrupted"),
+        (_note_of_another_version, "format 2, this version reads 1"),
+        (_note_with_other_types, "is damaged"),
+        (_foreign, "belongs to something else: GPU NVIDIA H200, not NVIDIA Orin"),
+    ],
+)
+def test_what_is_not_sound_is_built_anew(
+    cache: PlanCache, said: list[str], damage: Any, reason: str
+) -> None:
+    builder = Builder()
+    stored = cache.obtain(KEY, builder)
+    assert stored.path is not None
+    damage(stored.path, stored.path.with_suffix(".json"))
+    assert cache.find(KEY) is None
+    again = cache.obtain(KEY, builder)
+    assert builder.builds == 2
+    assert reason in again.reason
+    assert reason in said[-1]
+    assert cache.obtain(KEY, builder).content == again.content
+    assert builder.builds == 2
+
+
+def test_a_folder_in_the_plans_place_does_not_stop_the_robot(
+    cache: PlanCache, said: list[str]
+) -> None:
+    stored = cache.obtain(KEY, Builder())
+    assert stored.path is not None
+    _is_folder(stored.path, stored.path)
+    again = cache.obtain(KEY, Builder())
+    assert again.content
+    assert again.path is None
+    assert "cannot be stored" in said[-1]
+
+
+def test_processes_that_want_the_same_plan_build_one(tmp_path: Path) -> None:
+    log = tmp_path / "builds"
+    context = multiprocessing.get_context("spawn")
+    arguments = (tmp_path / "plans", log)
+    processes = [context.Process(target=build_slowly, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    (builder,) = log.read_text().split()
+    results = log.with_suffix(".results").read_text().split()
+    assert results == [builder] * 3
+
+
+@pytest.mark.parametrize("phase", ["building", "writing", "noting"])
+def test_a_killed_build_leaves_nothing_behind_that_is_believed(tmp_path: Path, phase: str) -> None:
+    folder, ready = tmp_path / "plans", tmp_path / "ready"
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=hang_while, args=(phase, folder, ready))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not ready.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    cache, builder = PlanCache(folder), Builder()
+    assert cache.find(KEY) is None
+    plan = cache.obtain(KEY, builder)
+    assert builder.builds == 1
+    assert plan.path is not None
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".lock", ".plan"]
+
+
+def test_a_build_that_fails_leaves_the_lock_and_nothing_else(cache: PlanCache) -> None:
+    def fail() -> tuple[bytes, dict[str, Any]]:
+        raise BackendError("no")
+
+    with pytest.raises(BackendError, match="no"):
+        cache.obtain(KEY, fail)
+    assert [path.suffix for path in cache.folder.iterdir()] == [".lock"]
+    assert cache.obtain(KEY, Builder()).content
+
+
+def test_an_unwritable_cache_is_told_before_anything_is_built(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    builder = Builder()
+    with pytest.raises(BackendError, match=r"cannot be stored there .*set XDG_CACHE_HOME"):
+        PlanCache(tmp_path / "file" / "plans").obtain(KEY, builder)
+    assert builder.builds == 0
+
+
+def test_a_plan_in_a_read_only_cache_is_used(cache: PlanCache, monkeypatch) -> None:
+    stored = cache.obtain(KEY, Builder())
+    monkeypatch.setattr(plan_cache.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(cache, "_locked", None)
+    found = cache.obtain(KEY, Builder())
+    assert found.content == stored.content
+    assert cache.confirm(KEY, found).checked
+
+
+def test_a_full_disk_costs_the_plan_of_the_next_start_only(
+    cache: PlanCache, said: list[str], monkeypatch
+) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(plan_cache.os, "fsync", full)
+    plan = cache.obtain(KEY, Builder())
+    assert plan.path is None
+    assert plan.content
+    assert "No space left on device" in said[-1]
+    assert "the next start builds it again" in said[-1]
+    assert [path.suffix for path in cache.folder.iterdir()] == [".lock"]
+    monkeypatch.undo()
+    assert cache.obtain(KEY, Builder()).path is not None
+
+
+def test_that_a_plan_was_checked_is_remembered(cache: PlanCache) -> None:
+    plan = cache.obtain(KEY, Builder())
+    assert not plan.checked
+    assert cache.confirm(KEY, plan).checked
+    found = cache.find(KEY)
+    assert found is not None
+    assert found.checked
+
+
+def test_a_discarded_plan_is_gone(cache: PlanCache, said: list[str]) -> None:
+    builder = Builder()
+    cache.obtain(KEY, builder)
+    cache.discard(KEY, "TensorRT refuses it")
+    assert said[-1].endswith("is discarded: TensorRT refuses it")
+    assert cache.find(KEY) is None
+    cache.obtain(KEY, builder)
+    assert builder.builds == 2
+
+
+def test_plans_lie_in_the_users_cache(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "pag_ros" / "plans"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_folder() == tmp_path / ".cache" / "pag_ros" / "plans"
+
+
+def test_a_models_name_makes_no_path(cache: PlanCache) -> None:
+    plan = cache.obtain(replace(KEY, model="../../etc/passwd"), Builder())
+    assert isinstance(plan, Plan)
+    assert plan.path is not None
+    assert plan.path.parent == cache.folder

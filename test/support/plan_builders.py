@@ -1,0 +1,51 @@
+"""Processes that build a plan: slowly, or until somebody kills them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pag_ros.runtime.tensorrt import plan_cache
+from pag_ros.runtime.tensorrt.plan_cache import PlanCache, PlanKey
+
+KEY = PlanKey("tiny", "ab" * 32, "10.13.2", "NVIDIA Orin", 87, "fp16", "64x48", "aot 1 " + "cd" * 8)
+
+
+def build_slowly(folder: Path, log: Path) -> None:
+    def build() -> tuple[bytes, dict[str, Any]]:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(0.3)
+        return str(os.getpid()).encode(), {}
+
+    plan = PlanCache(folder).obtain(KEY, build)
+    with log.with_suffix(".results").open("ab") as file:
+        file.write(plan.content + b"\n")
+
+
+def hang_while(phase: str, folder: Path, ready: Path) -> None:
+    """Stop for ever in the middle of a build, or between the plan and its note."""
+
+    def stop() -> None:
+        ready.touch()
+        time.sleep(600)
+
+    def build() -> tuple[bytes, dict[str, Any]]:
+        if phase == "building":
+            stop()
+        return b"half" * 1000, {}
+
+    original = plan_cache._write_whole
+
+    def write(path: Path, content: bytes) -> None:
+        if phase == "writing" and path.suffix == ".plan":
+            (folder / f".{path.stem}.abc.part").write_bytes(content[:100])
+            stop()
+        if phase == "noting" and path.suffix == ".json":
+            stop()
+        original(path, content)
+
+    plan_cache._write_whole = write  # in this process of its own
+    PlanCache(folder).obtain(KEY, build)
