@@ -101,6 +101,10 @@ R cuMemcpyDtoHAsync_v2(void *target, uint64_t source, size_t size, H stream) {
     if (!capturing) memcpy(target, (void *)(uintptr_t)source, size);
     return 0;
 }
+R cuMemcpyDtoDAsync_v2(uint64_t target, uint64_t source, size_t size, H stream) {
+    CALLED(" %llu %llu %zu %p", (unsigned long long)target, (unsigned long long)source, size, stream);
+    return 0;
+}
 
 R cuModuleLoadDataEx(H *module, const void *code, unsigned n, int *options, void **values) {
     CALLED(" %.4s", (const char *)code);
@@ -122,8 +126,9 @@ SIMPLE(cuFuncSetBlockShape, H function, int x, int y, int z)
 R cuLaunchKernel(H function, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
                  unsigned bz, unsigned shared, H stream, void **parameters, void **extra) {
     const uint64_t *packed = extra ? extra[1] : NULL; /* CU_LAUNCH_PARAM_BUFFER_POINTER */
+    const uint64_t *first = packed ? packed : parameters ? parameters[0] : NULL;
     CALLED(" grid %u,%u,%u block %u,%u,%u shared %u stream %p first %llu bytes %zu", x, y, z, bx,
-           by, bz, shared, stream, packed ? (unsigned long long)*packed : 0ull,
+           by, bz, shared, stream, first ? (unsigned long long)*first : 0ull,
            extra ? *(size_t *)extra[3] : 0);
     recorded += capturing;
     return 0;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any
 from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.programs import StampSpec
 from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, load_kernels
+from pag_ros.runtime.tensorrt import plugin_class, plugin_quick
 from pag_ros.runtime.tensorrt.engine import TensorRtLog, logger_of, needed_bytes
 from pag_ros.runtime.tensorrt.graph import EngineGraph, engine_graph
 from pag_ros.runtime.tensorrt.progress import BuildProgress, Report, progress_monitor
@@ -56,8 +56,7 @@ class Plugins:
         Raises:
             BackendError: a kernel is missing, or this TensorRT has no such plugins.
         """
-        name = "plugin_quick" if self.ahead_of_time else "plugin_class"
-        module = importlib.import_module(f"pag_ros.runtime.tensorrt.{name}")
+        module = plugin_quick if self.ahead_of_time else plugin_class
         module.register_programs(self._trt, graph.programs, kernels)
 
 

@@ -1,13 +1,14 @@
 """NVIDIA's driver library through ctypes: what can be asked before, and is not in, PyCUDA.
 
 Only functions whose signature the driver keeps stable, so nothing has to be installed for it. They
-are described in the CUDA driver API's reference ("Device Management", "Stream Management", "Graph
-Management").
+are described in the CUDA driver API's reference ("Device Management", "Module Management", "Memory
+Management", "Stream Management", "Execution Control", "Graph Management").
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +114,45 @@ class LibCuda:
     def destroy_executable(self, executable: int) -> None:
         """Free an executable graph."""
         self._call("cuGraphExecDestroy", ctypes.c_void_p(executable))
+
+    def load_function(self, code: bytes, name: str) -> int:
+        """Handle of a kernel of machine code or PTX (which ends with a zero byte).
+
+        It is freed with the context that is this thread's.
+        """
+        module = self._pointer("cuModuleLoadData", ctypes.c_char_p(code))
+        return self._pointer(
+            "cuModuleGetFunction", ctypes.c_void_p(module), ctypes.c_char_p(name.encode())
+        )
+
+    def launch_kernel(
+        self,
+        function: int,
+        grid: tuple[int, int, int],
+        threads: int,
+        shared_bytes: int,
+        stream: int,
+        addresses: Sequence[int],
+    ) -> None:
+        """Put a kernel whose arguments are addresses into a stream."""
+        values = [ctypes.c_uint64(address) for address in addresses]
+        places = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+        sizes = (*grid, threads, 1, 1, shared_bytes)
+        self._call(
+            "cuLaunchKernel",
+            ctypes.c_void_p(function),
+            *map(ctypes.c_uint, sizes),
+            ctypes.c_void_p(stream),
+            places,
+            None,
+        )
+
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        """Put a copy from the GPU to the GPU into a stream."""
+        addresses = (ctypes.c_uint64(target), ctypes.c_uint64(source))
+        self._call(
+            "cuMemcpyDtoDAsync_v2", *addresses, ctypes.c_size_t(size), ctypes.c_void_p(stream)
+        )
 
     def pop_context(self) -> None:
         """Take the top of this thread's stack of contexts away."""

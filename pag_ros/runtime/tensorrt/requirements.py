@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -69,17 +68,11 @@ def import_tensorrt() -> Any:
         else "pip install 'pag_ros[gpu]'"
     )
     trt = _imported("tensorrt", "TensorRT", remedy)
-    if tensorrt_version(trt) < least_tensorrt():
+    if tensorrt_version(trt) < CLASS_PLUGINS:
         raise BackendError(
-            f"TensorRT {trt.__version__} is too old, {_text(least_tensorrt())} is needed: {remedy}"
+            f"TensorRT {trt.__version__} is too old, {_text(CLASS_PLUGINS)} is needed: {remedy}"
         )
     return trt
-
-
-def least_tensorrt() -> tuple[int, int]:
-    """First version that one of our plugins is for."""
-    has_class_plugins = importlib.util.find_spec("pag_ros.runtime.tensorrt.plugin_class")
-    return CLASS_PLUGINS if has_class_plugins else AHEAD_OF_TIME
 
 
 def import_pycuda() -> Any:

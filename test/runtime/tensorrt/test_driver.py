@@ -17,30 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nvidia_libraries import SUPPORT, cuda_stub
 
 from pag_ros.errors import BackendError
 from pag_ros.runtime.tensorrt.driver import _available_bytes
 from pag_ros.runtime.tensorrt.libcuda import Gpu, LibCuda
 
-SUPPORT = Path(__file__).parents[2] / "support"
-
-
-def compiled(folder: Path, symbols: str = "") -> Path:
-    """The stub as a library; `symbols` are more functions, which all fail."""
-    if shutil.which("cc") is None:
-        pytest.skip("needs a C compiler")
-    library, more = folder / "libcuda.so.1", folder / "more.c"
-    more.write_text(
-        "".join(f"__attribute__((weak)) int {s}(void) {{ return 801; }}\n" for s in symbols.split())
-    )
-    flags = ["-shared", "-fPIC", "-w", "-Wl,-soname,libcuda.so.1", "-o", str(library)]
-    subprocess.run(["cc", *flags, str(SUPPORT / "cuda_stub.c"), str(more)], check=True)
-    return library
-
 
 @pytest.fixture(scope="module")
 def stub(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(compiled(tmp_path_factory.mktemp("stub")))
+    return str(cuda_stub(tmp_path_factory.mktemp("stub")))
 
 
 @pytest.fixture
@@ -137,7 +123,7 @@ def pycuda_stub(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     names = {line.split()[-1].partition("@")[0] for line in listed.stdout.splitlines() if line}
     wanted = [n for n in names if n.startswith("cu") and n[2:3].isupper()]
-    return str(compiled(tmp_path_factory.mktemp("pycuda"), " ".join(wanted)))
+    return str(cuda_stub(tmp_path_factory.mktemp("pycuda"), " ".join(wanted)))
 
 
 def driven(stub: str, log: Path, fail: str = "") -> tuple[dict[str, Any], list[str]]:

@@ -10,14 +10,13 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nvidia_libraries import SUPPORT, nvidia_libraries
 
 from pag_ros.cli import main
 from pag_ros.errors import BackendError
@@ -26,7 +25,6 @@ from pag_ros.runtime import find_model
 from pag_ros.runtime.tensorrt.graph import engine_graph, plugin_name
 from pag_ros.runtime.tensorrt.plugin_quick import register_programs
 
-SUPPORT = Path(__file__).parents[2] / "support"
 CAPABILITY = 87
 NVIDIA_TYPES = {"fp16": "HALF", "fp32": "FLOAT", "i32": "INT32"}
 
@@ -38,12 +36,10 @@ def front_end(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     for package in ("tensorrt_bindings", "tensorrt_lean_libs"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs {package}: pip install '.[nvidia-check]'")
-    if shutil.which("gcc") is None:
-        pytest.skip("needs gcc for the libraries that only a GPU machine has")
     folder = tmp_path_factory.mktemp("front_end")
     model = find_model("pag_lite0_indoor")
     assert main(["build", "kernels", "--targets", str(CAPABILITY), "--out", str(folder)]) == 0
-    libraries = _libraries(folder)
+    libraries = nvidia_libraries(folder)
     done = subprocess.run(
         [
             sys.executable,
@@ -119,19 +115,3 @@ def test_a_missing_kernel_and_an_old_tensorrt_are_named() -> None:
     old = SimpleNamespace(plugin=SimpleNamespace(), __version__="10.3.0")
     with pytest.raises(BackendError, match=r"10\.3\.0 has no plugins"):
         register_programs(old, {"node": spec}, {})
-
-
-def _libraries(folder: Path) -> Path:
-    """A folder with what the bindings link to: the lean runtime, and stubs for the rest."""
-    found = importlib.util.find_spec("tensorrt_lean_libs")
-    assert found is not None
-    assert found.origin is not None
-    (lean,) = Path(found.origin).parent.glob("libnvinfer_lean.so.*")
-    major = lean.suffix
-    (folder / f"libnvinfer.so{major}").symlink_to(lean)
-    for name in ("libnvinfer_plugin", "libnvonnxparser"):
-        command = ["gcc", "-shared", "-fPIC", str(SUPPORT / "nvidia_stub.c")]
-        target = str(folder / f"{name}.so{major}")
-        libraries = [f"-L{folder}", f"-l:libnvinfer.so{major}"]
-        subprocess.run([*command, "-o", target, *libraries], check=True)
-    return folder

@@ -1,0 +1,183 @@
+"""Our kernels as plugins that are Python classes and launch them (TensorRT 10.0 to 10.8).
+
+The nodes and their attribute `program` are those of `plugin_quick`. A plan holds only the program's
+name, so a process that runs it registers the plugins first. TensorRT calls `enqueue` once, while
+the frame is recorded; the CUDA graph that is replayed holds the kernels and no Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pag_ros.errors import BackendError
+from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, PLUGIN_VERSION, plugin_name
+from pag_ros.runtime.tensorrt.libcuda import LIBRARY, LibCuda
+
+if TYPE_CHECKING:
+    from pag_ros.kernels.gpu.programs import Spec
+    from pag_ros.kernels.gpu.store import CompiledKernel
+
+_programs: dict[str, tuple[Spec, CompiledKernel]] = {}
+"""Of all models that this process builds or runs: TensorRT's registry is one for the process."""
+_creators: dict[str, Any] = {}
+"""By kind of node; TensorRT refers to them without owning them."""
+
+
+def register_programs(
+    trt: Any,
+    programs: Mapping[str, Spec],
+    kernels: Mapping[str, CompiledKernel],
+    library: str = LIBRARY,
+) -> None:
+    """Make the nodes of a graph known to TensorRT, before its parser or runtime meets them.
+
+    Args:
+        trt: the module tensorrt.
+        programs: node name -> its program, see `EngineGraph`.
+        kernels: program's name -> its kernel for the GPU that the plan is for.
+        library: the driver's; tests give another one.
+
+    Raises:
+        BackendError: a kernel is missing, or this TensorRT has no such plugins.
+    """
+    if not hasattr(trt, "IPluginV3OneRuntime"):
+        raise BackendError(
+            f"TensorRT {trt.__version__} has no plugins in Python; 10.0 is the first"
+        )
+    for spec in programs.values():
+        if spec.name not in kernels:
+            raise BackendError(f"no kernel for {spec.name}; run `pag_ros build kernels`")
+        _programs[spec.name] = spec, kernels[spec.name]
+        name = plugin_name(spec)
+        if name not in _creators:
+            creator = _creator_class(trt, _plugin_class(trt, name, library))(name)
+            trt.get_plugin_registry().register_creator(creator, PLUGIN_NAMESPACE)
+            _creators[name] = creator
+
+
+def _plugin_class(trt: Any, kind: str, library: str) -> Any:
+    """The class of one kind of node, which derives from this TensorRT's classes."""
+    bases = (trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime)
+    types = {"fp16": trt.float16, "fp32": trt.float32, "i32": trt.int32}
+
+    class Plugin(*bases):  # type: ignore[misc]
+        def __init__(self, program: str) -> None:
+            for base in bases:
+                base.__init__(self)
+            self.plugin_name = kind
+            self.plugin_version, self.plugin_namespace = PLUGIN_VERSION, PLUGIN_NAMESPACE
+            self._spec, self._kernel = _programs[program]
+            self.num_outputs = len(self._spec.outputs)
+            self._launcher: _Launcher | None = None
+
+        def get_capability_interface(self, kind: Any) -> Any:
+            return self
+
+        def clone(self) -> Any:
+            return Plugin(self._spec.name)
+
+        def attach_to_context(self, context: Any) -> Any:
+            return self.clone()
+
+        def get_fields_to_serialize(self) -> Any:
+            self._fields = _text_fields(trt, self._spec.name)  # TensorRT does not keep it alive
+            return self._fields
+
+        def get_output_data_types(self, input_types: Sequence[Any]) -> list[Any]:
+            return [types[tensor.dtype] for tensor in self._spec.outputs]
+
+        def get_output_shapes(self, inputs: Any, shape_inputs: Any, builder: Any) -> list[Any]:
+            return [
+                trt.DimsExprs([builder.constant(size) for size in tensor.shape])
+                for tensor in self._spec.outputs
+            ]
+
+        def supports_format_combination(self, place: int, tensors: Any, inputs: int) -> bool:
+            wanted = (*self._spec.inputs, *self._spec.outputs)[place]
+            found = tensors[place].desc
+            is_linear = found.format == trt.TensorFormat.LINEAR
+            return bool(is_linear and found.type == types[wanted.dtype])
+
+        def configure_plugin(self, inputs: Any, outputs: Any) -> None:
+            pass  # a program has one size only
+
+        def on_shape_change(self, inputs: Any, outputs: Any) -> None:
+            pass
+
+        def set_tactic(self, tactic: int) -> None:
+            pass
+
+        def get_workspace_size(self, inputs: Any, outputs: Any) -> int:
+            return 0
+
+        def enqueue(
+            self,
+            input_desc: Any,
+            output_desc: Any,
+            inputs: Sequence[int],
+            outputs: Sequence[int],
+            workspace: int,
+            stream: int,
+        ) -> None:
+            if self._launcher is None:
+                self._launcher = _Launcher(self._spec, self._kernel, LibCuda(library))
+            self._launcher(inputs, outputs, stream)
+
+    return Plugin
+
+
+def _creator_class(trt: Any, plugin: Any) -> Any:
+    class Creator(trt.IPluginCreatorV3One):  # type: ignore[misc]
+        def __init__(self, kind: str) -> None:
+            trt.IPluginCreatorV3One.__init__(self)
+            self.name = kind
+            self.plugin_version, self.plugin_namespace = PLUGIN_VERSION, PLUGIN_NAMESPACE
+            self.field_names = _text_fields(trt, "")
+
+        def create_plugin(self, name: str, fields: Any, phase: Any) -> Any:
+            given = {field.name: field.data for field in fields}
+            program = np.asarray(given["program"]).tobytes().rstrip(b"\0").decode()
+            if program not in _programs:
+                raise BackendError(f"no kernel for {program}; run `pag_ros build kernels`")
+            return plugin(program)
+
+    return Creator
+
+
+def _text_fields(trt: Any, program: str) -> Any:
+    text = np.frombuffer(program.encode(), np.int8).copy()
+    return trt.PluginFieldCollection([trt.PluginField("program", text, trt.PluginFieldType.CHAR)])
+
+
+class _Launcher:
+    """Puts a kernel into streams of the GPU's context that is this thread's.
+
+    With the driver's own functions, since PyCUDA launches into streams of its own making only.
+    """
+
+    def __init__(self, spec: Spec, kernel: CompiledKernel, cuda: LibCuda) -> None:
+        self._kernel, self._cuda = kernel, cuda
+        self._function = cuda.load_function(
+            kernel.cubin or kernel.ptx.encode() + b"\0", kernel.name
+        )
+        self._base = None
+        if getattr(spec, "in_place", False):
+            # These classes cannot tell TensorRT before 10.3 that an output lies in an input.
+            self._base = [tensor.name for tensor in spec.inputs].index("base")
+            self._base_bytes = 2 * int(np.prod(spec.inputs[self._base].shape))
+
+    def __call__(self, inputs: Sequence[int], outputs: Sequence[int], stream: int) -> None:
+        if self._base is not None:
+            self._cuda.copy(outputs[0], inputs[self._base], self._base_bytes, stream)
+        kernel = self._kernel
+        self._cuda.launch_kernel(
+            self._function,
+            kernel.grid,
+            kernel.threads,
+            kernel.shared_bytes,
+            stream,
+            (*inputs, *outputs),
+        )
