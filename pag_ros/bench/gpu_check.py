@@ -1,7 +1,8 @@
 """Check and time the GPU kernels on this machine; docs/gpu.md says how to read the result.
 
 Correctness of every kernel against its definition, memcheck and racecheck where compute-sanitizer
-is installed, and gated blocks beside cuDNN's dense ones over density. Exit code 1 if something is
+is installed, gated blocks beside cuDNN's dense ones over density, and the shipped networks through
+TensorRT where that is installed. Exit code 1 if something is
 wrong, 2 if nothing could run.
 """
 
@@ -17,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from pag_ros import __version__
-from pag_ros.bench import gpu_correctness, gpu_sanitizer, gpu_speed
+from pag_ros.bench import gpu_correctness, gpu_network, gpu_sanitizer, gpu_speed
 from pag_ros.bench.gpu_device import Device, import_torch
 from pag_ros.errors import PagError
+from pag_ros.runtime import shipped_models
 
-PARTS = ("correctness", "sanitizer", "speed")
+PARTS = ("correctness", "sanitizer", "speed", "network")
 _SELECT_SIZES = ((7, 11), (30, 40), (60, 80), (120, 160))
 _SMALL_SELECT_SIZES = ((7, 11),)
 
@@ -65,14 +67,19 @@ def run(args: argparse.Namespace) -> Result:
         result["sanitizer"] = gpu_sanitizer.sanitize(gpu_sanitizer.find_sanitizer(), command)
     if "speed" in args.only:
         result["speed"] = _speed(device, args)
+    if "network" in args.only:
+        models = list(shipped_models().values())
+        rows = gpu_network.measure(models, args.rounds)
+        result["network"] = _with_progress("network", rows)
     return result
 
 
 def is_right(result: Result) -> bool:
-    """Whether no kernel differs from its definition and no sanitizer found or broke something."""
+    """Whether no kernel or network differs from its definition, and no sanitizer complained."""
     differs = [row for row in result.get("correctness", ()) if not row["ok"]]
     unclean = [r for r in result.get("sanitizer", ()) if r["outcome"] in ("errors", "failed")]
-    return not differs and not unclean
+    failed = [row for row in result.get("network", ()) if row["outcome"] == "failed"]
+    return not differs and not unclean and not failed
 
 
 def report(result: Result) -> str:
@@ -84,6 +91,8 @@ def report(result: Result) -> str:
         parts.append("\n".join(_sanitizer_line(row) for row in result["sanitizer"]))
     if "speed" in result:
         parts.append(_speed_table(result["speed"]))
+    if "network" in result:
+        parts.append("\n".join(_network_line(row) for row in result["network"]))
     return "\n\n".join(parts)
 
 
@@ -155,6 +164,12 @@ def _sanitizer_line(row: Result) -> str:
     if row["text"]:
         lines.append(f"\n```\n{row['text'].strip()}\n```")
     return "\n".join(lines)
+
+
+def _network_line(row: Result) -> str:
+    outcome = f"{row['frame_ms']:.2f} ms" if row["outcome"] == "ran" else row["outcome"].upper()
+    budget = f" at budget {row['budget']:g}" if "budget" in row else ""
+    return f"- TensorRT, {row['model']}{budget}: {outcome} ({row['text']})"
 
 
 def _speed_table(rows: Sequence[Result]) -> str:
