@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 SUPPORT = Path(__file__).parent
+
+
+def with_nvidia_front_end(
+    script: str, arguments: Sequence[object], folder: Path, **environment: str
+) -> dict[str, Any]:
+    """What a program of this folder prints last, a JSON object, run with TensorRT's bindings."""
+    for package in ("tensorrt_bindings", "tensorrt_lean_libs"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}: pip install '.[nvidia-check]'")
+    paths = f"{nvidia_libraries(folder)}:{os.environ.get('LD_LIBRARY_PATH', '')}"
+    done = subprocess.run(
+        [sys.executable, str(SUPPORT / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SUPPORT.parents[1]),
+            "LD_LIBRARY_PATH": paths,
+            **environment,
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def nvidia_libraries(folder: Path) -> Path:

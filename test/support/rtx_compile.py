@@ -1,6 +1,7 @@
 """Compiles an ONNX file by `builder.compile_network` with the real TensorRT-RTX builder.
 
-Prints the plan's size and the shares of progress that were reported, or the error. With "stop" the
+Prints the plan's size, the shares of progress that were reported and whether outputs of plugins may
+lie in their inputs, or the error. With "stop" the
 build is to end after its first step. Run as a program, since what this builder does not like may
 end the process. Needs no GPU.
 """
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 
 from pag_ros.errors import BackendError
-from pag_ros.runtime.tensorrt.builder import compile_network
+from pag_ros.runtime.tensorrt.builder import builder_config, compile_network
 from pag_ros.runtime.tensorrt.progress import BuildProgress
 
 
@@ -32,7 +33,9 @@ def main(model: Path, stops: bool) -> None:
         plan = compile_network(
             trt, model.read_bytes(), progress, is_stopped=lambda: stops and bool(shares)
         )
-        print(json.dumps({"size": len(plan), "shares": shares}))
+        config = builder_config(trt, trt.Builder(trt.Logger()))
+        aliased = config.get_preview_feature(trt.PreviewFeature.ALIASED_PLUGIN_IO_10_03)
+        print(json.dumps({"size": len(plan), "shares": shares, "aliased": aliased}))
     except BackendError as error:
         print(json.dumps({"error": str(error)}))
 

@@ -65,6 +65,11 @@ class CompiledKernel:
     tensor_core: bool
 
     @property
+    def code(self) -> bytes:
+        """What a driver loads: machine code, else the PTX with the zero byte that ends it."""
+        return self.cubin or self.ptx.encode() + b"\0"
+
+    @property
     def is_portable(self) -> bool:
         """Whether later GPUs can run the PTX: not if it is for one architecture (sm_90a)."""
         return re.search(r"^\.target sm_\d+\s*$", self.ptx, re.MULTILINE) is not None

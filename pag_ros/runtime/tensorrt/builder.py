@@ -14,7 +14,7 @@ from pag_ros.kernels.gpu.programs import StampSpec
 from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, load_kernels
 from pag_ros.runtime.tensorrt import plugin_class, plugin_quick
 from pag_ros.runtime.tensorrt.engine import TensorRtLog, logger_of, needed_bytes
-from pag_ros.runtime.tensorrt.graph import EngineGraph, engine_graph
+from pag_ros.runtime.tensorrt.graph import EngineGraph
 from pag_ros.runtime.tensorrt.progress import BuildProgress, Report, progress_monitor
 from pag_ros.runtime.tensorrt.requirements import AHEAD_OF_TIME, tensorrt_version
 
@@ -75,23 +75,21 @@ def kernels_of(model: Path, graph: EngineGraph, capability: int) -> dict[str, Co
 
 def build_plan(
     trt: Any,
-    model: Path,
+    graph: EngineGraph,
     kernels: Mapping[str, CompiledKernel],
     free_bytes: int,
     report: Report,
     is_stopped: Callable[[], bool] = bool,
-    graph: EngineGraph | None = None,
 ) -> tuple[bytes, dict[str, Any]]:
     """Build a plan; takes minutes on a Jetson.
 
     Args:
         trt: the module tensorrt.
-        model: path of the ONNX file, its manifest beside it.
+        graph: of the model.
         kernels: from `kernels_of`.
         free_bytes: of the GPU.
         report: told how far it has come.
         is_stopped: asked now and then whether the build is to end.
-        graph: of the model, if somebody has it already.
 
     Returns:
         The plan and its summary: "build_seconds", "plan_bytes", "device_bytes" (what it works in),
@@ -100,9 +98,7 @@ def build_plan(
 
     Raises:
         BackendError: too little free memory, or TensorRT refuses the model; the text says why.
-        ModelError: the model is missing, damaged or unfit.
     """
-    graph = graph or engine_graph(model)
     require_memory(len(graph.onnx), free_bytes)
     plugins = Plugins(trt)
     plugins.register(graph, kernels)
@@ -145,6 +141,19 @@ def compile_network(
     builder = trt.Builder(log.logger)
     network = builder.create_network(_network_flags(trt, ahead_of_time))
     _parse(trt, network, onnx, log)
+    config = builder_config(trt, builder)
+    monitor = progress_monitor(trt, progress, is_stopped)
+    config.progress_monitor = monitor
+    plan = builder.build_serialized_network(network, config)
+    if plan is None and is_stopped():
+        raise BackendError("the build of the plan was stopped")
+    if plan is None:
+        raise BackendError(f"TensorRT {trt.__version__} cannot build the plan{log.reason}")
+    return bytes(plan)
+
+
+def builder_config(trt: Any, builder: Any) -> Any:
+    """How plans are built: a trt.IBuilderConfig."""
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
     # The plan then tells each layer's types.
@@ -154,14 +163,7 @@ def compile_network(
     if hasattr(trt.PreviewFeature, _IN_PLACE):
         # Else the builder refuses blocks that write into the map that they were given.
         config.set_preview_feature(getattr(trt.PreviewFeature, _IN_PLACE), True)
-    monitor = progress_monitor(trt, progress, is_stopped)
-    config.progress_monitor = monitor
-    plan = builder.build_serialized_network(network, config)
-    if plan is None and is_stopped():
-        raise BackendError("the build of the plan was stopped")
-    if plan is None:
-        raise BackendError(f"TensorRT {trt.__version__} cannot build the plan{log.reason}")
-    return bytes(plan)
+    return config
 
 
 def plan_summary(trt: Any, content: bytes) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class PyCudaDriver:
     def load(self, kernel: CompiledKernel) -> Callable[[Sequence[int]], None]:
         """See `Driver.load`."""
         with _told():
-            module = self._cuda.module_from_buffer(kernel.cubin or kernel.ptx.encode() + b"\0")
+            module = self._cuda.module_from_buffer(kernel.code)
             self._modules.append(module)
             function = module.get_function(kernel.name)
 

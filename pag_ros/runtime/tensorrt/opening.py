@@ -144,12 +144,11 @@ class _Opening:
             report = options.report or log_lines(options.say)
             return build_plan(
                 self._trt,
-                self._model,
+                graph,
                 kernels,
                 driver.free_bytes(),
                 report,
                 options.is_stopped,
-                graph,
             )
 
         return self._cache.obtain(key, build, force)

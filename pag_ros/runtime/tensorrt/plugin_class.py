@@ -102,13 +102,13 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
             return bool(is_linear and found.type == types[wanted.dtype])
 
         def configure_plugin(self, inputs: Any, outputs: Any) -> None:
-            pass  # a program has one size only
+            """Nothing to configure: a program has one size only."""
 
         def on_shape_change(self, inputs: Any, outputs: Any) -> None:
-            pass
+            """Shapes never change."""
 
         def set_tactic(self, tactic: int) -> None:
-            pass
+            """There is one only."""
 
         def get_workspace_size(self, inputs: Any, outputs: Any) -> int:
             return 0
@@ -160,9 +160,7 @@ class _Launcher:
 
     def __init__(self, spec: Spec, kernel: CompiledKernel, cuda: LibCuda) -> None:
         self._kernel, self._cuda = kernel, cuda
-        self._function = cuda.load_function(
-            kernel.cubin or kernel.ptx.encode() + b"\0", kernel.name
-        )
+        self._function = cuda.load_function(kernel.code, kernel.name)
         self._base = None
         if getattr(spec, "in_place", False):
             # These classes cannot tell TensorRT before 10.3 that an output lies in an input.

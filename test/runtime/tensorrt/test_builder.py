@@ -66,6 +66,7 @@ def test_a_real_builder_takes_it_and_tells_its_progress(tmp_path: Path) -> None:
     assert told["size"] > 1000
     assert told["shares"] == sorted(told["shares"])
     assert told["shares"][-1] == 1.0
+    assert told["aliased"], "the builder would refuse blocks that work in place"
 
 
 def test_what_a_real_parser_does_not_understand_is_told(tmp_path: Path) -> None:

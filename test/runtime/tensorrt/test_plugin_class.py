@@ -7,16 +7,11 @@ runs what they launch, is not seen here.
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from nvidia_libraries import SUPPORT, cuda_stub, nvidia_libraries
+from nvidia_libraries import cuda_stub, with_nvidia_front_end
 
 from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.programs import SelectSpec, launch
@@ -33,27 +28,13 @@ NVIDIA_TYPES = {"fp16": "HALF", "fp32": "FLOAT", "i32": "INT32"}
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the plugins hand back, and under "calls" what reached the driver."""
-    for package in ("tensorrt_bindings", "tensorrt_lean_libs"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"needs {package}: pip install '.[nvidia-check]'")
     folder = tmp_path_factory.mktemp("class_plugins")
-    libraries, log = nvidia_libraries(folder), folder / "calls"
-    model = find_model(MODEL)
+    log, model = folder / "calls", find_model(MODEL)
     arguments = [model, kernels_path(model), CAPABILITY, cuda_stub(folder)]
-    done = subprocess.run(
-        [sys.executable, str(SUPPORT / "nvidia_class_plugins.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(SUPPORT.parents[1]),
-            "LD_LIBRARY_PATH": f"{libraries}:{os.environ.get('LD_LIBRARY_PATH', '')}",
-            "CUDA_STUB_LOG": str(log),
-        },
+    told = with_nvidia_front_end(
+        "nvidia_class_plugins.py", arguments, folder, CUDA_STUB_LOG=str(log)
     )
-    assert done.returncode == 0, done.stderr
-    return {**json.loads(done.stdout.splitlines()[-1]), "calls": log.read_text().splitlines()}
+    return {**told, "calls": log.read_text().splitlines()}
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,12 @@ TensorRT's parser finds the plugins and runs the kernels is seen on a GPU machin
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
 import re
-import subprocess
-import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from nvidia_libraries import SUPPORT, nvidia_libraries
+from nvidia_libraries import with_nvidia_front_end
 
 from pag_ros.cli import main
 from pag_ros.errors import BackendError
@@ -33,33 +28,11 @@ NVIDIA_TYPES = {"fp16": "HALF", "fp32": "FLOAT", "i32": "INT32"}
 def front_end(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the front end says about the shipped model's programs, from a process of its own."""
     pytest.importorskip("triton", reason="the GPU kernels are written in Triton")
-    for package in ("tensorrt_bindings", "tensorrt_lean_libs"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"needs {package}: pip install '.[nvidia-check]'")
     folder = tmp_path_factory.mktemp("front_end")
     model = find_model("pag_lite0_indoor")
     assert main(["build", "kernels", "--targets", str(CAPABILITY), "--out", str(folder)]) == 0
-    libraries = nvidia_libraries(folder)
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(SUPPORT / "nvidia_front_end.py"),
-            str(model),
-            str(folder / "pag_lite0_indoor.kernels.zip"),
-            str(CAPABILITY),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(SUPPORT.parents[1]),
-            "LD_LIBRARY_PATH": f"{libraries}:{os.environ.get('LD_LIBRARY_PATH', '')}",
-        },
-    )
-    assert done.returncode == 0, done.stderr
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return said
+    arguments = [model, folder / "pag_lite0_indoor.kernels.zip", CAPABILITY]
+    return with_nvidia_front_end("nvidia_front_end.py", arguments, folder)
 
 
 @pytest.fixture(scope="module")
