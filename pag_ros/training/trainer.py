@@ -43,7 +43,11 @@ from pag_ros.training.checkpoint import (
 from pag_ros.training.config import Phase, TrainConfig
 from pag_ros.training.distillation import distillation_losses
 from pag_ros.training.modes import Pass, cooled, is_final, make_mode
-from pag_ros.training.processes import ShardedSampler, current_processes
+from pag_ros.training.processes import (
+    ShardedSampler,
+    current_processes,
+    multiplies_bfloat16,
+)
 from pag_ros.training.rooms import EndlessSampler, Rooms
 from pag_ros.training.statistics import recalibrate, standardise_gates
 from pag_ros.training.tasks import known_heads, task_losses, task_scores
@@ -254,8 +258,7 @@ class Trainer:
         self, each: Pass, batch: dict[str, Tensor], teacher: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Forward and backward; the outputs, and the terms of the loss for the log."""
-        # On a CPU without AMX, bfloat16 convolutions take twice the time of float32's.
-        half = self.device.type == "cuda"
+        half = multiplies_bfloat16(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             outputs = self._parallel(_to_input(batch["image"]), each.gating)
         if each.student:

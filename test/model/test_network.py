@@ -14,7 +14,7 @@ from pag_ros.errors import ModelError  # noqa: E402
 from pag_ros.model import NetworkConfig, build_network  # noqa: E402
 from pag_ros.model.blocks import GatedBlock  # noqa: E402
 from pag_ros.model.cost import count_macs  # noqa: E402
-from pag_ros.model.efficientnet_lite import EfficientNetLite  # noqa: E402
+from pag_ros.model.efficientnet_lite import EfficientNetLite, SameConv2d  # noqa: E402
 from pag_ros.model.gating import DenseGating, SparseGating, TopKGating  # noqa: E402
 from pag_ros.model.network import CANONICAL_FOCAL, HEADS, metric_depth  # noqa: E402
 from pag_ros.model.operators import unlimited_plan  # noqa: E402
@@ -189,3 +189,12 @@ def test_depth_scales_with_focal_length() -> None:
 def test_bad_configuration_names_the_culprit(values: dict[str, object], culprit: str) -> None:
     with pytest.raises(ModelError, match=culprit):
         NetworkConfig.from_mapping(values)
+
+
+def test_depthwise_convolutions_stay_in_float32_where_a_cpu_computes_in_bfloat16() -> None:
+    conv = SameConv2d(8, 8, 5, groups=8)
+    image = torch.rand(1, 8, 7, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = conv(image.bfloat16())
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, conv(image.bfloat16().float()))

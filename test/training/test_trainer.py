@@ -143,14 +143,25 @@ def test_any_subset_of_heads_trains(heads: tuple[str, ...], rooms: Path, tmp_pat
     assert set(heads) <= set(rows(tmp_path)[0]["train"])
 
 
-def test_a_cpu_computes_in_full_precision(rooms: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("found", "precision"),
+    [({}, torch.float32), ({"avx2": True}, torch.float32), ({"avx512_bf16": True}, torch.bfloat16)],
+)
+def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(
+    found: dict[str, bool],
+    precision: torch.dtype,
+    rooms: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
     trainer = Trainer(config(1), [rooms], [rooms], tmp_path, pretrained=None)
     seen: list[torch.dtype] = []
     trainer.network.decoder.register_forward_hook(
-        lambda _, __, outputs: seen.extend(v.dtype for v in outputs.values())
+        lambda _, __, outputs: seen.append(outputs["depth"].dtype)
     )
     trainer.run()
-    assert set(seen) == {torch.float32}
+    assert seen == [precision]
 
 
 def test_the_weights_that_travel_are_the_averaged_network(rooms: Path, tmp_path: Path) -> None:
