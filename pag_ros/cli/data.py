@@ -1,4 +1,4 @@
-"""Render labelled rooms: colour, metric depth, normals and classes, from open furniture.
+"""Render labelled rooms (colour, depth, normals, classes) from open furniture; show datasets.
 
 Furniture: Debian's package sweethome3d-furniture. Textures: any folders with pictures of surfaces.
 A stopped command goes on where it was when it is run again.
@@ -37,9 +37,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     render.add_argument("--split", choices=["train", "test"], default="train")
     render.add_argument("--walk", action="store_true", help="one walk through one scene instead")
+    sheet = actions.add_parser("sheet", help="write a picture of some samples with their truth")
+    sheet.add_argument("dataset", metavar="SPEC", help="NAME:PATH or a rendered folder")
+    sheet.add_argument("--split", help="as the dataset calls it (default: the one to score on)")
+    sheet.add_argument("--rows", type=int, default=8, help="samples (%(default)s)")
+    sheet.add_argument("--out", type=Path, required=True, help="the picture (.jpg)")
 
 
 def main(args: argparse.Namespace) -> int:
+    return _sheet(args) if args.action == "sheet" else _render(args)
+
+
+def _sheet(args: argparse.Namespace) -> int:
+    from pag_ros.errors import ParameterError
+    from pag_ros.evaluation.dataset_pictures import write_truth_sheet
+    from pag_ros.evaluation.datasets import open_dataset
+
+    if args.rows < 1:
+        raise ParameterError(f"--rows must be 1 or more, got {args.rows}")
+    write_truth_sheet(open_dataset(args.dataset, args.split), args.rows, args.out)
+    print(f"picture: {args.out}")
+    return 0
+
+
+def _render(args: argparse.Namespace) -> int:
     from pag_ros.training.scenes import Walk, render_dataset, render_walk
 
     common = {

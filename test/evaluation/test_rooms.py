@@ -83,3 +83,26 @@ def test_command_records_the_main_scores_in_the_manifest(
     assert set(recorded) == set(printed) == {"1.00", "0.50"}
     for budget, row in recorded.items():
         assert row["depth delta1"] == pytest.approx(printed[budget]["depth"]["delta1"], abs=1e-4)
+
+
+def test_a_sheet_shows_the_samples_with_their_truth(rooms: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "sheet.jpg"
+    assert main(["data", "sheet", str(rooms), "--rows", "3", "--out", str(out)]) == 0
+    sheet = cv2.imread(str(out))
+    assert sheet is not None
+    gap, line, width, columns = 6, 20, 320, 4
+    assert sheet.shape[1] == columns * (width + gap) + gap
+    height = (sheet.shape[0] - gap) // 3 - line - gap
+    top = sheet[gap + line : gap + line + height, gap : gap + width, ::-1]
+    color = cv2.resize(read_frame(read_index(rooms)[0]).color, (width, height))
+    assert np.abs(top.astype(float) - color).mean() < 12.0  # JPEG
+
+
+def test_a_sheet_that_cannot_be_written_is_refused(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "sheet.jpg"
+    assert main(["data", "sheet", str(rooms), "--out", str(out)]) == 2
+    assert "sheet.jpg" in capsys.readouterr().err
+    assert main(["data", "sheet", str(rooms), "--rows", "0", "--out", "x.jpg"]) == 2
