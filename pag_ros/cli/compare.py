@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _NOT_EXPORTABLE = {
     "layer_skip": "what chooses the blocks is no part of an exported model",
     "sact": "what halts the pixels is no part of an exported model",
+    "pag_interpolated": "the runtime's kernels leave skipped pixels as they are",
     **dict.fromkeys(
         ("random", "random_interpolated", "grid", "grid_interpolated"),
         "the runtime's masks come from learned scores only",

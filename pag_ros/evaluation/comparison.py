@@ -22,6 +22,7 @@ TITLES = {
     OURS: "PAG, one network for all budgets (ours)",
     "pag_specialist": "PAG, a network for each budget",
     "pag_plain": "PAG, a 3x3 in the MultiPool's place",
+    "pag_interpolated": "PAG, skipped pixels interpolated",
     "truncated": "truncated trunk",
     "smaller_input": "smaller input",
     "layer_skip": "layers skipped per image",

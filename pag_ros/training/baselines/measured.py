@@ -2,6 +2,7 @@
 
 FullGating    every pixel, no gate: the plain network, truncated or at a smaller input
 PixelGating   ours: the exact number of pixels with the highest learned scores
+FilledPixelGating  the same, skipped pixels filled from their neighbours
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from pag_ros.model.blocks import GatedBlock
 from pag_ros.model.gating import TopKGating
+from pag_ros.training.baselines.filling import fill_macs, interpolated, nearest_computed
 
 
 class MeasuredGating(abc.ABC):
@@ -71,6 +73,20 @@ class PixelGating(MeasuredGating):
         pixels = x.shape[2] * x.shape[3]
         self._spend_on_gates(block.gate.weight.numel() * pixels, len(x))
         return self._top.mask(block.gate(x), block.slot)
+
+
+class FilledPixelGating(PixelGating):
+    """`PixelGating` whose skipped pixels copy the nearest computed one, see `filling`."""
+
+    def apply(self, block: GatedBlock, x: Tensor, mask: Tensor) -> Tensor:
+        """See `MeasuredGating.apply`.
+
+        Raises:
+            ModelError: the block is not a basic block.
+        """
+        nearest = torch.stack([nearest_computed(one[0] > 0.5) for one in mask.detach().cpu()])
+        self.fill_macs.append(fill_macs(block, mask))
+        return interpolated(block, x, mask, nearest.to(x.device))
 
 
 def top_share(worth: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,12 @@ from pag_ros.errors import ParameterError
 from pag_ros.model import PagNetwork
 from pag_ros.training.baselines.costs import NetworkCosts, network_costs
 from pag_ros.training.baselines.halting import HaltingGating, running_shares
-from pag_ros.training.baselines.measured import FullGating, MeasuredGating, PixelGating
+from pag_ros.training.baselines.measured import (
+    FilledPixelGating,
+    FullGating,
+    MeasuredGating,
+    PixelGating,
+)
 from pag_ros.training.baselines.perforation import PatternKind, Patterns, PerforatedGating
 from pag_ros.training.baselines.skipping import BlockPolicy, LayerSkipGating
 from pag_ros.training.baselines.variants import (
@@ -26,6 +31,7 @@ from pag_ros.training.baselines.variants import (
     truncated,
     without_multipool,
 )
+from pag_ros.training.modes import GATE_NOISE
 
 _DENSITY_MIN = 0.15
 """Smallest density that the network for every budget is trained for, as in `TrainConfig`."""
@@ -66,7 +72,7 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def training(self, batch: int, noise: float) -> MeasuredGating:
-        """How to run a batch of so many images while training; `noise` on learned decisions."""
+        """How to run a batch of so many images while training; `noise`, 0 to 1, on decisions."""
 
     @abc.abstractmethod
     def inference(self, budget: float) -> MeasuredGating:
@@ -97,12 +103,13 @@ class Pag(Method):
 
     name = "pag"
     every_budget = True
+    _gating: ClassVar[type[PixelGating]] = PixelGating
 
     def training(self, batch: int, noise: float) -> MeasuredGating:
-        return PixelGating(self._densities(batch), noise)
+        return self._gating(self._densities(batch), GATE_NOISE * noise)
 
     def inference(self, budget: float) -> MeasuredGating:
-        return PixelGating(self._uniform(budget))
+        return self._gating(self._uniform(budget))
 
     def _uniform(self, budget: float) -> Tensor:
         return torch.full((len(self.network.gated),), budget, device=self.device)
@@ -124,7 +131,14 @@ class PagSpecialist(Pag):
     every_budget = False
 
     def training(self, batch: int, noise: float) -> MeasuredGating:
-        return PixelGating(self._uniform(self.budget), noise)
+        return self._gating(self._uniform(self.budget), GATE_NOISE * noise)
+
+
+class PagFilled(Pag):
+    """Ours, and skipped pixels copy the nearest computed one: what the kernels do not do."""
+
+    name = "pag_interpolated"
+    _gating = FilledPixelGating
 
 
 class PagPlain(Pag):
@@ -228,6 +242,7 @@ METHODS: Mapping[str, type[Method]] = {
         Pag,
         PagSpecialist,
         PagPlain,
+        PagFilled,
         Truncated,
         SmallerInput,
         LayerSkip,

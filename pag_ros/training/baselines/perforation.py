@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from pag_ros.errors import ModelError
-from pag_ros.model.blocks import GatedBasicBlock, GatedBlock
+from pag_ros.model.blocks import GatedBlock
+from pag_ros.training.baselines.filling import fill_macs, interpolated, nearest_computed
 from pag_ros.training.baselines.measured import MeasuredGating
 
 PatternKind = Literal["random", "grid"]
@@ -83,14 +82,9 @@ class PerforatedGating(MeasuredGating):
         """
         if not self._interpolate:
             return block.masked(x, mask)
-        if not isinstance(block, GatedBasicBlock):
-            raise ModelError("interpolated perforation needs basic blocks (lite0, lite2, resnet18)")
-        pattern, nearest = self._patterns.of(block.slot, *x.shape[2:])
-        # Nothing is multiplied to copy a neighbour; one per channel pays for adding it, twice.
-        skipped = int((~pattern).sum())
-        channels = block.conv2.in_channels + block.conv2.out_channels
-        self.fill_macs.append(torch.tensor(skipped * channels).expand(len(x)))
-        return _interpolated(block, x, mask, nearest.to(x.device))
+        _, nearest = self._patterns.of(block.slot, *x.shape[2:])
+        self.fill_macs.append(fill_macs(block, mask))
+        return interpolated(block, x, mask, nearest.to(x.device).expand(len(x), -1))
 
 
 def random_pattern(height: int, width: int, share: float, generator: torch.Generator) -> Tensor:
@@ -125,41 +119,9 @@ def grid_pattern(height: int, width: int, share: float, phase: float = 0.0) -> T
     return _spread(rows, height, phase)[:, None] & _spread(columns, width, phase)[None, :]
 
 
-def nearest_computed(mask: Tensor) -> Tensor:
-    """For every pixel the flat index of the nearest computed one, of equals the lower: [H*W] int64.
-
-    Args:
-        mask: [H,W] bool; where nothing is computed, every pixel is its own nearest.
-    """
-    width = mask.shape[1]
-    computed = mask.flatten().nonzero()[:, 0]
-    every = torch.arange(mask.numel())
-    if not len(computed):
-        return every
-    rows = every // width
-    columns = every % width
-    distance = (rows[:, None] - rows[computed]) ** 2 + (columns[:, None] - columns[computed]) ** 2
-    # Distinct keys: argmin alone does not promise which of equals it returns.
-    return computed[(distance * mask.numel() + computed).argmin(dim=1)]
-
-
 def _spread(count: int, length: int, phase: float) -> Tensor:
     """`count` of `length` places, neighbours (the ends joined) floor or ceil of the pitch apart."""
     places = [math.floor((i + phase) * length / count) % length for i in range(count)]
     chosen = torch.zeros(length, dtype=torch.bool)
     chosen[places] = True
     return chosen
-
-
-def _interpolated(block: GatedBasicBlock, x: Tensor, mask: Tensor, nearest: Tensor) -> Tensor:
-    """The block with each convolution computed under the mask and filled from the nearest."""
-    first = block.pool(x, mask) if block.multipool else block.bn1(block.conv1(x))
-    hidden = _filled(F.relu(first), nearest)
-    residual = _filled(block.bn2(block.conv2(hidden)), nearest)
-    base = x if block.downsample is None else block.downsample(x)
-    return F.relu(base + residual)
-
-
-def _filled(values: Tensor, nearest: Tensor) -> Tensor:
-    """[B,C,H,W] with every pixel replaced by its nearest computed one, itself if computed."""
-    return values.flatten(2)[:, :, nearest].view_as(values)

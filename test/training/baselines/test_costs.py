@@ -89,9 +89,11 @@ def test_gates_cost_what_is_evaluated(network: PagNetwork) -> None:
 
 
 def test_interpolation_costs_one_for_each_value_filled_in(network: PagNetwork) -> None:
-    method, gating = passed("random_interpolated", network, 0.5)
     skipped = BLOCKS * (PIXELS - round(0.5 * PIXELS))
-    assert spending(gating, method.costs).interpolation.tolist() == [2 * CHANNELS * skipped] * 2
+    for name in ("random_interpolated", "pag_interpolated"):
+        method, gating = passed(name, network, 0.5)
+        spent = spending(gating, method.costs)
+        assert spent.interpolation.tolist() == [2 * CHANNELS * skipped] * 2, name
     method, gating = passed("random", network, 0.5)
     assert not spending(gating, method.costs).interpolation.any()
 

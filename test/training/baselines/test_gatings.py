@@ -9,13 +9,17 @@ torch = pytest.importorskip("torch")
 from pag_ros.errors import ModelError  # noqa: E402
 from pag_ros.model import NetworkConfig, PagNetwork, build_network  # noqa: E402
 from pag_ros.model.blocks import GatedBasicBlock  # noqa: E402
+from pag_ros.training.baselines.filling import nearest_computed  # noqa: E402
 from pag_ros.training.baselines.halting import HaltingGating, running_shares  # noqa: E402
-from pag_ros.training.baselines.measured import FullGating, PixelGating  # noqa: E402
+from pag_ros.training.baselines.measured import (  # noqa: E402
+    FilledPixelGating,
+    FullGating,
+    PixelGating,
+)
 from pag_ros.training.baselines.perforation import (  # noqa: E402
     Patterns,
     PerforatedGating,
     grid_pattern,
-    nearest_computed,
     random_pattern,
 )
 from pag_ros.training.baselines.skipping import BlockPolicy, LayerSkipGating  # noqa: E402
@@ -42,6 +46,7 @@ def test_pixel_gating_and_perforation_compute_exact_counts(
     kept = round(budget * PIXELS)
     for gating in (
         PixelGating(torch.full((4,), budget)),
+        FilledPixelGating(torch.full((4,), budget)),
         PerforatedGating(Patterns("random", budget, 0), interpolate=False),
         PerforatedGating(Patterns("random", budget, 0), interpolate=True),
     ):
@@ -103,6 +108,26 @@ def test_interpolation_is_exact_where_the_residual_is_constant(kind: str) -> Non
     assert torch.equal(block(x, gating), plain)
     skipped = PerforatedGating(Patterns(kind, 0.3, 0), interpolate=False)
     assert not torch.equal(block(x, skipped), plain)
+
+
+def test_skipped_pixels_copy_the_nearest_of_their_own_image_and_the_gate_learns() -> None:
+    torch.manual_seed(0)
+    block = GatedBasicBlock(4).eval()
+    block.slot = 0
+    torch.nn.init.zeros_(block.conv1.weight)  # the inner map is constant: filling leaves it alone
+    torch.nn.init.ones_(block.bn1.bias)
+    torch.nn.init.normal_(block.gate.weight)
+    x = torch.rand(2, 4, 5, 7)
+    gating = FilledPixelGating(torch.tensor([0.4]))
+    out = block(x, gating)
+    masks = [mask[0] > 0.5 for mask in gating.masks[0]]
+    assert not torch.equal(*masks)
+    residual = block.bn2(block.conv2(torch.relu(block.bn1(block.conv1(x)))))
+    for image, mask in enumerate(masks):
+        copied = residual[image].flatten(1)[:, nearest_computed(mask)].view_as(residual[image])
+        torch.testing.assert_close(out[image], torch.relu(x[image] + copied))
+    out.sum().backward()
+    assert block.gate.weight.grad.abs().sum() > 0.0
 
 
 def test_computed_pixels_are_the_same_with_and_without_interpolation_of_what_follows() -> None:
