@@ -1,9 +1,9 @@
 """Check and time the GPU kernels on this machine; docs/gpu.md says how to read the result.
 
 Correctness of every kernel against its definition, memcheck and racecheck where compute-sanitizer
-is installed, gated blocks beside cuDNN's dense ones over density, and the shipped networks through
-TensorRT where that is installed. Exit code 1 if something is
-wrong, 2 if nothing could run.
+is installed, gated blocks beside cuDNN's dense ones over density, the shipped networks in torch
+with our kernels beside the same networks dense, and through TensorRT where that is installed. Exit
+code 1 if something is wrong, 2 if nothing could run.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from pag_ros import __version__
-from pag_ros.bench import gpu_correctness, gpu_network, gpu_sanitizer, gpu_speed
+from pag_ros.bench import gpu_correctness, gpu_sanitizer, gpu_speed, gpu_tensorrt
 from pag_ros.bench.gpu_device import Device, import_torch
 from pag_ros.errors import PagError
 from pag_ros.runtime import shipped_models
 
-PARTS = ("correctness", "sanitizer", "speed", "network")
+PARTS = ("correctness", "sanitizer", "speed", "torch", "tensorrt")
 _SELECT_SIZES = ((7, 11), (30, 40), (60, 80), (120, 160))
 _SMALL_SELECT_SIZES = ((7, 11),)
 
@@ -67,10 +67,15 @@ def run(args: argparse.Namespace) -> Result:
         result["sanitizer"] = gpu_sanitizer.sanitize(gpu_sanitizer.find_sanitizer(), command)
     if "speed" in args.only:
         result["speed"] = _speed(device, args)
-    if "network" in args.only:
-        models = list(shipped_models().values())
-        rows = gpu_network.measure(models, args.rounds)
-        result["network"] = _with_progress("network", rows)
+    models = list(shipped_models().values())
+    if "torch" in args.only:
+        from pag_ros.bench import gpu_torch  # here: it imports torch
+
+        rows = gpu_torch.measure(device, models, args.rounds)
+        result["torch"] = _with_progress("torch", rows)
+    if "tensorrt" in args.only:
+        rows = gpu_tensorrt.measure(models, args.rounds)
+        result["tensorrt"] = _with_progress("tensorrt", rows)
     return result
 
 
@@ -78,7 +83,8 @@ def is_right(result: Result) -> bool:
     """Whether no kernel or network differs from its definition, and no sanitizer complained."""
     differs = [row for row in result.get("correctness", ()) if not row["ok"]]
     unclean = [r for r in result.get("sanitizer", ()) if r["outcome"] in ("errors", "failed")]
-    failed = [row for row in result.get("network", ()) if row["outcome"] == "failed"]
+    networks = (*result.get("torch", ()), *result.get("tensorrt", ()))
+    failed = [row for row in networks if row["outcome"] == "failed"]
     return not differs and not unclean and not failed
 
 
@@ -91,8 +97,10 @@ def report(result: Result) -> str:
         parts.append("\n".join(_sanitizer_line(row) for row in result["sanitizer"]))
     if "speed" in result:
         parts.append(_speed_table(result["speed"]))
-    if "network" in result:
-        parts.append("\n".join(_network_line(row) for row in result["network"]))
+    if "torch" in result:
+        parts.append(_torch_text(result["torch"]))
+    if "tensorrt" in result:
+        parts.append("\n".join(_tensorrt_line(row) for row in result["tensorrt"]))
     return "\n\n".join(parts)
 
 
@@ -166,7 +174,27 @@ def _sanitizer_line(row: Result) -> str:
     return "\n".join(lines)
 
 
-def _network_line(row: Result) -> str:
+def _torch_text(rows: Sequence[Result]) -> str:
+    """A line per model: both dense times, ours at each budget; then what was checked, or failed."""
+    ran = [row for row in rows if row["outcome"] == "ran"]
+    budgets = sorted({row["budget"] for row in ran})
+    head = ["in torch", "dense ms", "dense, no MultiPool, ms", *(f"b={b:g}" for b in budgets)]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] if ran else []
+    for model in dict.fromkeys(row["model"] for row in ran):
+        found = {row["budget"]: row for row in ran if row["model"] == model}
+        some = found[budgets[-1]]
+        cells = [model, f"{some['dense_ms']:.3f}", f"{some['dense_plain_ms']:.3f}"]
+        cells += [f"{found[b]['ours_ms']:.3f} ms, {found[b]['speedup']:.2f}x" for b in budgets]
+        lines.append("| " + " | ".join(cells) + " |")
+    told = dict.fromkeys(f"- {r['model']}: {_outcome(r)}{r['text']}" for r in rows)
+    return "\n".join([*lines, "", *told])
+
+
+def _outcome(row: Result) -> str:
+    return "" if row["outcome"] == "ran" else f"{row['outcome'].upper()}: "
+
+
+def _tensorrt_line(row: Result) -> str:
     outcome = f"{row['frame_ms']:.2f} ms" if row["outcome"] == "ran" else row["outcome"].upper()
     budget = f" at budget {row['budget']:g}" if "budget" in row else ""
     return f"- TensorRT, {row['model']}{budget}: {outcome} ({row['text']})"

@@ -19,9 +19,9 @@ from pag_ros.bench import (
     gpu_check,
     gpu_correctness,
     gpu_device,
-    gpu_network,
     gpu_sanitizer,
     gpu_speed,
+    gpu_tensorrt,
 )
 from pag_ros.bench.gpu_operands import expected, random_inputs, relative_error
 from pag_ros.errors import BackendError
@@ -53,7 +53,7 @@ RESULT = {
     ],
     "sanitizer": [{"tool": "memcheck", "outcome": "clean", "text": ""}],
     "speed": ROWS,
-    "network": [
+    "tensorrt": [
         {
             "model": "pag_x",
             "outcome": "ran",
@@ -69,32 +69,32 @@ RESULT = {
 def test_networks_are_timed_over_budgets(monkeypatch, tiny_model):
     """With the CPU session in the place of TensorRT's."""
     plan = SimpleNamespace(checked=True)
-    monkeypatch.setattr(gpu_network, "tensorrt_problem", lambda: None)
+    monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: None)
     monkeypatch.setattr(
-        gpu_network, "open_tensorrt", lambda model: (open_session(model, "cpu"), plan)
+        gpu_tensorrt, "open_tensorrt", lambda model: (open_session(model, "cpu"), plan)
     )
-    rows = list(gpu_network.measure([tiny_model], rounds=2))
-    assert [row["budget"] for row in rows] == list(gpu_network.BUDGETS)
+    rows = list(gpu_tensorrt.measure([tiny_model], rounds=2))
+    assert [row["budget"] for row in rows] == list(gpu_tensorrt.BUDGETS)
     for row in rows:
         assert row["outcome"] == "ran"
         assert 0.0 < sum(row["stages_ms"]) <= 2.0 * row["frame_ms"]
-    assert gpu_check.is_right({"network": rows})
+    assert gpu_check.is_right({"tensorrt": rows})
 
 
 def test_a_plan_that_computes_something_else_is_a_failure(monkeypatch, tiny_model):
     def refuse(model):
         raise BackendError("the plan computes something else than the model: depth")
 
-    monkeypatch.setattr(gpu_network, "tensorrt_problem", lambda: None)
-    monkeypatch.setattr(gpu_network, "open_tensorrt", refuse)
-    result = {"machine": {}, "network": list(gpu_network.measure([tiny_model], rounds=1))}
+    monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: None)
+    monkeypatch.setattr(gpu_tensorrt, "open_tensorrt", refuse)
+    result = {"machine": {}, "tensorrt": list(gpu_tensorrt.measure([tiny_model], rounds=1))}
     assert not gpu_check.is_right(result)
     assert "FAILED (the plan computes something else" in gpu_check.report(result)
 
 
 def test_a_machine_without_tensorrt_is_told_and_not_wrong(monkeypatch, tiny_model):
-    monkeypatch.setattr(gpu_network, "tensorrt_problem", lambda: "TensorRT is not installed")
-    result = {"machine": {}, "network": list(gpu_network.measure([tiny_model], rounds=1))}
+    monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: "TensorRT is not installed")
+    result = {"machine": {}, "tensorrt": list(gpu_tensorrt.measure([tiny_model], rounds=1))}
     assert gpu_check.is_right(result)
     assert "ABSENT (TensorRT is not installed)" in gpu_check.report(result)
 

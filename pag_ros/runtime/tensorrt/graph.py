@@ -66,7 +66,7 @@ def engine_graph(model: Path) -> EngineGraph:
             not installed.
     """
     if importlib.util.find_spec("onnx") is None:
-        raise BackendError("TensorRT needs the package onnx: pip install onnx")
+        raise BackendError("graphs for the GPU need the package onnx: pip install onnx")
     manifest = load_manifest(model)
     try:
         return _rewritten(_parsed(model), manifest)

@@ -87,20 +87,31 @@ def check_plan(session: Session, model: Path) -> str:
         BackendError: they differ by more than half precision explains; the text names the output.
         ModelError: the reference is missing or damaged, or belongs to another model.
     """
-    image, focal_px, references = read_reference(reference_path(model), session.manifest)
     worst = 0.0
+    for name, deviation, allowed in compared(session, model):
+        # Written so that NaN fails.
+        if not deviation <= allowed:
+            raise BackendError(
+                f"the plan computes something else than the model: {name} deviates by "
+                f"{deviation:.3g}, {allowed:g} is allowed; it is not used. Try another TensorRT "
+                "version (JetPack), or device cpu"
+            )
+        worst = max(worst, deviation / allowed)
+    return f"the plan's numbers are the model's (at most {worst:.0%} of the allowed deviation)"
+
+
+def compared(session: Session, model: Path) -> Iterator[tuple[str, float, float]]:
+    """(budget, output and statistic; deviation; what is allowed) of all that is stored.
+
+    Raises:
+        BackendError: other counts of pixels were computed than were asked for.
+        ModelError: the reference is missing or damaged, or belongs to another model.
+    """
+    image, focal_px, references = read_reference(reference_path(model), session.manifest)
     for budget, reference in zip(BUDGETS, references, strict=True):
         found = _outputs(session, image, focal_px, budget)
         for name, deviation, allowed in deviations(found, reference):
-            # Written so that NaN fails.
-            if not deviation <= allowed:
-                raise BackendError(
-                    f"the plan computes something else than the model: at budget {budget:.2f} "
-                    f"{name} deviates by {deviation:.3g}, {allowed:g} is allowed; it is not used. "
-                    "Try another TensorRT version (JetPack), or device cpu"
-                )
-            worst = max(worst, deviation / allowed)
-    return f"the plan's numbers are the model's (at most {worst:.0%} of the allowed deviation)"
+            yield f"at budget {budget:.2f} {name}", deviation, allowed
 
 
 def write_reference(session: Session, model: Path) -> Path:
@@ -208,7 +219,7 @@ def _outputs(session: Session, image: NDArray[np.uint8], focal_px: float, budget
     prediction = session.infer(image, focal_px, keep)
     if prediction.keep_used != keep:
         raise BackendError(
-            f"the plan computes {prediction.keep_used} pixels where {keep} were asked for"
+            f"{prediction.keep_used} pixels were computed where {keep} were asked for"
         )
     step = _step(manifest)
     return {
