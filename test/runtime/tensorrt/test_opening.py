@@ -182,6 +182,22 @@ def test_auto_takes_the_cpu_where_the_gpu_fails_and_says_why(machine: Machine) -
     assert "device auto takes the CPU, since TensorRT cannot be used: the plan" in machine.said[-1]
 
 
+def test_auto_takes_the_cpu_where_something_is_missing_and_says_what(
+    machine: Machine, monkeypatch
+) -> None:
+    def missing() -> None:
+        raise BackendError("PyCUDA is not installed: pip install pycuda")
+
+    monkeypatch.setattr(requirements, "import_pycuda", missing)
+    session = machine.open("auto", threads=1)
+    assert session.backend.startswith("openvino")
+    session.close()
+    assert machine.said == [
+        "device auto takes the CPU, since TensorRT cannot be used: PyCUDA is not installed: "
+        "pip install pycuda"
+    ]
+
+
 def test_a_build_that_was_stopped_is_not_replaced_by_the_cpu(machine: Machine, monkeypatch) -> None:
     def stopped(*arguments: Any) -> Any:
         raise BackendError("the build of the plan was stopped")
