@@ -125,10 +125,17 @@ def _machine(device: Device) -> dict[str, str]:
         "CUDA": str(torch.version.cuda),
         "cuDNN": str(torch.backends.cudnn.version()),
         "torch": str(torch.__version__),
-        "triton": metadata.version("triton"),
+        "triton": _version("triton"),
         "pag_ros": __version__,
         "Python": platform.python_version(),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _correctness(device: Device, is_small: bool) -> list[Result]:

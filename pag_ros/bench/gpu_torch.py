@@ -24,7 +24,7 @@ from pag_ros.runtime.frame_clock import block_plan
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.session import Deadline, Prediction
-from pag_ros.runtime.tensorrt.graph import EngineGraph, engine_graph
+from pag_ros.runtime.tensorrt.graph import EngineGraph, engine_graph, require_onnx
 from pag_ros.runtime.tensorrt.self_check import compared, drawn_room, reference_path
 
 BUDGETS = (0.1, 0.3, 0.5, 0.7, 1.0)
@@ -38,10 +38,16 @@ def measure(device: Device, models: Sequence[Path], rounds: int) -> Iterator[dic
         rounds: replays at each budget, networks taken in turns; what is told is their median.
 
     Yields:
-        "model", "outcome" ("ran", or "failed", which includes wrong numbers) and "text"; of those
-        that ran "budget", "ours_ms", "dense_ms" (every pixel, every candidate of MultiPool),
-        "dense_plain_ms" (a plain 3x3 in MultiPool's place) and "speedup" over the faster of these.
+        "model", "outcome" ("ran", "absent" if the package onnx is missing, else "failed", which
+        includes wrong numbers) and "text"; of those that ran "budget", "ours_ms", "dense_ms" (every
+        pixel, every candidate of MultiPool), "dense_plain_ms" (a plain 3x3 in MultiPool's place)
+        and "speedup" over the faster of these.
     """
+    try:
+        require_onnx()
+    except BackendError as error:
+        yield {"model": "all", "outcome": "absent", "text": str(error)}
+        return
     device.torch.backends.cudnn.benchmark = True
     for model in models:
         try:

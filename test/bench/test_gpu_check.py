@@ -110,6 +110,12 @@ def test_without_a_gpu_it_says_so_in_one_sentence():
     assert done.stderr.count("\n") == 1
 
 
+def test_a_package_that_is_missing_is_no_error_by_itself():
+    """What needs Triton says so; TensorRT alone is timed without."""
+    assert gpu_check._version("no-such-package") == "not installed"
+    assert gpu_check._version("numpy") == np.__version__
+
+
 def test_an_old_gpu_is_named():
     cuda = SimpleNamespace(
         is_available=lambda: True,

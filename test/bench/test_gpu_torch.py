@@ -197,6 +197,16 @@ def test_a_model_without_stored_outputs_is_run_and_called_unchecked(
     assert [row["text"].rpartition(", ")[2] for row in rows] == ["numbers NOT checked"]
 
 
+def test_a_machine_without_onnx_is_told_and_not_wrong(model, device, monkeypatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    rows = list(gpu_torch.measure(device, [model], rounds=1))
+    assert gpu_check.is_right({"torch": rows})
+    text = gpu_check.report({"machine": {}, "torch": rows})
+    assert text.endswith(
+        "- all: ABSENT: graphs for the GPU need the package onnx: pip install onnx"
+    )
+
+
 def test_an_operator_that_it_does_not_know_is_named(model, device, tmp_path) -> None:
     def rename(proto: onnx.ModelProto) -> None:
         next(node for node in proto.graph.node if node.op_type == "Relu").op_type = "Softplus"
