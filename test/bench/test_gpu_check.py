@@ -19,6 +19,7 @@ from pag_ros.bench import (
     gpu_check,
     gpu_correctness,
     gpu_device,
+    gpu_report,
     gpu_sanitizer,
     gpu_speed,
     gpu_tensorrt,
@@ -89,14 +90,14 @@ def test_a_plan_that_computes_something_else_is_a_failure(monkeypatch, tiny_mode
     monkeypatch.setattr(gpu_tensorrt, "open_tensorrt", refuse)
     result = {"machine": {}, "tensorrt": list(gpu_tensorrt.measure([tiny_model], rounds=1))}
     assert not gpu_check.is_right(result)
-    assert "FAILED (the plan computes something else" in gpu_check.report(result)
+    assert "FAILED (the plan computes something else" in gpu_report.report(result)
 
 
 def test_a_machine_without_tensorrt_is_told_and_not_wrong(monkeypatch, tiny_model):
     monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: "TensorRT is not installed")
     result = {"machine": {}, "tensorrt": list(gpu_tensorrt.measure([tiny_model], rounds=1))}
     assert gpu_check.is_right(result)
-    assert "ABSENT (TensorRT is not installed)" in gpu_check.report(result)
+    assert "ABSENT (TensorRT is not installed)" in gpu_report.report(result)
 
 
 def test_without_a_gpu_it_says_so_in_one_sentence():
@@ -108,6 +109,23 @@ def test_without_a_gpu_it_says_so_in_one_sentence():
     assert done.stdout == ""
     assert done.stderr.startswith("gpu_check: error: the GPU check needs ")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_was_measured_before_something_failed_is_not_lost(tmp_path, monkeypatch, capsys):
+    def fail():
+        raise BackendError("the CUDA driver says: out of memory (2)")
+
+    parts = {"correctness": lambda: RESULT["correctness"], "speed": fail, "tensorrt": fail}
+    monkeypatch.setattr(gpu_check, "import_torch", lambda: None)
+    monkeypatch.setattr(gpu_check, "Device", lambda torch: None)
+    monkeypatch.setattr(gpu_check, "_machine", lambda device: RESULT["machine"])
+    monkeypatch.setattr(gpu_check, "_parts", lambda device, args: parts)
+    path = tmp_path / "gpu.json"
+    assert gpu_check.main(["--only", "speed", "correctness", "--json", str(path)]) == 2
+    assert json.loads(path.read_text()) == {k: RESULT[k] for k in ("machine", "correctness")}
+    said = capsys.readouterr()
+    assert "2 of 2 cases right" in said.out
+    assert said.err == "gpu_check: error: the CUDA driver says: out of memory (2)\n"
 
 
 def test_a_package_that_is_missing_is_no_error_by_itself():
@@ -129,11 +147,13 @@ def test_an_old_gpu_is_named():
 
 
 def test_a_result_as_markdown():
-    text = gpu_check.report(RESULT)
+    text = gpu_report.report(RESULT)
     assert "2 of 2 cases right; largest relative error of a convolution 4.0e-04" in text
     assert "compute-sanitizer memcheck: clean" in text
     assert "| basic block | batch | dense us | select us | d=0.5 | d=1 |" in text
     assert "| 256 @ 30x40 | 8 | 10.0 | 4.0 | 1.00x | 2.00x |" in text
+    assert "at d=0.5: 1.3x; 1.00x to 1.00x, NOT reached" in text
+    assert "at d=1: 0.7x; 2.00x to 2.00x, reached" in text
     assert gpu_check.is_right(RESULT)
     assert json.loads(json.dumps(RESULT)) == RESULT
 
@@ -141,13 +161,13 @@ def test_a_result_as_markdown():
 def test_what_is_wrong_shows_and_counts():
     row = {"kernel": "pag_conv", "case": "count 3", "error": 0.5, "ok": False}
     wrong = {**RESULT, "correctness": [row]}
-    assert "WRONG: pag_conv, count 3: 0.5" in gpu_check.report(wrong)
+    assert "WRONG: pag_conv, count 3: 0.5" in gpu_report.report(wrong)
     assert not gpu_check.is_right(wrong)
     errors = {"tool": "racecheck", "outcome": "errors", "text": "hazard"}
     assert not gpu_check.is_right({**RESULT, "sanitizer": [errors]})
     absent = {"tool": "racecheck", "outcome": "not installed", "text": ""}
     assert gpu_check.is_right({**RESULT, "sanitizer": [absent]})
-    assert "racecheck: not installed" in gpu_check.report({**RESULT, "sanitizer": [absent]})
+    assert "racecheck: not installed" in gpu_report.report({**RESULT, "sanitizer": [absent]})
 
 
 @pytest.mark.parametrize(("code", "outcome"), [(0, "clean"), (9, "errors"), (3, "failed")])

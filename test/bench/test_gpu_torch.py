@@ -19,7 +19,7 @@ pytest.importorskip("onnxscript")
 
 from cpu_device import DefinedDevice, InterpretedDevice  # noqa: E402
 
-from pag_ros.bench import gpu_check, gpu_torch  # noqa: E402
+from pag_ros.bench import gpu_check, gpu_report, gpu_torch  # noqa: E402
 from pag_ros.bench.gpu_operands import random_inputs, relative_error  # noqa: E402
 from pag_ros.bench.torch_graph import TorchGraph  # noqa: E402
 from pag_ros.bench.torch_programs import DensePrograms, SparsePrograms  # noqa: E402
@@ -172,7 +172,7 @@ def test_a_row_tells_of_every_model_and_budget(model, device, monkeypatch) -> No
         assert row["speedup"] == pytest.approx(fastest / row["ours_ms"])
     result = {"machine": {}, "torch": rows}
     assert gpu_check.is_right(result)
-    assert "| small | " in gpu_check.report(result)
+    assert "| small | " in gpu_report.report(result)
 
 
 def test_wrong_numbers_are_a_failure(model, device, monkeypatch) -> None:
@@ -182,7 +182,7 @@ def test_wrong_numbers_are_a_failure(model, device, monkeypatch) -> None:
     assert row["outcome"] == "failed"
     assert row["text"].startswith("the network computes something else than the model: at budget")
     assert not gpu_check.is_right({"torch": rows})
-    assert "- small: FAILED: the network computes" in gpu_check.report(
+    assert "- small: FAILED: the network computes" in gpu_report.report(
         {"machine": {}, "torch": rows}
     )
 
@@ -201,7 +201,7 @@ def test_a_machine_without_onnx_is_told_and_not_wrong(model, device, monkeypatch
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     rows = list(gpu_torch.measure(device, [model], rounds=1))
     assert gpu_check.is_right({"torch": rows})
-    text = gpu_check.report({"machine": {}, "torch": rows})
+    text = gpu_report.report({"machine": {}, "torch": rows})
     assert text.endswith(
         "- all: ABSENT: graphs for the GPU need the package onnx: pip install onnx"
     )
