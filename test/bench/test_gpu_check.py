@@ -9,6 +9,7 @@ import ctypes
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -284,6 +285,69 @@ def _fake_torch():
         current_stream=lambda: SimpleNamespace(cuda_stream=77),
     )
     return SimpleNamespace(cuda=cuda, zeros=lambda *_, **__: None)
+
+
+class CudaLog:
+    """Stands for torch.cuda: writes down what is recorded and replayed; time goes on at replays."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.now_ms = 0.0
+
+    def current_stream(self):
+        return SimpleNamespace(wait_stream=lambda other: None)
+
+    Stream = current_stream
+
+    def synchronize(self) -> None:
+        self.said.append("synchronize")
+
+    @contextmanager
+    def stream(self, stream):
+        yield
+
+    @contextmanager
+    def graph(self, graph):
+        self.said.append("recording")
+        yield
+        self.said.append("recorded")
+
+    def CUDAGraph(self):  # noqa: N802
+        return SimpleNamespace()
+
+    def Event(self, enable_timing):  # noqa: N802
+        event = SimpleNamespace(synchronize=lambda: None)
+        event.record = lambda: setattr(event, "at", self.now_ms)
+        event.elapsed_time = lambda end: end.at - event.at
+        return event
+
+
+def _device_on(cuda: CudaLog) -> gpu_device.Device:
+    cuda.get_device_capability = lambda: (9, 0)
+    torch = SimpleNamespace(cuda=cuda, zeros=lambda *_, **__: None)
+    return gpu_device.Device(torch, driver=RecordingDriver())
+
+
+def test_work_runs_once_before_it_is_recorded_so_many_times_over():
+    """What is loaded, compiled or chosen in a first run cannot be recorded."""
+    cuda = CudaLog()
+    _device_on(cuda).record(lambda: cuda.said.append("work"), repeats=2)
+    assert cuda.said == ["work", "synchronize", "recording", "work", "work", "recorded"]
+
+
+def test_a_graphs_time_is_the_median_of_replays_that_take_turns():
+    cuda = CudaLog()
+    spent = {"a": iter([0, 1, 0, 3, 0, 2]), "b": iter([0, 5, 0, 9, 0, 7])}
+
+    def graph(name: str) -> SimpleNamespace:
+        def replay() -> None:
+            cuda.said.append(name)
+            cuda.now_ms += next(spent[name])
+
+        return SimpleNamespace(replay=replay)
+
+    assert _device_on(cuda).microseconds([graph("a"), graph("b")], rounds=3) == [2000.0, 7000.0]
+    assert cuda.said == ["a", "a", "b", "b"] * 3
 
 
 def test_a_launch_passes_sizes_and_pointers_in_the_programs_order():
