@@ -7,7 +7,7 @@ picture in its memory to the outputs in its memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def measure(device: Device, models: Sequence[Path], rounds: int) -> Iterator[dic
     for model in models:
         try:
             sessions = open_sessions(device, model)
-            text = _checked(sessions[0], model)
+            text = _checked(sessions, model)
         except PagError as error:
             yield {"model": model.stem, "outcome": "failed", "text": str(error)}
             continue
@@ -94,9 +94,8 @@ class TorchSession:
         self.stages: tuple[str, ...] = ()
         self._device = device
         self._has_gates = programs.has_gates
-        outputs = [
-            n for n in output_layout(manifest) if self._has_gates or n not in _lists(manifest)
-        ]
+        absent = () if programs.has_gates else _lists(manifest)
+        outputs = [name for name in output_layout(manifest) if name not in absent]
         self._network = TorchGraph(graph, outputs, programs, device.name)
         self._inputs = {
             name: device.upload(np.zeros(shape, dtype))
@@ -146,17 +145,25 @@ class TorchSession:
         self._outputs = self._network.run(self._inputs)
 
 
-def _checked(session: TorchSession, model: Path) -> str:
-    """How well the numbers agree with the stored ones.
+def _checked(sessions: Sequence[TorchSession], model: Path) -> str:
+    """How well the numbers of ours, and of the dense network beside it, agree with the stored ones.
 
     Raises:
         BackendError: they deviate by more than half precision explains.
         ModelError: the stored ones cannot be read.
     """
+    ours, dense, _ = sessions
     if not reference_path(model).exists():
-        return f"{session.backend}, numbers NOT checked"
+        return f"{ours.backend}, numbers NOT checked"
+    worst = _worst(compared(ours, model))
+    _worst(compared(dense, model, budgets=(1.0,)))
+    return f"{ours.backend}, at most {worst:.0%} of the allowed deviation"
+
+
+def _worst(deviations: Iterable[tuple[str, float, float]]) -> float:
+    """The largest deviation, as a share of what is allowed; BackendError if that is more than 1."""
     worst = 0.0
-    for name, deviation, allowed in compared(session, model):
+    for name, deviation, allowed in deviations:
         # Written so that NaN fails.
         if not deviation <= allowed:
             raise BackendError(
@@ -164,7 +171,7 @@ def _checked(session: TorchSession, model: Path) -> str:
                 f"{deviation:.3g}, {allowed:g} is allowed"
             )
         worst = max(worst, deviation / allowed)
-    return f"{session.backend}, at most {worst:.0%} of the allowed deviation"
+    return worst
 
 
 def _timed(

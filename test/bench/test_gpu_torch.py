@@ -128,7 +128,7 @@ def test_the_dense_network_beside_it_computes_the_same_at_every_pixel(model, dev
 
 
 def test_a_shipped_model_has_the_stored_numbers() -> None:
-    """Our kernels by their definition here: interpreting as many pixels takes an hour."""
+    """Our kernels by their definition here: interpreting as many pixels takes too long."""
     model, device = find_model("pag_lite0_indoor"), DefinedDevice()
     session = session_of(device, model, SparsePrograms(device))
     for name, deviation, allowed in compared(session, model):
@@ -175,8 +175,10 @@ def test_a_row_tells_of_every_model_and_budget(model, device, monkeypatch) -> No
     assert "| small | " in gpu_report.report(result)
 
 
-def test_wrong_numbers_are_a_failure(model, device, monkeypatch) -> None:
-    monkeypatch.setattr(SparsePrograms, "prepare", lambda self, name, constant: 1.5 * constant)
+@pytest.mark.parametrize("programs", [SparsePrograms, DensePrograms])
+def test_wrong_numbers_are_a_failure(model, device, monkeypatch, programs) -> None:
+    prepare = programs.prepare
+    monkeypatch.setattr(programs, "prepare", lambda *arguments: 1.5 * prepare(*arguments))
     rows = list(gpu_torch.measure(device, [model], rounds=1))
     (row,) = rows
     assert row["outcome"] == "failed"

@@ -11,7 +11,7 @@ import io
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,16 +100,22 @@ def check_plan(session: Session, model: Path) -> str:
     return f"the plan's numbers are the model's (at most {worst:.0%} of the allowed deviation)"
 
 
-def compared(session: Session, model: Path) -> Iterator[tuple[str, float, float]]:
-    """(budget, output and statistic; deviation; what is allowed) of all that is stored.
+def compared(
+    session: Session, model: Path, budgets: Sequence[float] = BUDGETS
+) -> Iterator[tuple[str, float, float]]:
+    """(budget, output and statistic; deviation; what is allowed) of what is stored.
+
+    Args:
+        budgets: of `BUDGETS`.
 
     Raises:
         BackendError: other counts of pixels were computed than were asked for.
         ModelError: the reference is missing or damaged, or belongs to another model.
     """
     image, focal_px, references = read_reference(reference_path(model), session.manifest)
-    for budget, reference in zip(BUDGETS, references, strict=True):
-        found = _outputs(session, image, focal_px, budget)
+    stored = dict(zip(BUDGETS, references, strict=True))
+    for budget in budgets:
+        found, reference = _outputs(session, image, focal_px, budget), stored[budget]
         for name, deviation, allowed in deviations(found, reference):
             yield f"at budget {budget:.2f} {name}", deviation, allowed
 
