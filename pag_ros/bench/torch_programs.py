@@ -10,7 +10,9 @@ from torch import Tensor
 
 from pag_ros.bench.gpu_device import Device
 from pag_ros.kernels.gpu.programs import ConvSpec, Spec
-from pag_ros.model.multipool import DILATIONS
+
+DILATIONS = (0, 1, 2, 4, 6, 8, 10)
+"""MultiPool's, as in pag_ros.model.multipool, whose package needs what a GPU machine may lack."""
 
 _ALIGNMENT_BYTES = 16
 """Of the tensors that a program takes."""

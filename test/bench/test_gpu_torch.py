@@ -19,7 +19,7 @@ pytest.importorskip("onnxscript")
 
 from cpu_device import DefinedDevice, InterpretedDevice  # noqa: E402
 
-from pag_ros.bench import gpu_check, gpu_report, gpu_torch  # noqa: E402
+from pag_ros.bench import gpu_check, gpu_report, gpu_torch, torch_programs  # noqa: E402
 from pag_ros.bench.gpu_operands import random_inputs, relative_error  # noqa: E402
 from pag_ros.bench.torch_graph import TorchGraph  # noqa: E402
 from pag_ros.bench.torch_programs import DensePrograms, SparsePrograms  # noqa: E402
@@ -27,7 +27,7 @@ from pag_ros.errors import BackendError  # noqa: E402
 from pag_ros.export import ModelCard, export_model  # noqa: E402
 from pag_ros.kernels.gpu.programs import ConvSpec, SelectSpec, StampSpec  # noqa: E402
 from pag_ros.manifest import LabelClass, load_manifest, save_manifest, sha256_of  # noqa: E402
-from pag_ros.model import NetworkConfig, build_network  # noqa: E402
+from pag_ros.model import NetworkConfig, build_network, multipool  # noqa: E402
 from pag_ros.model.gating import DenseGating  # noqa: E402
 from pag_ros.runtime import Prediction, find_model, open_session  # noqa: E402
 from pag_ros.runtime.tensorrt.graph import EngineGraph, engine_graph  # noqa: E402
@@ -151,6 +151,10 @@ def test_a_dense_runtime_computes_multipools_candidates_or_a_plain_convolution(f
     assert _dense_error(spec, inputs, DensePrograms(candidates=True)) < 1e-2
     assert _dense_error(spec, inputs, DensePrograms(candidates=False)) > 0.1
     assert _dense_error(plain, without, DensePrograms(candidates=False)) < 1e-2
+
+
+def test_the_candidates_are_those_of_the_model() -> None:
+    assert torch_programs.DILATIONS == multipool.DILATIONS
 
 
 def _dense_error(spec: ConvSpec, inputs, programs: DensePrograms) -> float:

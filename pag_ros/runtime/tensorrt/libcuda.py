@@ -58,8 +58,7 @@ class LibCuda:
         except OSError as error:
             raise BackendError(
                 f"no NVIDIA driver ({error}): install it (a Jetson's JetPack has it), and start a "
-                "container with the GPU (--gpus all, on a Jetson --runtime nvidia); `pag_ros "
-                "doctor` tells what else is missing"
+                "container with the GPU (--gpus all, on a Jetson --runtime nvidia)"
             ) from error
         result = self._function("cuInit")(ctypes.c_uint(0))
         if result == _NO_DEVICE:
