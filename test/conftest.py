@@ -1,4 +1,5 @@
-"""A tiny model in the shape of a real one, built node by node, with a manifest beside it."""
+"""What tests of several layers use: a tiny model in the shape of a real one, built node by node,
+with a manifest beside it; small rooms; the GPU kernels in Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from triton_interpreter import Interpreter
 
 from pag_ros.manifest import GatedBlock, LabelClass, Manifest, save_manifest, sha256_of
 from pag_ros.runtime.signal_stack import kept_signal_stack
@@ -24,6 +26,14 @@ def own_signal_stack() -> Iterator[None]:
     """Tests that use OpenVINO without a session of ours must not spoil those that follow."""
     with kept_signal_stack():
         yield
+
+
+@pytest.fixture(scope="session")
+def interpreter() -> Iterator[Interpreter]:
+    pytest.importorskip("triton", reason="the GPU kernels are written in Triton")
+    running = Interpreter()
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")

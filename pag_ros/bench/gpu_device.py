@@ -6,7 +6,8 @@ It is the very code that a robot gets which is launched here, with the arguments
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,9 @@ def import_torch() -> Any:
 
 class Device:
     """The GPU that torch uses. Compiles each program once."""
+
+    name = "cuda"
+    """In torch."""
 
     def __init__(self, torch: Any, driver: Any = None) -> None:
         self.torch = torch
@@ -85,6 +89,39 @@ class Device:
         self.kernel(spec).launch({**given, **results})
         self.torch.cuda.synchronize()
         return {name: tensor.cpu().numpy() for name, tensor in results.items()}
+
+    def record(self, work: Callable[[], None], repeats: int = 1) -> Any:
+        """`work`, so many times over, as a CUDA graph: an object with `replay()`.
+
+        It runs once before: what cuDNN chooses and a driver loads then is there.
+        """
+        cuda = self.torch.cuda
+        side = cuda.Stream()
+        side.wait_stream(cuda.current_stream())
+        with cuda.stream(side):
+            work()
+        cuda.current_stream().wait_stream(side)
+        cuda.synchronize()
+        graph = cuda.CUDAGraph()
+        with cuda.graph(graph):
+            for _ in range(repeats):
+                work()
+        return graph
+
+    def microseconds(self, graphs: Sequence[Any], rounds: int) -> list[float]:
+        """Median duration of a replay of each graph on the GPU; the graphs take turns."""
+        cuda = self.torch.cuda
+        taken: list[list[float]] = [[] for _ in graphs]
+        for _ in range(rounds):
+            for graph, each in zip(graphs, taken, strict=True):
+                graph.replay()  # untimed: brings clocks and caches to where they stay
+                began, ended = (cuda.Event(enable_timing=True) for _ in range(2))
+                began.record()
+                graph.replay()
+                ended.record()
+                ended.synchronize()
+                each.append(1e3 * began.elapsed_time(ended))
+        return [statistics.median(each) for each in taken]
 
 
 class Kernel:

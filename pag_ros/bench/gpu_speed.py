@@ -7,7 +7,6 @@ one image each: their launches for the images of a batch run on streams of their
 from __future__ import annotations
 
 import itertools
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,11 +49,12 @@ def measure(
     device: Device, case: Case, densities: Sequence[float], rounds: int
 ) -> Iterator[dict[str, Any]]:
     """A row per density: microseconds of our block, of its Select alone, and of cuDNN's block."""
-    dense = _graph(device, _dense_block(device, case))
+    dense = device.record(_dense_block(device, case), _REPEATS)
     for density in densities:
         block, select = _our_block(device, case, density)
-        graphs = [dense, _graph(device, block), _graph(device, select)]
-        dense_us, ours_us, select_us = _medians(device, graphs, rounds)
+        graphs = [dense, *(device.record(work, _REPEATS) for work in (block, select))]
+        medians = device.microseconds(graphs, rounds)
+        dense_us, ours_us, select_us = (each / _REPEATS for each in medians)
         yield {
             "channels": case.channels,
             "height": case.height,
@@ -146,35 +146,3 @@ def _dense_block(device: Device, case: Case) -> Callable[[], None]:
         torch.cudnn_convolution_add_relu(hidden, weight, x, 1.0, bias, ones, ones, ones, 1)
 
     return block
-
-
-def _graph(device: Device, block: Callable[[], None]) -> Any:
-    """The block `_REPEATS` times in a CUDA graph, after it ran once (cuDNN then has chosen)."""
-    torch = device.torch
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        block()
-    torch.cuda.current_stream().wait_stream(side)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for _ in range(_REPEATS):
-            block()
-    return graph
-
-
-def _medians(device: Device, graphs: Sequence[Any], rounds: int) -> list[float]:
-    """Microseconds of one block in each graph; the graphs take turns."""
-    torch = device.torch
-    taken: list[list[float]] = [[] for _ in graphs]
-    for _ in range(rounds):
-        for graph, each in zip(graphs, taken, strict=True):
-            graph.replay()  # untimed: brings clocks and caches to where they stay
-            began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            began.record()
-            graph.replay()
-            ended.record()
-            ended.synchronize()
-            each.append(1e3 * began.elapsed_time(ended) / _REPEATS)
-    return [statistics.median(each) for each in taken]

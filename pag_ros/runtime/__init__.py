@@ -38,8 +38,9 @@ def open_session(
 ) -> Session:
     """Load a model on a device.
 
-    "auto" takes an NVIDIA GPU if TensorRT can use it, else the CPU; `Session.backend` says which.
-    A plan for the GPU is built if there is none yet, which takes minutes on a Jetson.
+    "auto" takes an NVIDIA GPU if TensorRT can use it, else the CPU; `Session.backend` says which,
+    and it is said why it is the CPU. A plan for the GPU is built if there is none yet, which takes
+    minutes on a Jetson.
 
     Args:
         model: path of the ONNX file, its manifest beside it; `find_model` finds it by name.
@@ -66,13 +67,17 @@ def open_session(
 def _open_best(model: Path, threads: int, half: bool, engine: EngineOptions) -> Session:
     from pag_ros.runtime.tensorrt.requirements import tensorrt_problem
 
-    if not half and tensorrt_problem() is None:
+    if half:
+        return _open_cpu(model, threads, half)
+    problem = tensorrt_problem()
+    if problem is None:
         try:
             return _open_tensorrt(model, half, engine)
         except BackendError as error:
             if engine.is_stopped():
                 raise
-            engine.say(f"device auto takes the CPU, since TensorRT cannot be used: {error}")
+            problem = str(error)
+    engine.say(f"device auto takes the CPU, since TensorRT cannot be used: {problem}")
     return _open_cpu(model, threads, half)
 
 

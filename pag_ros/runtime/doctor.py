@@ -101,15 +101,17 @@ def examine() -> list[Finding]:
     """Look at everything; takes some seconds."""
     jobs: list[Callable[[], Finding]] = [
         _kernels,
-        *(_package(*line) for line in _PACKAGES),
+        *(_package(*line) for line in _PACKAGES if line[0] == _CPU),
         lambda: _probed(_GPU, "driver and GPU", _GPU_PROBE, "install NVIDIA's driver (JetPack)"),
+        *(_package(*line) for line in _PACKAGES if line[0] == _GPU),
         lambda: _probed(_GPU, "TensorRT session", _SESSION_PROBE, "see docs/jetson.md"),
         lambda: _probed(_ROS, "rclpy", _ROS_PROBE, "source ROS 2, or pip install 'pag_ros[ros]'"),
         _models,
         _cache,
+        _machine,
+        *(_package(*line) for line in _PACKAGES if line[0] == _OPTIONAL),
         _plans,
         _toolkit,
-        _machine,
     ]
     with ThreadPoolExecutor(max_workers=available_cpus()) as pool:
         return [each.result() for each in [pool.submit(job) for job in jobs]]
@@ -153,6 +155,8 @@ def _probed(part: str, name: str, code: str, advice: str) -> Finding:
     if done.returncode == 0:
         return Finding(part, name, "works", text)
     absent = "ModuleNotFoundError" in text or "cannot open shared object" in text
+    if text == f"ModuleNotFoundError: No module named '{name}'":
+        text = "not installed"
     return Finding(part, name, "absent" if absent else "broken", text, advice)
 
 

@@ -9,6 +9,7 @@ import ctypes
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,9 +20,10 @@ from pag_ros.bench import (
     gpu_check,
     gpu_correctness,
     gpu_device,
-    gpu_network,
+    gpu_report,
     gpu_sanitizer,
     gpu_speed,
+    gpu_tensorrt,
 )
 from pag_ros.bench.gpu_operands import expected, random_inputs, relative_error
 from pag_ros.errors import BackendError
@@ -53,7 +55,7 @@ RESULT = {
     ],
     "sanitizer": [{"tool": "memcheck", "outcome": "clean", "text": ""}],
     "speed": ROWS,
-    "network": [
+    "tensorrt": [
         {
             "model": "pag_x",
             "outcome": "ran",
@@ -69,34 +71,34 @@ RESULT = {
 def test_networks_are_timed_over_budgets(monkeypatch, tiny_model):
     """With the CPU session in the place of TensorRT's."""
     plan = SimpleNamespace(checked=True)
-    monkeypatch.setattr(gpu_network, "tensorrt_problem", lambda: None)
+    monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: None)
     monkeypatch.setattr(
-        gpu_network, "open_tensorrt", lambda model: (open_session(model, "cpu"), plan)
+        gpu_tensorrt, "open_tensorrt", lambda model: (open_session(model, "cpu"), plan)
     )
-    rows = list(gpu_network.measure([tiny_model], rounds=2))
-    assert [row["budget"] for row in rows] == list(gpu_network.BUDGETS)
+    rows = list(gpu_tensorrt.measure([tiny_model], rounds=2))
+    assert [row["budget"] for row in rows] == list(gpu_tensorrt.BUDGETS)
     for row in rows:
         assert row["outcome"] == "ran"
         assert 0.0 < sum(row["stages_ms"]) <= 2.0 * row["frame_ms"]
-    assert gpu_check.is_right({"network": rows})
+    assert gpu_check.is_right({"tensorrt": rows})
 
 
 def test_a_plan_that_computes_something_else_is_a_failure(monkeypatch, tiny_model):
     def refuse(model):
         raise BackendError("the plan computes something else than the model: depth")
 
-    monkeypatch.setattr(gpu_network, "tensorrt_problem", lambda: None)
-    monkeypatch.setattr(gpu_network, "open_tensorrt", refuse)
-    result = {"machine": {}, "network": list(gpu_network.measure([tiny_model], rounds=1))}
+    monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: None)
+    monkeypatch.setattr(gpu_tensorrt, "open_tensorrt", refuse)
+    result = {"machine": {}, "tensorrt": list(gpu_tensorrt.measure([tiny_model], rounds=1))}
     assert not gpu_check.is_right(result)
-    assert "FAILED (the plan computes something else" in gpu_check.report(result)
+    assert "FAILED (the plan computes something else" in gpu_report.report(result)
 
 
 def test_a_machine_without_tensorrt_is_told_and_not_wrong(monkeypatch, tiny_model):
-    monkeypatch.setattr(gpu_network, "tensorrt_problem", lambda: "TensorRT is not installed")
-    result = {"machine": {}, "network": list(gpu_network.measure([tiny_model], rounds=1))}
+    monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: "TensorRT is not installed")
+    result = {"machine": {}, "tensorrt": list(gpu_tensorrt.measure([tiny_model], rounds=1))}
     assert gpu_check.is_right(result)
-    assert "ABSENT (TensorRT is not installed)" in gpu_check.report(result)
+    assert "ABSENT (TensorRT is not installed)" in gpu_report.report(result)
 
 
 def test_without_a_gpu_it_says_so_in_one_sentence():
@@ -108,6 +110,29 @@ def test_without_a_gpu_it_says_so_in_one_sentence():
     assert done.stdout == ""
     assert done.stderr.startswith("gpu_check: error: the GPU check needs ")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_was_measured_before_something_failed_is_not_lost(tmp_path, monkeypatch, capsys):
+    def fail():
+        raise BackendError("the CUDA driver says: out of memory (2)")
+
+    parts = {"correctness": lambda: RESULT["correctness"], "speed": fail, "tensorrt": fail}
+    monkeypatch.setattr(gpu_check, "import_torch", lambda: None)
+    monkeypatch.setattr(gpu_check, "Device", lambda torch: None)
+    monkeypatch.setattr(gpu_check, "_machine", lambda device: RESULT["machine"])
+    monkeypatch.setattr(gpu_check, "_parts", lambda device, args: parts)
+    path = tmp_path / "gpu.json"
+    assert gpu_check.main(["--only", "speed", "correctness", "--json", str(path)]) == 2
+    assert json.loads(path.read_text()) == {k: RESULT[k] for k in ("machine", "correctness")}
+    said = capsys.readouterr()
+    assert "2 of 2 cases right" in said.out
+    assert said.err == "gpu_check: error: the CUDA driver says: out of memory (2)\n"
+
+
+def test_a_package_that_is_missing_is_no_error_by_itself():
+    """What needs Triton says so; TensorRT alone is timed without."""
+    assert gpu_check._version("no-such-package") == "not installed"
+    assert gpu_check._version("numpy") == np.__version__
 
 
 def test_an_old_gpu_is_named():
@@ -123,11 +148,13 @@ def test_an_old_gpu_is_named():
 
 
 def test_a_result_as_markdown():
-    text = gpu_check.report(RESULT)
+    text = gpu_report.report(RESULT)
     assert "2 of 2 cases right; largest relative error of a convolution 4.0e-04" in text
     assert "compute-sanitizer memcheck: clean" in text
     assert "| basic block | batch | dense us | select us | d=0.5 | d=1 |" in text
     assert "| 256 @ 30x40 | 8 | 10.0 | 4.0 | 1.00x | 2.00x |" in text
+    assert "at d=0.5: 1.3x; 1.00x to 1.00x, NOT reached" in text
+    assert "at d=1: 0.7x; 2.00x to 2.00x, reached" in text
     assert gpu_check.is_right(RESULT)
     assert json.loads(json.dumps(RESULT)) == RESULT
 
@@ -135,13 +162,13 @@ def test_a_result_as_markdown():
 def test_what_is_wrong_shows_and_counts():
     row = {"kernel": "pag_conv", "case": "count 3", "error": 0.5, "ok": False}
     wrong = {**RESULT, "correctness": [row]}
-    assert "WRONG: pag_conv, count 3: 0.5" in gpu_check.report(wrong)
+    assert "WRONG: pag_conv, count 3: 0.5" in gpu_report.report(wrong)
     assert not gpu_check.is_right(wrong)
     errors = {"tool": "racecheck", "outcome": "errors", "text": "hazard"}
     assert not gpu_check.is_right({**RESULT, "sanitizer": [errors]})
     absent = {"tool": "racecheck", "outcome": "not installed", "text": ""}
     assert gpu_check.is_right({**RESULT, "sanitizer": [absent]})
-    assert "racecheck: not installed" in gpu_check.report({**RESULT, "sanitizer": [absent]})
+    assert "racecheck: not installed" in gpu_report.report({**RESULT, "sanitizer": [absent]})
 
 
 @pytest.mark.parametrize(("code", "outcome"), [(0, "clean"), (9, "errors"), (3, "failed")])
@@ -258,6 +285,69 @@ def _fake_torch():
         current_stream=lambda: SimpleNamespace(cuda_stream=77),
     )
     return SimpleNamespace(cuda=cuda, zeros=lambda *_, **__: None)
+
+
+class CudaLog:
+    """Stands for torch.cuda: writes down what is recorded and replayed; time goes on at replays."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.now_ms = 0.0
+
+    def current_stream(self):
+        return SimpleNamespace(wait_stream=lambda other: None)
+
+    Stream = current_stream
+
+    def synchronize(self) -> None:
+        self.said.append("synchronize")
+
+    @contextmanager
+    def stream(self, stream):
+        yield
+
+    @contextmanager
+    def graph(self, graph):
+        self.said.append("recording")
+        yield
+        self.said.append("recorded")
+
+    def CUDAGraph(self):  # noqa: N802
+        return SimpleNamespace()
+
+    def Event(self, enable_timing):  # noqa: N802
+        event = SimpleNamespace(synchronize=lambda: None)
+        event.record = lambda: setattr(event, "at", self.now_ms)
+        event.elapsed_time = lambda end: end.at - event.at
+        return event
+
+
+def _device_on(cuda: CudaLog) -> gpu_device.Device:
+    cuda.get_device_capability = lambda: (9, 0)
+    torch = SimpleNamespace(cuda=cuda, zeros=lambda *_, **__: None)
+    return gpu_device.Device(torch, driver=RecordingDriver())
+
+
+def test_work_runs_once_before_it_is_recorded_so_many_times_over():
+    """What is loaded, compiled or chosen in a first run cannot be recorded."""
+    cuda = CudaLog()
+    _device_on(cuda).record(lambda: cuda.said.append("work"), repeats=2)
+    assert cuda.said == ["work", "synchronize", "recording", "work", "work", "recorded"]
+
+
+def test_a_graphs_time_is_the_median_of_replays_that_take_turns():
+    cuda = CudaLog()
+    spent = {"a": iter([0, 1, 0, 3, 0, 2]), "b": iter([0, 5, 0, 9, 0, 7])}
+
+    def graph(name: str) -> SimpleNamespace:
+        def replay() -> None:
+            cuda.said.append(name)
+            cuda.now_ms += next(spent[name])
+
+        return SimpleNamespace(replay=replay)
+
+    assert _device_on(cuda).microseconds([graph("a"), graph("b")], rounds=3) == [2000.0, 7000.0]
+    assert cuda.said == ["a", "a", "b", "b"] * 3
 
 
 def test_a_launch_passes_sizes_and_pointers_in_the_programs_order():

@@ -1,4 +1,7 @@
-"""`pag_ros build kernels`: a file of kernels, a table for people, JSON for programs."""
+"""`pag_ros build kernels`: a file of kernels, a table for people, JSON for programs.
+
+They are compiled for real, but nothing runs them here.
+"""
 
 from __future__ import annotations
 

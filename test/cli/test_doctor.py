@@ -62,7 +62,8 @@ def test_a_missing_package_is_absent_and_its_part_does_not_work(tmp_path: Path, 
     monkeypatch.setattr(doctor, "_PACKAGES", (("CPU", "no_such_package", "install it"),))
     findings = examine()
     (finding,) = [f for f in findings if f.name == "no_such_package"]
-    assert (finding.state, finding.advice) == ("absent", "install it")
+    assert (finding.state, finding.text) == ("absent", "not installed")
+    assert finding.advice == "install it"
     assert not works(findings, "CPU")
 
 

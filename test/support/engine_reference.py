@@ -31,11 +31,15 @@ def run(graph: EngineGraph, inputs: Mapping[str, Any], single: bool = False) -> 
     return dict(zip(evaluator.output_names, evaluator.run(None, dict(inputs)), strict=True))
 
 
+def compute(spec: SelectSpec | ConvSpec, *inputs: Any) -> tuple[Any, ...]:
+    """Outputs of a program in its order; what it leaves undefined is NaN, or no pixel."""
+    return (_select if isinstance(spec, SelectSpec) else _convolve)(spec, *inputs)
+
+
 def _operator(name: str, specs: Mapping[str, Any]) -> type[OpRun]:
     def _run(self: Any, *inputs: Any, program: str = "", **_: Any) -> tuple[Any, ...]:
         spec = specs[program]
         assert [np.shape(value) for value in inputs] == [t.shape for t in spec.inputs], program
-        compute = _select if isinstance(spec, SelectSpec) else _convolve
         return compute(spec, *inputs)
 
     return type(name, (OpRun,), {"op_domain": "pag", "_run": _run})

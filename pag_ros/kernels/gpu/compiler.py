@@ -22,6 +22,8 @@ TARGETS = (80, 86, 87, 89, 90, 110, 120)
 MAX_SHARED_BYTES = 48 * 1024
 """More would need an attribute of the kernel that TensorRT does not set."""
 
+_MAX_REASON = 300
+"""Characters of an error of Triton that are passed on."""
 _LEAST_PTX = {100: 86, 103: 88, 110: 90, 120: 87, 121: 88}
 """Capability -> the first PTX version (times ten) that knows it, where 8.4 does not."""
 _TENSOR_CORE = re.compile(r"\b(mma\.sync|wgmma\.mma_async|tcgen05\.mma)\b")
@@ -116,12 +118,19 @@ def _translate(
             made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
         except Exception as error:  # Triton raises what its passes happen to raise.
             raise BackendError(
-                f"Triton {triton.__version__} cannot compile {spec.name} for {capability}: {error}"
+                f"Triton {triton.__version__} cannot compile {spec.name} for {capability}: "
+                f"{_reason(error)}"
             ) from error
     meta = made.metadata
     if meta.global_scratch_size or meta.profile_scratch_size:
         raise BackendError(f"{spec.name} for {capability} needs scratch memory, which nobody gives")
     return _Translation(made.asm["ptx"], meta.name, meta.num_warps * 32, meta.shared)
+
+
+def _reason(error: Exception) -> str:
+    """What Triton or its assembler says, in a line; after that they print whole programs."""
+    said = " ".join(str(error).partition("Repro command")[0].split())
+    return f"{said[:_MAX_REASON]}..." if len(said) > _MAX_REASON else said
 
 
 def _function(spec: Spec) -> Any:

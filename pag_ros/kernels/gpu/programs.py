@@ -316,7 +316,7 @@ memory, which is what a kernel gets without asking for more."""
 def _tile(spec: ConvSpec, capability: int) -> _Tile:
     """The largest tile that leaves no multiprocessor idle at half the pixels, cut to the program.
 
-    Split sums over input channels would occupy more, but need memory to add them up in.
+    Split sums over input channels would occupy more; docs/gpu.md says why there are none.
     """
     known = max(each for each in _MULTIPROCESSORS if each <= capability)
     for tile in _TILES:

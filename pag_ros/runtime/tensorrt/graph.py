@@ -65,8 +65,7 @@ def engine_graph(model: Path) -> EngineGraph:
         BackendError: the model has an operator that the GPU kernels lack, or the package onnx is
             not installed.
     """
-    if importlib.util.find_spec("onnx") is None:
-        raise BackendError("TensorRT needs the package onnx: pip install onnx")
+    require_onnx()
     manifest = load_manifest(model)
     try:
         return _rewritten(_parsed(model), manifest)
@@ -74,6 +73,12 @@ def engine_graph(model: Path) -> EngineGraph:
         raise BackendError(f"{model}: {error}") from error
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise ModelError(f"{model}: not a usable model ({error})") from error
+
+
+def require_onnx() -> None:
+    """Raise BackendError unless the package onnx is installed."""
+    if importlib.util.find_spec("onnx") is None:
+        raise BackendError("graphs for the GPU need the package onnx: pip install onnx")
 
 
 def dense_graph(model: Path) -> bytes:

@@ -18,7 +18,7 @@ from pag_ros.runtime.tensorrt.graph import EngineGraph, engine_graph
 from pag_ros.runtime.tensorrt.options import EngineOptions
 from pag_ros.runtime.tensorrt.plan_cache import Plan, PlanCache, PlanKey
 from pag_ros.runtime.tensorrt.progress import log_lines
-from pag_ros.runtime.tensorrt.requirements import import_pycuda, import_tensorrt, require_gpu
+from pag_ros.runtime.tensorrt.requirements import import_tensorrt, tensorrt_problem
 from pag_ros.runtime.tensorrt.self_check import check_plan, reference_path
 from pag_ros.runtime.tensorrt.session import TensorRtSession
 
@@ -41,10 +41,10 @@ def open_tensorrt(
     if precision not in PRECISIONS:
         raise BackendError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     manifest = load_manifest(model)
-    require_gpu()
-    trt = import_tensorrt()
-    import_pycuda()
-    opening = _Opening(model, manifest, trt, options or EngineOptions(), precision)
+    problem = tensorrt_problem()
+    if problem is not None:
+        raise BackendError(f"{problem}; `pag_ros doctor` lists all that is missing")
+    opening = _Opening(model, manifest, import_tensorrt(), options or EngineOptions(), precision)
     return opening.run()
 
 

@@ -11,7 +11,7 @@ import io
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,20 +87,37 @@ def check_plan(session: Session, model: Path) -> str:
         BackendError: they differ by more than half precision explains; the text names the output.
         ModelError: the reference is missing or damaged, or belongs to another model.
     """
-    image, focal_px, references = read_reference(reference_path(model), session.manifest)
     worst = 0.0
-    for budget, reference in zip(BUDGETS, references, strict=True):
-        found = _outputs(session, image, focal_px, budget)
-        for name, deviation, allowed in deviations(found, reference):
-            # Written so that NaN fails.
-            if not deviation <= allowed:
-                raise BackendError(
-                    f"the plan computes something else than the model: at budget {budget:.2f} "
-                    f"{name} deviates by {deviation:.3g}, {allowed:g} is allowed; it is not used. "
-                    "Try another TensorRT version (JetPack), or device cpu"
-                )
-            worst = max(worst, deviation / allowed)
+    for name, deviation, allowed in compared(session, model):
+        # Written so that NaN fails.
+        if not deviation <= allowed:
+            raise BackendError(
+                f"the plan computes something else than the model: {name} deviates by "
+                f"{deviation:.3g}, {allowed:g} is allowed; it is not used. Try another TensorRT "
+                "version (JetPack), or device cpu"
+            )
+        worst = max(worst, deviation / allowed)
     return f"the plan's numbers are the model's (at most {worst:.0%} of the allowed deviation)"
+
+
+def compared(
+    session: Session, model: Path, budgets: Sequence[float] = BUDGETS
+) -> Iterator[tuple[str, float, float]]:
+    """(budget, output and statistic; deviation; what is allowed) of what is stored.
+
+    Args:
+        budgets: of `BUDGETS`.
+
+    Raises:
+        BackendError: other counts of pixels were computed than were asked for.
+        ModelError: the reference is missing or damaged, or belongs to another model.
+    """
+    image, focal_px, references = read_reference(reference_path(model), session.manifest)
+    stored = dict(zip(BUDGETS, references, strict=True))
+    for budget in budgets:
+        found, reference = _outputs(session, image, focal_px, budget), stored[budget]
+        for name, deviation, allowed in deviations(found, reference):
+            yield f"at budget {budget:.2f} {name}", deviation, allowed
 
 
 def write_reference(session: Session, model: Path) -> Path:
@@ -208,7 +225,7 @@ def _outputs(session: Session, image: NDArray[np.uint8], focal_px: float, budget
     prediction = session.infer(image, focal_px, keep)
     if prediction.keep_used != keep:
         raise BackendError(
-            f"the plan computes {prediction.keep_used} pixels where {keep} were asked for"
+            f"{prediction.keep_used} pixels were computed where {keep} were asked for"
         )
     step = _step(manifest)
     return {

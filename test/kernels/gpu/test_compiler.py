@@ -94,6 +94,24 @@ def test_too_much_shared_memory_is_refused(monkeypatch):
         compile_kernel(ConvSpec(5, 6, 16, 16), 80)
 
 
+def test_what_an_assembler_too_old_for_a_gpu_says_is_told_without_the_program(monkeypatch):
+    """As Triton 3.6 words it, which knows no Thor."""
+    import triton
+
+    fatal = "ptxas fatal   : Value 'sm_110a' is not defined for option 'gpu-name'"
+
+    def refuse(*args, **kwargs):
+        raise RuntimeError(f"PTXAS error\n{fatal}\n\nRepro command: ptxas\n.version 9.0")
+
+    monkeypatch.setattr(triton, "compile", refuse)
+    with pytest.raises(BackendError) as caught:
+        compile_kernel(StampSpec(), 110)
+    assert str(caught.value) == (
+        f"Triton {triton.__version__} cannot compile pag_stamp for 110: PTXAS error "
+        "ptxas fatal : Value 'sm_110a' is not defined for option 'gpu-name'"
+    )
+
+
 def test_a_missing_triton_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "triton", None)
     with pytest.raises(BackendError, match=r"needs Triton .*pip install 'pag_ros\[gpu\]'"):

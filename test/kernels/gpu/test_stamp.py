@@ -1,4 +1,8 @@
-"""The kernel that starts a frame's clock. The interpreter has no clock: the value is fed."""
+"""The kernel that starts a frame's clock.
+
+The interpreter has no clock: the value is fed. What a GPU's clock says, and how finely it ticks, is
+not seen.
+"""
 
 from __future__ import annotations
 

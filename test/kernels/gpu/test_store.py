@@ -1,4 +1,7 @@
-"""Kernels come back as they were stored, and a file that is not right says so."""
+"""Kernels come back as they were stored, and a file that is not right says so.
+
+That a driver loads what comes back, only a GPU machine shows.
+"""
 
 from __future__ import annotations
 

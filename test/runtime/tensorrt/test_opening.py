@@ -90,9 +90,7 @@ def machine(model: Path, tmp_path: Path, monkeypatch) -> Iterator[Machine]:
     monkeypatch.setattr(requirements, "require_gpu", lambda: ORIN)
     monkeypatch.setattr(requirements, "import_tensorrt", lambda: machine.trt)
     monkeypatch.setattr(requirements, "import_pycuda", lambda: None)
-    monkeypatch.setattr(opening, "require_gpu", lambda: ORIN)
     monkeypatch.setattr(opening, "import_tensorrt", lambda: machine.trt)
-    monkeypatch.setattr(opening, "import_pycuda", lambda: None)
     monkeypatch.setattr(opening, "PyCudaDriver", machine.driver)
     monkeypatch.setattr(opening, "TensorRtEngine", machine.engine)
     monkeypatch.setattr(opening, "build_plan", machine.build)
@@ -180,6 +178,24 @@ def test_auto_takes_the_cpu_where_the_gpu_fails_and_says_why(machine: Machine) -
     assert session.backend.startswith("openvino")
     session.close()
     assert "device auto takes the CPU, since TensorRT cannot be used: the plan" in machine.said[-1]
+
+
+def test_auto_takes_the_cpu_where_something_is_missing_and_says_what(
+    machine: Machine, monkeypatch
+) -> None:
+    def missing() -> None:
+        raise BackendError("PyCUDA is not installed: pip install pycuda")
+
+    monkeypatch.setattr(requirements, "import_pycuda", missing)
+    with pytest.raises(BackendError, match=r"pip install pycuda; `pag_ros doctor` lists all"):
+        machine.open("tensorrt")
+    session = machine.open("auto", threads=1)
+    assert session.backend.startswith("openvino")
+    session.close()
+    assert machine.said == [
+        "device auto takes the CPU, since TensorRT cannot be used: PyCUDA is not installed: "
+        "pip install pycuda"
+    ]
 
 
 def test_a_build_that_was_stopped_is_not_replaced_by_the_cpu(machine: Machine, monkeypatch) -> None:

@@ -90,7 +90,7 @@ def swap(values: np.ndarray) -> np.ndarray:
         ({"normals": lambda v: v[..., [1, 0, 2]]}, r"normals \(median\)"),
         ({"labels": lambda v: v * 0 + 2}, r"labels \(share of pixels\)"),
         ({"confidence": lambda v: v * 0.9}, r"confidence \(median\)"),
-        ({"keep_used": lambda v: (0, 0)}, r"computes \(0, 0\) pixels where \(48, 48\)"),
+        ({"keep_used": lambda v: (0, 0)}, r"\(0, 0\) pixels were computed where \(48, 48\)"),
         ({"computed": swap}, r"budget 0\.50 the choice of pixels"),
     ],
 )

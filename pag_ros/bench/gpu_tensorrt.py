@@ -15,7 +15,7 @@ from pag_ros.runtime.tensorrt.opening import open_tensorrt
 from pag_ros.runtime.tensorrt.requirements import tensorrt_problem
 from pag_ros.runtime.tensorrt.self_check import drawn_room
 
-BUDGETS = (0.1, 0.25, 0.5, 0.75, 1.0)
+BUDGETS = (0.1, 0.3, 0.5, 0.7, 1.0)
 _WARM_UPS = 5
 
 
