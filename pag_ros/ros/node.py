@@ -378,7 +378,9 @@ class PerceptionNode(LifecycleNode):
             return
         self._watch_clock(self._perception)
         statuses = [status for channel in self._channels for status in self._statuses(channel)]
-        statuses.append(diagnostics.engine_status(self._perception.session, self._machine))
+        perception = self._perception
+        whole = perception.sessions[0].session.manifest
+        statuses.append(diagnostics.engine_status(perception.session, self._machine, whole))
         report = DiagnosticArray(status=statuses)
         report.header.stamp = self.get_clock().now().to_msg()
         self._reports.publish({"/diagnostics": report})
