@@ -35,6 +35,8 @@ _RISE_WORTH_TAKING = 0.02
 
 _OUTLIER = 0.10
 _FALLS_BEFORE_TRUST = 3
+_FALL_GAIN = 0.5
+"""With .25 budgets rise no sooner, and expected durations are off for longer after a burst."""
 
 _MARGIN_STEP = 0.004
 _MARGIN_MISS_RATE = 0.005
@@ -280,7 +282,7 @@ class Controller:
         elif off >= -_OUTLIER:
             gain = 0.15
         else:
-            gain = 0.25 if self._fast_frames >= _FALLS_BEFORE_TRUST else 0.0
+            gain = _FALL_GAIN if self._fast_frames >= _FALLS_BEFORE_TRUST else 0.0
         self.slowdown += gain * (pace - self.slowdown)
 
     def _follow_margin(self, surprise: float, budget: float) -> None:

@@ -95,6 +95,16 @@ def test_it_recovers_from_an_overload_that_made_everything_skip(controller, mach
     assert played.budgets[-1] > 0.5
 
 
+def test_a_gone_load_is_forgotten_after_three_fast_frames(controller, machine):
+    machine(lambda frame: 1.6, noise=0.0).play(controller, 100, DEADLINE_S)
+    assert controller.slowdown == pytest.approx(1.6, abs=0.05)
+    idle = machine(noise=0.0)
+    idle.play(controller, 2, DEADLINE_S)
+    assert controller.slowdown == pytest.approx(1.6, abs=0.05)
+    idle.play(controller, 4, DEADLINE_S)
+    assert controller.slowdown < 1.08
+
+
 def test_a_single_hiccup_skips_no_frame(controller, machine):
     tight_s = 1.5 * EMPTY_S
     machine().play(controller, 60, tight_s)
