@@ -38,6 +38,10 @@ _FALLS_BEFORE_TRUST = 3
 _FALL_GAIN = 0.5
 """With .25 budgets rise no sooner, and expected durations are off for longer after a burst."""
 
+_HOPELESS_BEYOND = 1.2
+"""Times the time left: what is set aside for post-processing and publishing is seldom all needed,
+and a frame that turns out late costs no more than one that was skipped."""
+
 _MARGIN_STEP = 0.004
 _MARGIN_MISS_RATE = 0.005
 _MARGIN_RANGE = (0.02, 0.20)
@@ -223,10 +227,10 @@ class Controller:
         self._totals = np.maximum.accumulate(self._seconds.sum(axis=1))
 
     def _is_hopeless(self, time_left_s: float) -> bool:
-        """Whether even the smallest budget would be late, hiccups of single frames left aside."""
+        """Whether even the smallest budget would be late by far, hiccups of single frames aside."""
         usual_pace = statistics.median_low(self._recent_paces or [self.slowdown])
         pace = min(self.slowdown, usual_pace)
-        return pace * self._total_at(self.settings.floor) > time_left_s
+        return pace * self._total_at(self.settings.floor) > _HOPELESS_BEYOND * time_left_s
 
     def _accept(self, budget: float, timed: bool) -> Plan:
         self._budget = budget

@@ -86,6 +86,14 @@ def test_a_frame_that_cannot_make_it_is_skipped_but_never_two_in_a_row(controlle
     assert plans[1].budget == pytest.approx(controller.settings.floor)
 
 
+def test_a_frame_that_is_late_by_little_at_worst_is_tried(controller, machine):
+    settled(controller, machine)
+    floor = controller.plan(0.005, may_skip=False)
+    least_s = sum(floor.stage_seconds)
+    assert controller.plan(0.9 * least_s) is not None
+    assert controller.plan(0.7 * least_s) is None
+
+
 def test_it_recovers_from_an_overload_that_made_everything_skip(controller, machine):
     settled(controller, machine)
     overloaded = machine(lambda frame: 10.0).play(controller, 40, DEADLINE_S)
