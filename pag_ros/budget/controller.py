@@ -58,7 +58,7 @@ class ControllerSettings:
             "adaptive": `budget` on average, less on easy scenes and more on hard ones, and never
             more than fits before the deadline.
         budget: the fixed budget, the largest one, or the average one; 0 to 1.
-        budget_min: the smallest budget; a frame that cannot make it even so is skipped.
+        budget_min: the smallest budget; a frame that would be late by far even so is skipped.
 
     Raises:
         ParameterError: a value outside what it may be.
@@ -155,8 +155,8 @@ class Controller:
             may_skip: whether None is an answer.
 
         Returns:
-            The plan, or None to skip the frame since even the smallest budget would be late. Two
-            frames in a row are never skipped: a late one shows whether the machine is free again.
+            The plan, or None to skip the frame since even the smallest budget would be late by far.
+            Two frames in a row are never skipped: a late one shows whether the machine is free.
         """
         settings = self.settings
         if settings.mode == "fixed" or time_left_s is None:

@@ -34,7 +34,7 @@ _HEADER = (
     "  p50 ms  p99 ms"
 )
 """Missed at the listener, by the node's own books, and where the smallest budget missed nothing."""
-_PARTS_HEADER = "\nmean / p95 ms                " + "".join(f"{part:>15}" for part in PARTS)
+_PARTS_HEADER = "\nmean / p95 ms                " + "".join(f"{part:>17}" for part in PARTS)
 _MOST_CAMERAS = 8
 
 
@@ -214,4 +214,4 @@ def _parts_line(row: LoadRow) -> str:
         f"{row.parts[name].mean:.1f} / {row.parts[name].p95:.1f}" if name in row.parts else "-"
         for name in PARTS
     ]
-    return f"{row.setting.pattern:9} {row.setting!s:17} " + "".join(f"{c:>15}" for c in cells)
+    return f"{row.setting.pattern:9} {row.setting!s:17} " + "".join(f"{c:>17}" for c in cells)

@@ -8,7 +8,7 @@ ignore these variables.
 
 Sending is synchronous: `publish` returns when the outputs lie in shared memory, where a subscriber
 finds them at once. Asynchronous sending takes as long, but in a thread whose time the node cannot
-see: under load the outputs of frames that it had held to be in time came 4 to 8 ms later.
+see: the outputs of frames that it had held to be in time came 3 to 8 ms later.
 """
 
 from __future__ import annotations
