@@ -56,6 +56,7 @@ class Manifest:
         dense_macs: multiply-adds of everything outside the gated blocks.
         budgets: budget b in (0, 1] (as "0.50") -> keep per block; see `keep_for`.
         scores: budget (as "1.00") -> metric name -> value, measured at export; may be empty.
+        half_scores: the same at half the input resolution, what escalation leaves; may be empty.
         heads: subset of ("depth", "normals", "segmentation", "boundary").
         license, training_data: text for people.
     """
@@ -74,6 +75,7 @@ class Manifest:
     training_data: str
     budgets: dict[str, tuple[int, ...]] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    half_scores: dict[str, dict[str, float]] = field(default_factory=dict)
     format: int = FORMAT
 
     def keep_for(self, budget: float) -> tuple[int, ...]:
@@ -175,10 +177,15 @@ def _from_json(data: dict[str, Any]) -> Manifest:
         license=str(data["license"]),
         training_data=str(data["training_data"]),
         budgets={str(b): tuple(int(k) for k in keep) for b, keep in data["budgets"].items()},
-        scores={str(b): dict(row) for b, row in data.get("scores", {}).items()},
+        scores=_scores(data.get("scores", {})),
+        half_scores=_scores(data.get("half_scores", {})),
     )
     _check(manifest)
     return manifest
+
+
+def _scores(value: Any) -> dict[str, dict[str, float]]:
+    return {str(budget): dict(row) for budget, row in value.items()}
 
 
 def _pair(value: Any) -> tuple[float, float]:

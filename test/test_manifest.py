@@ -52,6 +52,20 @@ def test_what_is_saved_is_loaded(model: Path) -> None:
     assert list(model.parent.glob("*.part")) == []
 
 
+def test_scores_of_either_resolution_are_kept_and_may_be_missing(model: Path) -> None:
+    scored = dataclasses.replace(
+        load_manifest(model),
+        scores={"1.00": {"depth delta1": 0.5}},
+        half_scores={"1.00": {"depth delta1": 0.4}},
+    )
+    save_manifest(scored, model)
+    assert load_manifest(model) == scored
+    data = json.loads(manifest_path(model).read_text())
+    del data["half_scores"]  # as written before there was any
+    manifest_path(model).write_text(json.dumps(data))
+    assert load_manifest(model) == dataclasses.replace(scored, half_scores={})
+
+
 @pytest.mark.parametrize(
     ("budget", "keep"),
     [(0.0, (0, 0)), (0.25, (30, 3)), (0.5, (60, 6)), (0.75, (78, 15)), (1.0, (96, 24))],

@@ -35,6 +35,12 @@ _RISE_WORTH_TAKING = 0.02
 
 _OUTLIER = 0.10
 _FALLS_BEFORE_TRUST = 3
+_FALL_GAIN = 0.5
+"""With .25 budgets rise no sooner, and expected durations are off for longer after a burst."""
+
+_HOPELESS_BEYOND = 1.2
+"""Times the time left: what is set aside for post-processing and publishing is seldom all needed,
+and a frame that turns out late costs no more than one that was skipped."""
 
 _MARGIN_STEP = 0.004
 _MARGIN_MISS_RATE = 0.005
@@ -52,7 +58,7 @@ class ControllerSettings:
             "adaptive": `budget` on average, less on easy scenes and more on hard ones, and never
             more than fits before the deadline.
         budget: the fixed budget, the largest one, or the average one; 0 to 1.
-        budget_min: the smallest budget; a frame that cannot make it even so is skipped.
+        budget_min: the smallest budget; a frame that would be late by far even so is skipped.
 
     Raises:
         ParameterError: a value outside what it may be.
@@ -149,8 +155,8 @@ class Controller:
             may_skip: whether None is an answer.
 
         Returns:
-            The plan, or None to skip the frame since even the smallest budget would be late. Two
-            frames in a row are never skipped: a late one shows whether the machine is free again.
+            The plan, or None to skip the frame since even the smallest budget would be late by far.
+            Two frames in a row are never skipped: a late one shows whether the machine is free.
         """
         settings = self.settings
         if settings.mode == "fixed" or time_left_s is None:
@@ -221,10 +227,10 @@ class Controller:
         self._totals = np.maximum.accumulate(self._seconds.sum(axis=1))
 
     def _is_hopeless(self, time_left_s: float) -> bool:
-        """Whether even the smallest budget would be late, hiccups of single frames left aside."""
+        """Whether even the smallest budget would be late by far, hiccups of single frames aside."""
         usual_pace = statistics.median_low(self._recent_paces or [self.slowdown])
         pace = min(self.slowdown, usual_pace)
-        return pace * self._total_at(self.settings.floor) > time_left_s
+        return pace * self._total_at(self.settings.floor) > _HOPELESS_BEYOND * time_left_s
 
     def _accept(self, budget: float, timed: bool) -> Plan:
         self._budget = budget
@@ -280,7 +286,7 @@ class Controller:
         elif off >= -_OUTLIER:
             gain = 0.15
         else:
-            gain = 0.25 if self._fast_frames >= _FALLS_BEFORE_TRUST else 0.0
+            gain = _FALL_GAIN if self._fast_frames >= _FALLS_BEFORE_TRUST else 0.0
         self.slowdown += gain * (pace - self.slowdown)
 
     def _follow_margin(self, surprise: float, budget: float) -> None:

@@ -2,7 +2,7 @@
 
 A dataset is NAME:PATH (docs/datasets.md has the names, their layouts and protocols) or a folder of
 `pag_ros data render`; such folders are scored as one. Prints a table; --record writes the main
-scores into the model's manifest.
+scores into the model's manifest, with --half beside those of the whole resolution.
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fixed",
         help="adaptive: the budget on average, less on easy scenes (default: fixed)",
     )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="at half the input resolution, where the node goes when even budget_min is late",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N of each dataset")
     parser.add_argument(
         "--protocol",
@@ -55,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     from pag_ros.evaluation.dataset_scores import with_scores
     from pag_ros.evaluation.results import write_text
-    from pag_ros.manifest import save_manifest
+    from pag_ros.manifest import load_manifest, save_manifest
     from pag_ros.runtime import find_model, open_session
 
     if args.limit is not None and args.limit < 1:
@@ -64,14 +69,14 @@ def main(args: argparse.Namespace) -> int:
     if args.record and (len(datasets) > 1 or args.mode != "fixed"):
         raise ParameterError("--record keeps the fixed budgets' scores of one --dataset")
     model = find_model(args.model)
-    session = open_session(model, args.device)
+    session = open_session(model, args.device, half=args.half)
     try:
         found = {dataset.name: _score(dataset, session, args) for dataset in datasets}
     finally:
         session.close()
     if args.record:
         (scores,) = found.values()
-        save_manifest(with_scores(session.manifest, scores.budgets), model)
+        save_manifest(with_scores(load_manifest(model), scores.budgets, args.half), model)
     text = json.dumps({name: _to_json(scores) for name, scores in found.items()}, indent=2)
     if args.json == "-":
         print(text)

@@ -128,9 +128,15 @@ def run(perception: Perception, sample: Sample, heads: set[str]) -> FrameResult:
     return result
 
 
-def with_scores(manifest: Manifest, scores: dict[float, Scores]) -> Manifest:
-    """The manifest with the main metrics of each budget, as "0.50" -> "depth delta1" -> value."""
-    return replace(manifest, scores={f"{b:.2f}": main_scores(tasks) for b, tasks in scores.items()})
+def with_scores(manifest: Manifest, scores: dict[float, Scores], half: bool = False) -> Manifest:
+    """The manifest with the main metrics of each budget, as "0.50" -> "depth delta1" -> value.
+
+    Args:
+        manifest: of the whole resolution.
+        half: they were measured at half of it.
+    """
+    rows = {f"{b:.2f}": main_scores(tasks) for b, tasks in scores.items()}
+    return replace(manifest, half_scores=rows) if half else replace(manifest, scores=rows)
 
 
 def main_scores(tasks: Scores) -> dict[str, float]:

@@ -46,6 +46,13 @@ BYTES_PER_PIXEL = 4 + 12 + 1 + 1
 MAX_KEPT_BYTES = 400_000_000
 """Of outputs held in memory to be scored after the replay, when it disturbs nothing any more."""
 
+NODE_PARTS = ("to_node", "waiting", "prepare", "network", "publish")
+"""Of a frame's time, as the node tells it: from the stamp to the node's callback, until the worker
+took it, decoding and resizing, the network, and making and sending the messages."""
+DELIVERY = "delivery"
+"""From the end of the node's sending to the arrival of the last output at the listener."""
+PARTS = (*NODE_PARTS, DELIVERY)
+
 DROPPED = ("superseded", "skipped", "abandoned", "bad", "idle")
 """The ends of a frame without outputs, as the node counts them."""
 
@@ -62,6 +69,7 @@ class Sent:
         data: kind of output -> the serialised message, if kept.
         density: share of the gated computation, as the node reported it.
         late: whether it was late when the node had published it, as the node reported.
+        parts_ms: durations of `NODE_PARTS`, as the node reported them; empty if it did not.
     """
 
     bag_stamp_ns: int
@@ -71,6 +79,7 @@ class Sent:
     data: dict[str, bytes] = field(default_factory=dict)
     density: float | None = None
     late: bool | None = None
+    parts_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 def worth_keeping(stamps: Sequence[int], pixels: int) -> frozenset[int]:
@@ -111,11 +120,13 @@ class LiveLog:
         if entry.kept:
             entry.data[kind] = data
 
-    def report(self, stamp_ns: int, density: float, late: bool) -> None:
-        """The node has told the density of a frame, and whether it was late."""
+    def report(
+        self, stamp_ns: int, density: float, late: bool, parts_ms: Mapping[str, float]
+    ) -> None:
+        """The node has told of a frame: its density, whether it was late, and `NODE_PARTS`."""
         entry = self.sent.get(stamp_ns)
         if entry is not None:
-            entry.density, entry.late = density, late
+            entry.density, entry.late, entry.parts_ms = density, late, parts_ms
 
     def answered(self) -> int:
         """Images whose outputs have all come."""
@@ -130,6 +141,7 @@ class LiveLog:
                 latency_ms=self._latency_ms(entry),
                 density=entry.density,
                 late=entry.late,
+                parts_ms=self._parts_ms(entry),
             )
             for entry in self.sent.values()
         )
@@ -152,6 +164,13 @@ class LiveLog:
             "lost": lost,
             UNACCOUNTED: rest,
         }
+
+    def _parts_ms(self, entry: Sent) -> dict[str, float]:
+        parts = dict(entry.parts_ms)
+        latency_ms = self._latency_ms(entry)
+        if parts and latency_ms is not None:
+            parts[DELIVERY] = latency_ms - sum(parts.values())
+        return parts
 
     def _latency_ms(self, entry: Sent) -> float | None:
         if not self.expected <= entry.arrived_ns.keys():

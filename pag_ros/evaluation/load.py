@@ -9,19 +9,37 @@ from typing import NamedTuple
 import numpy as np
 
 from pag_ros.budget.simulation import SETTLED_FRAMES, frames_to_settle, wilson_interval
+from pag_ros.evaluation.live import PARTS
 from pag_ros.evaluation.load_injector import PATTERNS, PHASE_S
 from pag_ros.evaluation.results import FrameRecord, percentiles
 
 
 class Setting(NamedTuple):
-    """How a node was run: its `budget_mode` and `budget`, under which pattern of load."""
+    """How a node was run: its `budget_mode` and `budget`, under which pattern of load.
+
+    Attributes:
+        camera: whose frames are meant; empty for the only one.
+    """
 
     mode: str
     budget: float
     pattern: str
+    camera: str = ""
 
     def __str__(self) -> str:
-        return self.mode if self.mode == "deadline" else f"{self.mode} {self.budget:g}"
+        text = self.mode if self.mode == "deadline" else f"{self.mode} {self.budget:g}"
+        return f"{text} {self.camera}".rstrip()
+
+    def same_load(self, other: Setting) -> bool:
+        """Whether frames of one may be held against those of the other."""
+        return (self.pattern, self.camera) == (other.pattern, other.camera)
+
+
+class Part(NamedTuple):
+    """How long a part of the way from the stamp to the last arrival takes, milliseconds."""
+
+    mean: float
+    p95: float
 
 
 @dataclass
@@ -76,6 +94,7 @@ class LoadRow:
         p50_ms, p95_ms, p99_ms: from the image's stamp to the arrival of the last output.
         p99_over_deadline: the last of these by the deadline.
         best_fixed: of a deadline, the largest fixed budget of the run that missed no more.
+        parts: by name, of the frames that arrived; see `pag_ros.evaluation.live.PARTS`.
         outcomes: how the frames ended, by the node's own books.
     """
 
@@ -91,6 +110,7 @@ class LoadRow:
     p99_ms: float | None
     p99_over_deadline: float | None
     best_fixed: float | None
+    parts: Mapping[str, Part]
     outcomes: Mapping[str, int]
 
 
@@ -106,7 +126,7 @@ def load_rows(runs: Mapping[Setting, Blocks], deadline_ms: float) -> list[LoadRo
     }
     rows = []
     for setting, blocks in runs.items():
-        feasible = _feasible_seconds(runs, missed, setting.pattern)
+        feasible = _feasible_seconds(runs, missed, setting)
         rows.append(_row(setting, blocks, missed, feasible, deadline_ms))
     return rows
 
@@ -118,6 +138,7 @@ def row_to_json(row: LoadRow) -> dict[str, object]:
         "mode": row.setting.mode,
         "budget": row.setting.budget,
         "pattern": row.setting.pattern,
+        "camera": row.setting.camera,
         "frames": row.misses.frames,
         "miss_rate": row.misses.rate,
         "miss_low": row.misses.low,
@@ -135,6 +156,7 @@ def row_to_json(row: LoadRow) -> dict[str, object]:
         "p95_ms": row.p95_ms,
         "p99_ms": row.p99_ms,
         "p99_over_deadline": row.p99_over_deadline,
+        "parts_ms": {name: part._asdict() for name, part in row.parts.items()},
         "outcomes": dict(row.outcomes),
     }
 
@@ -177,15 +199,26 @@ def _row(
         p99_ms=p99,
         p99_over_deadline=None if p99 is None else p99 / deadline_ms,
         best_fixed=_best_fixed(setting, missed, misses.high),
+        parts=_parts(records),
         outcomes=dict(blocks.outcomes),
     )
 
 
+def _parts(records: Sequence[FrameRecord]) -> dict[str, Part]:
+    arrived = [r.parts_ms for r in records if r.latency_ms is not None]
+    took = {name: [parts[name] for parts in arrived if name in parts] for name in PARTS}
+    return {
+        name: Part(float(np.mean(values)), float(np.percentile(values, 95)))
+        for name, values in took.items()
+        if values
+    }
+
+
 def _feasible_seconds(
-    runs: Mapping[Setting, Blocks], missed: _Missed, pattern: str
+    runs: Mapping[Setting, Blocks], missed: _Missed, setting: Setting
 ) -> frozenset[int]:
     """Seconds of the pattern in which the smallest fixed budget lost no frame in any block."""
-    fixed = [s for s in runs if s.pattern == pattern and s.mode == "fixed"]
+    fixed = [s for s in runs if s.same_load(setting) and s.mode == "fixed"]
     if not fixed:
         return frozenset()
     floor = min(fixed, key=lambda setting: setting.budget)
@@ -229,7 +262,7 @@ def _best_fixed(setting: Setting, missed: _Missed, miss_rate: float) -> float | 
     budgets = [
         other.budget
         for other, blocks in missed.items()
-        if other.pattern == setting.pattern
+        if other.same_load(setting)
         and other.mode == "fixed"
         and np.mean([hit for block in blocks for hit in block]) <= miss_rate
     ]

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pag_ros.evaluation.html import fill, trusted
+from pag_ros.evaluation.live import PARTS
 from pag_ros.evaluation.load import Blocks, LoadRow, Setting
 from pag_ros.evaluation.load_injector import PATTERNS
 from pag_ros.evaluation.results import write_text
@@ -46,6 +47,7 @@ def write_load_report(
         {"percent": _percent, "number": _number},
         rows=rows,
         about=about,
+        parts=PARTS,
         deadline_ms=deadline_ms,
         picture=trusted(svg[svg.index("<svg") :]),
     )

@@ -47,12 +47,15 @@ class FrameRecord:
             offline, the duration of the processing. None if the frame has no outputs.
         density: share of the gated computation that was done, 0 to 1.
         late: live, whether the node itself says that it was published after its deadline.
+        parts_ms: live, part of the way from the stamp to the last output's arrival -> how long it
+            took; see `pag_ros.evaluation.live.PARTS`. Empty if the node did not tell.
     """
 
     time_s: float
     latency_ms: float | None = None
     density: float | None = None
     late: bool | None = None
+    parts_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 TaskTable = Mapping[str, Mapping[str, float]]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from pag_ros.budget import Rung
+from pag_ros.manifest import Manifest
 from pag_ros.ros.messages import key_values
 from pag_ros.runtime import Session
 from pag_ros.runtime.machine_state import MachineState
@@ -93,8 +94,13 @@ def budget_status(budget: Mapping[str, object], rung: Rung) -> DiagnosticStatus:
     return _status("budget", level, message, {**budget, "escalation": _words(rung)})
 
 
-def engine_status(session: Session, machine: MachineState) -> DiagnosticStatus:
-    """What computes, and where."""
+def engine_status(session: Session, machine: MachineState, whole: Manifest) -> DiagnosticStatus:
+    """What computes, and where.
+
+    Args:
+        session: that runs the next frame, at half the resolution while escalated.
+        whole: manifest of the whole resolution.
+    """
     manifest = session.manifest
     values = {
         "backend": session.backend,
@@ -102,10 +108,21 @@ def engine_status(session: Session, machine: MachineState) -> DiagnosticStatus:
         "sha256": manifest.sha256,
         "input": f"{manifest.width}x{manifest.height}",
         "gated_blocks": len(manifest.blocks),
+        "half_resolution_scores": _costs(whole) or "not recorded",
         "power_mode": machine.power_mode or "unknown",
         "hottest_celsius": max(machine.temperatures.values(), default=None),
     }
     return _status("engine", DiagnosticStatus.OK, session.backend, values)
+
+
+def _costs(whole: Manifest) -> str:
+    """What half the resolution leaves of the scores at the whole budget; empty if not recorded."""
+    scores, halved = (rows.get("1.00", {}) for rows in (whole.scores, whole.half_scores))
+    return ", ".join(
+        f"{metric} {halved[metric]:g} for {value:g}"
+        for metric, value in scores.items()
+        if metric in halved
+    )
 
 
 def counters_status(counts: Mapping[str, int]) -> DiagnosticStatus:

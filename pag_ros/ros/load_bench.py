@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from pag_ros.evaluation.bags import Bag
 from pag_ros.evaluation.live import LiveLog
 from pag_ros.evaluation.load import Blocks, Setting
 from pag_ros.evaluation.load_injector import LoadInjector
+from pag_ros.evaluation.urgency import urgent
 from pag_ros.ros.node_process import NodeProcess
-from pag_ros.ros.player import Player, Shot
+from pag_ros.ros.player import FIRST_FRAME_TIMEOUT_S, START_TIMEOUT_S, Playback, Player, Shot
 from pag_ros.ros.replay import ros_context, shots
 from pag_ros.runtime import find_model
 
@@ -31,7 +34,8 @@ class LoadOptions:
         bag: its images are sent, again and again.
         out: folder for the nodes' logs.
         model: for the node.
-        fps: images a second; the deadline is the time between two.
+        cameras: how many cameras the node serves, evenly out of step with one another.
+        fps: images a second of each; the deadline is the time between two.
         patterns: of load, see `load_injector.PATTERNS`.
         modes: (budget_mode, budget) to be compared.
         block_s: length of a block; each mode gets one per pattern and round.
@@ -44,6 +48,7 @@ class LoadOptions:
     bag: Path
     out: Path
     model: str
+    cameras: int
     fps: float
     patterns: Sequence[str]
     modes: Sequence[tuple[str, float]]
@@ -71,8 +76,9 @@ def bench_load(options: LoadOptions) -> dict[Setting, Blocks]:
             for pattern, mode in itertools.product(options.patterns, options.modes):
                 setting = Setting(*mode, pattern)
                 options.progress(f"{pattern}, {setting}")
-                log = _block(options, model, images, image_type, setting)
-                _enter(runs[setting], log)
+                logs = _block(options, model, images, image_type, setting)
+                for camera, log in logs.items():
+                    _enter(runs[setting._replace(camera=camera)], log)
     return dict(runs)
 
 
@@ -96,9 +102,11 @@ def _block(
     images: Sequence[Shot],
     image_type: str,
     setting: Setting,
-) -> _CountedLog:
-    log = _CountedLog()
+) -> dict[str, _CountedLog]:
+    """Camera -> what became of its frames."""
     namespace = f"/pag_load_{os.getpid()}"
+    several = options.cameras > 1
+    names = [f"camera{number + 1}" for number in range(options.cameras)] if several else [""]
     parameters = {
         "model": model,
         "device": "cpu",
@@ -107,23 +115,60 @@ def _block(
         "budget": setting.budget,
         "guard_ms": options.guard_ms,
         "image_transport": "compressed" if image_type.endswith("CompressedImage") else "raw",
+        **({"cameras": " ".join(names)} if several else {}),  # the command line takes no empty text
     }
-    injector = LoadInjector(setting.pattern, options.hogs, options.memory, options.nice)
+    logs = {name: _CountedLog() for name in names}
+    # Node and hogs start before we rise above them; the players' threads rise with us.
     with (
         NodeProcess(namespace, parameters, None, options.out / "node.log") as process,
-        closing(Player(namespace, image_type, log, process)) as player,
-        injector,
+        LoadInjector(setting.pattern, options.hogs, options.memory, options.nice) as injector,
+        urgent(),
+        ExitStack() as stack,
     ):
-        played = player.run(images[0], [_paced(images, options, injector)], lambda: None)
-    log.counted = log.outcomes(played.counters)
-    return log
+        players = [
+            stack.enter_context(closing(Player(namespace, image_type, log, process, name)))
+            for name, log in logs.items()
+        ]
+        playbacks = _played(players, images, options, injector)
+    for log, playback in zip(logs.values(), playbacks, strict=True):
+        log.counted = log.outcomes(playback.counters)
+    return logs
 
 
-def _paced(images: Sequence[Shot], options: LoadOptions, injector: LoadInjector) -> Iterator[Shot]:
-    """The images again and again at the asked rate; the load begins with the first."""
-    injector.begin()
+def _played(
+    players: Sequence[Player],
+    images: Sequence[Shot],
+    options: LoadOptions,
+    injector: LoadInjector,
+) -> list[Playback]:
+    """All cameras at once; the load begins with the first image."""
+    ready = threading.Barrier(
+        len(players), injector.begin, timeout=START_TIMEOUT_S + FIRST_FRAME_TIMEOUT_S
+    )
+    with ThreadPoolExecutor(len(players), "player") as threads:
+        running = [
+            threads.submit(
+                player.run,
+                images[0],
+                [_paced(images, options, number / len(players), ready)],
+                lambda: None,
+            )
+            for number, player in enumerate(players)
+        ]
+        try:
+            return [playing.result() for playing in running]
+        finally:
+            ready.abort()
+            for player in players:
+                player.stop()
+
+
+def _paced(
+    images: Sequence[Shot], options: LoadOptions, phase: float, ready: threading.Barrier
+) -> Iterator[Shot]:
+    """The images again and again at the asked rate, `phase` of a period after the beginning."""
+    ready.wait()
     for number in range(round(options.block_s * options.fps)):
         shot = images[number % len(images)]
-        yield Shot(
-            number / options.fps, shot.bag_stamp_ns, shot.image, shot.camera_info, has_truth=False
-        )
+        at_s = (number + phase) / options.fps
+        yield Shot(at_s, shot.bag_stamp_ns, shot.image, shot.camera_info, has_truth=False)

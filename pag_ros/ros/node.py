@@ -30,6 +30,7 @@ from pag_ros.ros.camera import described
 from pag_ros.ros.channel import Channel
 from pag_ros.ros.engine import open_perception, recalibrate
 from pag_ros.ros.figures import FIGURES
+from pag_ros.ros.memory import spare_nothing, spare_survivors
 from pag_ros.ros.outputs import outputs_of
 from pag_ros.ros.parameters import DEFAULTS, RULES, Change, Settings, camera_names, updated
 from pag_ros.ros.pipeline import WARN_EVERY_S, Frame, Pipeline
@@ -116,6 +117,7 @@ class PerceptionNode(LifecycleNode):
     def release(self) -> None:
         """Free all that configuring and activating made; does nothing where there is nothing."""
         self._stopped.set()  # a plan may still be in the making
+        spare_nothing()
         self._stop_listening()
         if self._diagnostics_timer is not None:
             self.destroy_timer(self._diagnostics_timer)
@@ -200,6 +202,7 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics_timer = self.create_timer(
             self._settings.diagnostics_period_s, self._publish_diagnostics
         )
+        spare_survivors()
 
     def _channel(self, name: str, perception: Perception) -> Channel:
         """A camera with its outputs."""
@@ -378,7 +381,9 @@ class PerceptionNode(LifecycleNode):
             return
         self._watch_clock(self._perception)
         statuses = [status for channel in self._channels for status in self._statuses(channel)]
-        statuses.append(diagnostics.engine_status(self._perception.session, self._machine))
+        perception = self._perception
+        whole = perception.sessions[0].session.manifest
+        statuses.append(diagnostics.engine_status(perception.session, self._machine, whole))
         report = DiagnosticArray(status=statuses)
         report.header.stamp = self.get_clock().now().to_msg()
         self._reports.publish({"/diagnostics": report})

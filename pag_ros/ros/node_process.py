@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -56,13 +57,15 @@ class NodeProcess:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._output = self._log.open("wb")
         self.began = time.monotonic()
-        # A session of its own: Ctrl-C comes to us alone, and we end the node in order.
+        # A process group of its own: Ctrl-C comes to us alone, and we end the node in order. Not a
+        # session of its own: Linux shares CPU time between sessions first ("autogroup"), so that
+        # niceness would count for nothing between the node and a load that we start beside it.
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            preexec_fn=os.setpgrp,
         )
         return self
 

@@ -113,7 +113,7 @@ class Settings:
     )
     budget_min: float = _parameter(
         0.1,
-        "least share in mode deadline; a frame that cannot afford it is skipped",
+        "least share in mode deadline; a frame that would be late by far even so is skipped",
         low=0.0,
         high=1.0,
     )

@@ -234,7 +234,18 @@ class Pipeline:
             "total": total_s,
         }
         self._statistics.processed(stages, late)
-        self.last_budget = self._budget(frame, result, late)
+        network_s = sum(result.stage_seconds)
+        parts = {
+            "to_node": frame.age_s,
+            "waiting": stages["waiting"],
+            "prepare": watch.laps["decode"] + watch.laps["perception"] - network_s,
+            "network": network_s,
+            "publish": now - watch.began - watch.laps["decode"] - watch.laps["perception"],
+        }
+        self.last_budget = {
+            **self._budget(frame, result, late),
+            **{f"{part}_ms": 1e3 * seconds for part, seconds in parts.items()},
+        }
         figures = Figures(
             done.header, total_s * 1e3, (total_s + frame.age_s) * 1e3, self.last_budget
         )
@@ -249,7 +260,6 @@ class Pipeline:
             "density": result.density,
             "keep": " ".join(map(str, result.keep_used)),
             "keep_planned": " ".join(map(str, result.keep_planned)),
-            "network_ms": sum(result.stage_seconds) * 1e3,
             "network_planned_ms": sum(result.planned_stage_seconds) * 1e3,
             "time_allowed_ms": min(frame.due - frame.arrived, frame.fair_s) * 1e3,
             "late": late,

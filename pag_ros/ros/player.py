@@ -19,9 +19,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from pag_ros.errors import NodeError
 from pag_ros.evaluation.bags import stamp_of
-from pag_ros.evaluation.live import OUTPUT_TOPICS, LiveLog
+from pag_ros.evaluation.live import NODE_PARTS, OUTPUT_TOPICS, LiveLog
 from pag_ros.evaluation.results import UNACCOUNTED, UNDELIVERED
 from pag_ros.ros.node_process import NodeProcess
+from pag_ros.ros.publishers import topic_of
 
 START_TIMEOUT_S = 60.0
 FIRST_FRAME_TIMEOUT_S = 30.0
@@ -86,6 +87,7 @@ class Player:
         image_type: str,
         log: LiveLog,
         process: NodeProcess | None,
+        camera: str = "",
     ) -> None:
         """Enter the ROS graph.
 
@@ -94,7 +96,9 @@ class Player:
             image_type: "sensor_msgs/msg/Image" or "sensor_msgs/msg/CompressedImage".
             log: to be filled.
             process: of the perception node, None if it is not ours.
+            camera: which of the node's cameras to play; empty for the only one.
         """
+        self._camera = camera
         self._engine = "unknown"
         self._stages: dict[str, str] = {}
         self._log = log
@@ -103,18 +107,26 @@ class Player:
         self._diagnostics_seen = 0
         self._stop = threading.Event()
         self._warm: dict[int, set[str]] = {}
-        self._node = Node("pag_replay", namespace=namespace)
+        self._node = Node(f"pag_replay_{camera}".rstrip("_"), namespace=namespace)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._image_type = image_type
-        self._image = self._node.create_publisher(MESSAGE_TYPES[image_type], "image", RELIABLE)
-        self._info = self._node.create_publisher(CameraInfo, "camera_info", RELIABLE)
+        self._image = self._node.create_publisher(
+            MESSAGE_TYPES[image_type], topic_of(camera, "image"), RELIABLE
+        )
+        self._info = self._node.create_publisher(
+            CameraInfo, topic_of(camera, "camera_info"), RELIABLE
+        )
         self._listen()
 
     def close(self) -> None:
         """Leave the ROS graph."""
         self._executor.shutdown()
         self._node.destroy_node()
+
+    def stop(self) -> None:
+        """Have `run` end early; may be called from any thread."""
+        self._stop.set()
 
     def run(
         self, first: Shot, rounds: Iterable[Iterable[Shot]], progress: Callable[[], object]
@@ -158,7 +170,9 @@ class Player:
             "image_transport that of the bag?",
         )
         offered = frozenset(
-            kind for kind, name in OUTPUT_TOPICS.items() if self._node.count_publishers(name) > 0
+            kind
+            for kind, name in OUTPUT_TOPICS.items()
+            if self._node.count_publishers(topic_of(self._camera, name)) > 0
         )
         if not offered:
             raise NodeError(f"the node listens to {topic} but offers no outputs beside it")
@@ -224,8 +238,9 @@ class Player:
     def _listen(self) -> None:
         for kind, topic in OUTPUT_TOPICS.items():
             # Raw: the bytes are kept as they are, so that listening costs next to nothing.
-            self._node.create_subscription(Image, topic, self._on_output(kind), RELIABLE, raw=True)
-        budget = f"{NODE_NAME}/budget"
+            name = topic_of(self._camera, topic)
+            self._node.create_subscription(Image, name, self._on_output(kind), RELIABLE, raw=True)
+        budget = topic_of(self._camera, "~/budget").replace("~", NODE_NAME)
         self._node.create_subscription(DiagnosticArray, budget, self._on_budget, RELIABLE)
         # A node of our own keeps its diagnostics apart, see NodeProcess.
         diagnostics = "/diagnostics" if self._process is None else "diagnostics"
@@ -248,17 +263,20 @@ class Player:
         density = float(values.get("density", "nan"))
         if math.isfinite(density):
             late = values.get("late") == "True"
-            self._log.report(stamp.sec * 10**9 + stamp.nanosec, density, late)
+            parts_ms = {
+                part: float(values[f"{part}_ms"]) for part in NODE_PARTS if f"{part}_ms" in values
+            }
+            self._log.report(stamp.sec * 10**9 + stamp.nanosec, density, late, parts_ms)
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
             values = {item.key: item.value for item in status.values}
-            if status.name == f"{NODE_NAME}: counters":
+            if status.name == f"{NODE_NAME}: counters {self._camera}".rstrip():
                 self._counters = {key: int(value) for key, value in values.items()}
                 self._diagnostics_seen += 1
             elif status.name == f"{NODE_NAME}: engine":
                 self._engine = status.message
-            elif status.name == f"{NODE_NAME}: deadline":
+            elif status.name == f"{NODE_NAME}: deadline {self._camera}".rstrip():
                 self._stages = {
                     key.removesuffix("_ms"): f"{value} ms"
                     for key, value in values.items()
@@ -295,6 +313,8 @@ class Player:
         until = time.monotonic() + timeout_s
         while not reached():
             self._require_process()
+            if self._stop.is_set():
+                raise NodeError("stopped while waiting for the node")
             if time.monotonic() > until:
                 words = "" if self._process is None else f"; it said: {self._process.last_words()}"
                 raise NodeError(f"{trouble} (waited {timeout_s:.0f} s){words}")

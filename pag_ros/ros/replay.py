@@ -24,6 +24,7 @@ from pag_ros.evaluation.live import LiveLog, evaluate, worth_keeping
 from pag_ros.evaluation.metrics import DepthProtocol
 from pag_ros.evaluation.results import Evaluation, about_software
 from pag_ros.manifest import load_manifest
+from pag_ros.ros.memory import keep_freed_memory
 from pag_ros.ros.node_process import NodeProcess
 from pag_ros.ros.player import Playback, Player, Shot
 from pag_ros.ros.transport import prepare_for_images
@@ -147,7 +148,8 @@ def shots(bag: Bag, rate: float) -> Iterator[Shot]:
 
 @contextmanager
 def ros_context() -> Iterator[None]:
-    """The ROS graph, entered as a process that sends images."""
+    """The ROS graph, entered as a process that sends images and takes large outputs."""
+    keep_freed_memory()
     prepare_for_images()
     # Signals stay Python's, so that they unwind the stack and end the node's process.
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)

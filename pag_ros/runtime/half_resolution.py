@@ -19,7 +19,7 @@ HALF = 2
 
 
 def halved_manifest(manifest: Manifest) -> Manifest:
-    """What a model is at half its resolution; scores are left out, for they were not measured so.
+    """What a model is at half its resolution, with the scores measured so.
 
     Raises:
         ModelError: a side of the input or of a block is odd.
@@ -40,7 +40,8 @@ def halved_manifest(manifest: Manifest) -> Manifest:
             budget: tuple(min(k // HALF**2, b.pixels) for k, b in zip(keep, blocks, strict=True))
             for budget, keep in manifest.budgets.items()
         },
-        scores={},
+        scores=manifest.half_scores,
+        half_scores={},
     )
 
 

@@ -81,6 +81,7 @@ class Perception:
         self.escalation = Escalation(half_resolution=half is not None)
         self._whole, self._half = whole, half or whole
         self._overhead = Reserve()
+        self._overshoot = Reserve()
         self._letterbox: Letterbox | None = None
 
     @property
@@ -142,13 +143,17 @@ class Perception:
             return None
         deadline = None
         if left_s is not None and plan.timed:
-            deadline = Deadline(began + _TRIM_AT * left_s, plan.stage_seconds)
+            aim = began + _TRIM_AT * left_s
+            deadline = Deadline(aim - self._overshoot.seconds, plan.stage_seconds)
         small = box.shrink(image)
         ready = time.perf_counter()
         prediction = self.session.infer(
             small, focal_px * box.scale, plan.keep, deadline, plan.thresholds
         )
         inferred = time.perf_counter()
+        if deadline is not None:
+            # Heads that lose their core come out late, and there is nothing left to trim.
+            self._overshoot.observe(max(0.0, inferred - aim))
         self.controller.observe(plan, prediction.keep_used, prediction.stage_seconds)
         outputs = _enlarged(prediction, box, wanted)
         overhead_s = time.perf_counter() - inferred + ready - began

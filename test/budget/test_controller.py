@@ -86,6 +86,14 @@ def test_a_frame_that_cannot_make_it_is_skipped_but_never_two_in_a_row(controlle
     assert plans[1].budget == pytest.approx(controller.settings.floor)
 
 
+def test_a_frame_that_is_late_by_little_at_worst_is_tried(controller, machine):
+    settled(controller, machine)
+    floor = controller.plan(0.005, may_skip=False)
+    least_s = sum(floor.stage_seconds)
+    assert controller.plan(0.9 * least_s) is not None
+    assert controller.plan(0.7 * least_s) is None
+
+
 def test_it_recovers_from_an_overload_that_made_everything_skip(controller, machine):
     settled(controller, machine)
     overloaded = machine(lambda frame: 10.0).play(controller, 40, DEADLINE_S)
@@ -93,6 +101,16 @@ def test_it_recovers_from_an_overload_that_made_everything_skip(controller, mach
     played = machine().play(controller, 150, DEADLINE_S)
     assert played.skipped < 10
     assert played.budgets[-1] > 0.5
+
+
+def test_a_gone_load_is_forgotten_after_three_fast_frames(controller, machine):
+    machine(lambda frame: 1.6, noise=0.0).play(controller, 100, DEADLINE_S)
+    assert controller.slowdown == pytest.approx(1.6, abs=0.05)
+    idle = machine(noise=0.0)
+    idle.play(controller, 2, DEADLINE_S)
+    assert controller.slowdown == pytest.approx(1.6, abs=0.05)
+    idle.play(controller, 4, DEADLINE_S)
+    assert controller.slowdown < 1.08
 
 
 def test_a_single_hiccup_skips_no_frame(controller, machine):

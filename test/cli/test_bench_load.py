@@ -7,6 +7,8 @@ import json
 import pytest
 
 from pag_ros.cli import main
+from pag_ros.evaluation.live import PARTS
+from pag_ros.evaluation.urgency import urgency_here
 
 pytest.importorskip("rclpy")
 
@@ -23,15 +25,32 @@ def test_both_modes_run_under_load(tmp_path, capsys):
         assert row["frames"] == 12
         assert sum(row["outcomes"].values()) == 12
         assert row["outcomes"]["unaccounted for"] == 0
+        assert tuple(row["parts_ms"]) == PARTS
+        assert row["camera"] == ""
+    assert result["instrument"] == urgency_here()
     assert plot.stat().st_size > 5_000
     html = report.read_text()
     assert "<svg" in html
     assert "random, fixed 1" in html
-    assert "random    deadline" in capsys.readouterr().out
+    assert urgency_here() in html
+    text = capsys.readouterr().out
+    assert "random    deadline" in text
+    assert "delivery" in text
+
+
+def test_two_cameras_have_a_row_each(capsys):
+    arguments = ["--minutes", "0.05", "--fps", "3", "--pattern", "none", "--hogs", "0"]
+    assert main(["bench", "load", *arguments, "--cameras", "2", "--fixed", "--json", "-"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["camera"] for row in rows] == ["camera1", "camera2"]
+    for row in rows:
+        assert sum(row["outcomes"].values()) == row["frames"] == 9
+        assert row["outcomes"]["unaccounted for"] == 0
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--fps", "0"], ["--minutes", "0"], ["--hogs", "-1"], ["--fixed", "2"]]
+    "arguments",
+    [["--fps", "0"], ["--minutes", "0"], ["--hogs", "-1"], ["--fixed", "2"], ["--cameras", "0"]],
 )
 def test_wrong_arguments_are_refused(arguments, capsys):
     assert main(["bench", "load", *arguments]) == 2

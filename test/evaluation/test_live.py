@@ -10,6 +10,7 @@ from pag_ros.evaluation.bags import Bag
 from pag_ros.evaluation.live import (
     BYTES_PER_PIXEL,
     MAX_KEPT_BYTES,
+    PARTS,
     LiveLog,
     evaluate,
     worth_keeping,
@@ -53,6 +54,28 @@ def test_latency_is_from_the_stamp_to_the_last_output():
     assert record.latency_ms == pytest.approx(42.0)
 
 
+def test_delivery_is_what_the_nodes_own_parts_leave_of_the_latency():
+    log = log_of(2)
+    parts = {"to_node": 1.0, "waiting": 2.0, "prepare": 3.0, "network": 20.0, "publish": 4.0}
+    for stamp in log.sent:
+        log.report(stamp, 0.5, late=False, parts_ms=parts)
+    for kind in KINDS:
+        log.arrive(kind, START, START + 42 * MS, b"")
+    answered, lost = log.records()
+    assert tuple(answered.parts_ms) == PARTS
+    assert answered.parts_ms["delivery"] == pytest.approx(12.0)
+    assert sum(answered.parts_ms.values()) == pytest.approx(answered.latency_ms)
+    assert "delivery" not in lost.parts_ms
+
+
+def test_a_node_that_tells_no_parts_has_none():
+    log = log_of(1)
+    log.report(START, 0.5, late=False, parts_ms={})
+    for kind in KINDS:
+        log.arrive(kind, START, START + 42 * MS, b"")
+    assert log.records()[0].parts_ms == {}
+
+
 def test_a_frame_with_some_outputs_only_is_not_answered():
     log = log_of(1)
     log.arrive("depth", START, START + 30 * MS, b"")
@@ -93,7 +116,7 @@ def test_without_counters_what_is_not_answered_is_unaccounted_for():
 def test_outputs_of_unknown_stamps_are_ignored():
     log = log_of(1)
     log.arrive("depth", 77, 78, b"")
-    log.report(77, 0.5, late=False)
+    log.report(77, 0.5, late=False, parts_ms={})
     assert log.answered() == 0
 
 
@@ -123,7 +146,7 @@ def test_outputs_are_scored_against_the_truth_of_their_frame(messages, write_roo
         for kind, message in (("depth", depth), ("labels", labels)):
             data = bytes(types.serialize_cdr(message, message.__msgtype__))
             log.arrive(kind, stamp, stamp + 20 * MS, data)
-        log.report(stamp, 0.25 * i, late=False)
+        log.report(stamp, 0.25 * i, late=False, parts_ms={})
     with Bag(write_room_bag()) as bag:
         evaluation = evaluate(
             log,

@@ -72,6 +72,29 @@ def test_misses_are_counted_at_the_listener_and_by_the_node():
     assert row.best_fixed is None
 
 
+def test_the_parts_of_the_way_are_those_of_the_frames_that_arrived():
+    def parts(network):
+        return {"to_node": 1.0, "network": network}
+
+    frames = [FrameRecord(i / 10, 20.0, 0.5, False, parts(10.0 * i)) for i in range(5)]
+    frames.append(FrameRecord(0.5, None, 0.5, False, parts(1e6)))
+    (row,) = load_rows({Setting("deadline", 1.0, "ramp"): blocks_of(frames)}, 40.0)
+    assert row.parts["to_node"] == (1.0, 1.0)
+    assert row.parts["network"] == (pytest.approx(20.0), pytest.approx(38.0))
+    assert "delivery" not in row.parts
+
+
+def test_every_camera_is_held_against_its_own_frames():
+    runs = {}
+    for camera, floor_ms in (("camera1", 20.0), ("camera2", 50.0)):
+        runs[Setting("deadline", 1.0, "ramp", camera)] = blocks_of([record(0.2, 20.0)])
+        runs[Setting("fixed", 0.1, "ramp", camera)] = blocks_of([record(0.2, floor_ms)])
+    rows = {str(row.setting): row for row in load_rows(runs, 40.0)}
+    assert set(rows) == {f"{m} camera{n}" for m in ("deadline", "fixed 0.1") for n in (1, 2)}
+    assert rows["deadline camera1"].feasible.frames == 1
+    assert rows["deadline camera2"].feasible is None
+
+
 def test_only_seconds_that_the_smallest_budget_survives_are_feasible():
     ours, small, large = (
         Setting(*s, "ramp") for s in (("deadline", 1.0), ("fixed", 0.1), ("fixed", 1.0))

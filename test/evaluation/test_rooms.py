@@ -16,6 +16,7 @@ from pag_ros.evaluation.dataset_scores import score_dataset
 from pag_ros.evaluation.datasets.rooms import RenderedRooms, read_frame, read_index
 from pag_ros.manifest import load_manifest, manifest_path
 from pag_ros.runtime import open_session
+from pag_ros.runtime.half_resolution import halved_manifest
 
 
 def test_a_frame_is_decoded_to_metres_unit_normals_and_rgb(rooms: Path) -> None:
@@ -106,3 +107,26 @@ def test_a_sheet_that_cannot_be_written_is_refused(
     assert main(["data", "sheet", str(rooms), "--out", str(out)]) == 2
     assert "sheet.jpg" in capsys.readouterr().err
     assert main(["data", "sheet", str(rooms), "--rows", "0", "--out", "x.jpg"]) == 2
+
+
+def test_scores_at_half_the_resolution_stand_beside_those_of_the_whole(
+    rooms: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / tiny_model.name
+    shutil.copy(tiny_model, model)
+    shutil.copy(manifest_path(tiny_model), manifest_path(model))
+    command = ["score", "--dataset", str(rooms), "--model", str(model), "--limit", "2"]
+    command += ["--budgets", "1", "--record", "--json", "-"]
+    assert main(command) == 0
+    whole = load_manifest(model)
+    capsys.readouterr()
+    assert main([*command, "--half"]) == 0
+    printed = json.loads(capsys.readouterr().out)["rooms rooms"]["budgets"]["1.00"]
+    both = load_manifest(model)
+    assert both.scores == whole.scores
+    assert (both.width, both.blocks) == (whole.width, whole.blocks)
+    assert both.half_scores.keys() == {"1.00"}
+    recorded = both.half_scores["1.00"]
+    assert recorded["depth delta1"] == pytest.approx(printed["depth"]["delta1"], abs=1e-4)
+    assert recorded != both.scores["1.00"]
+    assert halved_manifest(both).scores == both.half_scores

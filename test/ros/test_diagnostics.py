@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,15 @@ pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from pag_ros.ros.diagnostics import Input, counters_status, deadline_status, input_status
+from pag_ros.ros.diagnostics import (
+    Input,
+    counters_status,
+    deadline_status,
+    engine_status,
+    input_status,
+)
+from pag_ros.runtime import open_session
+from pag_ros.runtime.machine_state import read_machine_state
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 IMAGE = "sensor_msgs/msg/Image"
@@ -57,3 +66,15 @@ def test_bad_messages_are_a_warning() -> None:
     counts = {"received": 3, "processed": 2, "bad": 1}
     assert counters_status(counts).level == WARN
     assert counters_status({**counts, "bad": 0}).level == OK
+
+
+def test_the_engine_tells_what_half_the_resolution_costs(tiny_model: Path) -> None:
+    session = open_session(tiny_model, "cpu", 1)
+    state = read_machine_state()
+    scores = {"1.00": {"depth delta1": 0.46, "normals median": 19.0}}
+    halved = {"1.00": {"depth delta1": 0.4}}
+    for half_scores, words in ((halved, "depth delta1 0.4 for 0.46"), ({}, "not recorded")):
+        whole = replace(session.manifest, scores=scores, half_scores=half_scores)
+        values = {v.key: v.value for v in engine_status(session, state, whole).values}
+        assert values["half_resolution_scores"] == words
+    session.close()

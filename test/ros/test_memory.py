@@ -1,9 +1,13 @@
-"""Freed blocks of a message's size stay with the process (looked at in a process of its own)."""
+"""Freed blocks of a message's size stay with the process, and old objects need no collection."""
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
+
+from pag_ros.ros.memory import spare_nothing, spare_survivors
 
 CODE = """
 import resource, sys
@@ -34,3 +38,24 @@ def page_faults(mode: str) -> int:
 def test_freed_blocks_are_used_again_without_page_faults() -> None:
     kept, by_default = page_faults("keep"), page_faults("default")
     assert kept < 0.1 * by_default
+
+
+class Link:
+    """Part of a ring, which only the garbage collector can free."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_is_loaded_is_spared_by_collections_until_it_is_let_go() -> None:
+    ring = Link()
+    gone = weakref.ref(ring)
+    try:
+        spare_survivors()
+        del ring
+        gc.collect()
+        assert gone() is not None
+    finally:
+        spare_nothing()
+    gc.collect()
+    assert gone() is None

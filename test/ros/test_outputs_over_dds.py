@@ -26,6 +26,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Float64, String
 from std_srvs.srv import SetBool
 
+from pag_ros.evaluation.live import NODE_PARTS
+
 DENSE = {
     "depth/image": "32FC1",
     "normals/image": "32FC3",
@@ -182,6 +184,9 @@ def test_the_figures_of_a_frame_are_published(client: Client) -> None:
     assert values["keep"] == "48 48"
     # Its stamp, of 1970, is no time of this clock: latency counts from the arrival.
     assert 0.0 < processing.data == latency.data
+    parts_ms = [float(values[f"{part}_ms"]) for part in NODE_PARTS]
+    assert min(parts_ms) >= 0.0
+    assert sum(parts_ms) == pytest.approx(latency.data, rel=1e-3)
 
 
 def test_nothing_is_computed_while_nobody_listens(client: Client) -> None:

@@ -31,7 +31,12 @@ def test_the_profile_has_room_for_the_outputs_of_a_frame() -> None:
 @pytest.mark.parametrize("variable", PROFILE_VARIABLES)
 def test_a_profile_of_the_users_stays(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "mine.xml")
-    monkeypatch.setenv(MODE, "SYNCHRONOUS")
+    monkeypatch.setenv(MODE, "ASYNCHRONOUS")
     prepare_for_images()
     assert [os.environ[v] for v in PROFILE_VARIABLES if v in os.environ] == ["mine.xml"]
+    assert os.environ[MODE] == "ASYNCHRONOUS"
+
+
+def test_publishing_ends_when_the_outputs_can_be_fetched() -> None:
+    prepare_for_images()
     assert os.environ[MODE] == "SYNCHRONOUS"

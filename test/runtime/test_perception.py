@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,31 @@ def test_a_frame_without_time_is_skipped_and_the_next_one_trimmed(perception: Pe
     result = perception.process(picture(48, 64), 60.0, time_left_s=1e-6)
     assert result is not None
     assert result.keep_used == (0, 0)
+
+
+def test_a_network_that_ends_after_its_aim_is_given_an_earlier_one(
+    perception: Perception, monkeypatch
+):
+    """Until it has ended in time for a while, on a clock that only the network moves."""
+    now_s, aims = 100.0, []
+    late_s = iter((0.0, 0.1, 0.0, *[-0.2] * 200))
+    infer = perception.session.infer
+
+    def slow(image, focal_px, keep, deadline, thresholds):
+        nonlocal now_s
+        aims.append(deadline.at - now_s)
+        prediction = infer(image, focal_px, keep, deadline, thresholds)
+        now_s += 0.96 + next(late_s)
+        return prediction
+
+    monkeypatch.setattr(perception.session, "infer", slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s)
+    for _ in range(203):
+        perception.process(picture(48, 64), 60.0, time_left_s=1.0)
+    assert aims[:2] == pytest.approx([0.96, 0.96])
+    assert 0.86 <= aims[2] < 0.9
+    assert aims[2] < aims[3] < aims[-1]
+    assert aims[-1] == pytest.approx(0.96, abs=0.01)
 
 
 def test_the_controller_learns_from_every_frame(perception: Perception):

@@ -11,6 +11,7 @@ import numpy as np
 
 from pag_ros.budget.controller import Plan
 from pag_ros.budget.latency import LatencyTable, StageLatency
+from pag_ros.budget.reserve import Reserve
 from pag_ros.budget.simulation.rivals import Planning
 from pag_ros.budget.simulation.traces import Trace
 from pag_ros.manifest import Manifest
@@ -108,6 +109,7 @@ def play(model: SimulatedModel, trace: Trace, planning: Planning, frames: int) -
     """
     played = Played(trace)
     noise = Noise(trace.seed, frames, len(model.base)).factors
+    overshoot = Reserve()
     free_at, frame = 0.0, 0
     while frame < frames:
         newest = min(int(free_at / PERIOD_S + 1e-9), frames - 1)
@@ -123,7 +125,7 @@ def play(model: SimulatedModel, trace: Trace, planning: Planning, frames: int) -
             model,
             trace,
             began=now,
-            left_s=left_s,
+            aim=now + TRIM_AT * left_s - overshoot.seconds,
             factors=noise[frame],
             trims=planning.trims,
         )
@@ -133,6 +135,7 @@ def play(model: SimulatedModel, trace: Trace, planning: Planning, frames: int) -
         else:
             ran = run(plan)
             free_at = now + sum(ran.stage_seconds)
+            overshoot.observe(max(0.0, free_at - now - TRIM_AT * left_s))
             planning.observe(plan, ran.keep_used, ran.stage_seconds)
             _enter(played, plan, ran, free_at - captured, model.manifest)
         frame += 1
@@ -152,15 +155,18 @@ def run_frame(
     trace: Trace,
     plan: Plan,
     began: float,
-    left_s: float,
+    aim: float,
     factors: Sequence[float],
     trims: bool,
 ) -> Ran:
     """Run the stages; with `trims`, blocks that start late compute fewer pixels.
 
     The same arithmetic as `pag_ros.runtime.frame_clock`.
+
+    Args:
+        aim: when it tries to end, seconds as `began`.
     """
-    due = began + TRIM_AT * left_s - plan.stage_seconds[-1]
+    due = aim - plan.stage_seconds[-1]
     rest = sum(plan.stage_seconds[1:-1])
     now, used, seconds = began, [], []
     last = len(model.base) - 1

@@ -21,7 +21,7 @@ from pag_ros.budget.simulation import (
     score,
     wilson_interval,
 )
-from pag_ros.budget.simulation.machine import PERIOD_S, run_frame
+from pag_ros.budget.simulation.machine import PERIOD_S, TRIM_AT, run_frame
 from pag_ros.budget.simulation.scores import SETTLED_FRAMES
 from pag_ros.budget.simulation.traces import KINDS, STEP_S
 from pag_ros.errors import ParameterError
@@ -84,8 +84,8 @@ def test_trimming_saves_a_frame_that_the_load_hits_unforeseen(model):
     noise = [1.0] * len(model.base)
     slow = constant_trace(1.3)
     left_s = sum(plan.stage_seconds) * 1.02
-    late = run_frame(model, slow, plan, 0.0, left_s, noise, trims=False)
-    trimmed = run_frame(model, slow, plan, 0.0, left_s, noise, trims=True)
+    late = run_frame(model, slow, plan, 0.0, TRIM_AT * left_s, noise, trims=False)
+    trimmed = run_frame(model, slow, plan, 0.0, TRIM_AT * left_s, noise, trims=True)
     assert late.keep_used == plan.keep
     assert sum(late.stage_seconds) > left_s
     assert all(used <= keep for used, keep in zip(trimmed.keep_used, plan.keep, strict=True))
@@ -97,7 +97,7 @@ def test_load_may_change_within_a_frame(model):
     plan = planning.plan(1.0, None)
     noise = [1.0] * len(model.base)
     values = tuple([1.0] * 13 + [3.0] * 1000)
-    ran = run_frame(model, Trace("jump", values, (), 0), plan, 0.0, 1.0, noise, trims=False)
+    ran = run_frame(model, Trace("jump", values, (), 0), plan, 0.0, 0.96, noise, trims=False)
     ratio = np.array(ran.stage_seconds) / np.array(plan.stage_seconds)
     assert ratio[0] == pytest.approx(1.0)
     assert ratio[-1] == pytest.approx(3.0)
