@@ -70,14 +70,16 @@ def _open_best(model: Path, threads: int, half: bool, engine: EngineOptions) -> 
     if half:
         return _open_cpu(model, threads, half)
     problem = tensorrt_problem()
-    if problem is None:
-        try:
-            return _open_tensorrt(model, half, engine)
-        except BackendError as error:
-            if engine.is_stopped():
-                raise
-            problem = str(error)
-    engine.say(f"device auto takes the CPU, since TensorRT cannot be used: {problem}")
+    if problem is not None:
+        reason = problem.partition(":")[0]
+        engine.say(f"device auto takes the CPU: {reason} (`pag_ros doctor` tells what to do)")
+        return _open_cpu(model, threads, half)
+    try:
+        return _open_tensorrt(model, half, engine)
+    except BackendError as error:
+        if engine.is_stopped():
+            raise
+        engine.say(f"device auto takes the CPU, since TensorRT cannot be used: {error}")
     return _open_cpu(model, threads, half)
 
 

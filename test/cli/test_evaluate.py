@@ -39,7 +39,7 @@ def test_json_on_stdout_is_nothing_but_json(tiny_model, tmp_path, capsys):
         ("nowhere", (), "no such bag"),
         (".", (), "metadata.yaml"),
         (DEMO_BAG, ("--image-topic", "/front"), "no image topic /front"),
-        (DEMO_BAG, ("--budget", "2"), "budgets must lie in"),
+        (DEMO_BAG, ("--budget", "2", "--device", "cpu"), "budgets must lie in"),
         (DEMO_BAG, ("--limit", "0"), "limit"),
         (DEMO_BAG, ("--model", "nothing.onnx"), "nothing.onnx"),
     ],

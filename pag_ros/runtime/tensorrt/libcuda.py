@@ -57,8 +57,8 @@ class LibCuda:
             self._library = ctypes.CDLL(library)
         except OSError as error:
             raise BackendError(
-                f"no NVIDIA driver ({error}): install it (a Jetson's JetPack has it), and start a "
-                "container with the GPU (--gpus all, on a Jetson --runtime nvidia)"
+                "no NVIDIA driver: install it (a Jetson's JetPack has it), and start a container "
+                f"with the GPU (--gpus all, on a Jetson --runtime nvidia); {error}"
             ) from error
         result = self._function("cuInit")(ctypes.c_uint(0))
         if result == _NO_DEVICE:

@@ -193,8 +193,7 @@ def test_auto_takes_the_cpu_where_something_is_missing_and_says_what(
     assert session.backend.startswith("openvino")
     session.close()
     assert machine.said == [
-        "device auto takes the CPU, since TensorRT cannot be used: PyCUDA is not installed: "
-        "pip install pycuda"
+        "device auto takes the CPU: PyCUDA is not installed (`pag_ros doctor` tells what to do)"
     ]
 
 
