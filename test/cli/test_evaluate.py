@@ -40,7 +40,7 @@ def test_json_on_stdout_is_nothing_but_json(tiny_model, tmp_path, capsys):
         (".", (), "metadata.yaml"),
         (DEMO_BAG, ("--image-topic", "/front"), "no image topic /front"),
         (DEMO_BAG, ("--budget", "2", "--device", "cpu"), "budgets must lie in"),
-        (DEMO_BAG, ("--limit", "0"), "limit"),
+        (DEMO_BAG, ("--limit", "0", "--device", "cpu"), "limit"),
         (DEMO_BAG, ("--model", "nothing.onnx"), "nothing.onnx"),
     ],
 )

@@ -94,7 +94,7 @@ def test_a_device_that_is_not_there_is_one_line(folder, tiny_model, capsys, monk
     def no_gpu():
         raise BackendError("the NVIDIA driver sees no GPU")
 
-    monkeypatch.setattr("pag_ros.runtime.tensorrt.opening.require_gpu", no_gpu)
+    monkeypatch.setattr("pag_ros.runtime.tensorrt.requirements.require_gpu", no_gpu)
     code, _ = run(folder, tiny_model, "--device", "tensorrt")
     assert_one_error(code, capsys, "sees no GPU")
 
