@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.camera import camera_info_for
 from pag_ros.ros.messages import depth_message, image_message, share_message
+from pag_ros.ros.points import points_message
 from pag_ros.runtime import FrameResult
 from pag_ros.runtime.pictures import color_normals, overlay_labels
 
@@ -57,24 +58,34 @@ class Output:
     Attributes:
         message_type: class of its messages.
         render: makes the message; None when this frame has none.
-        needs: the part of `Perception.process`'s results it shows, None if it only accompanies
-            others and is no reason to compute anything.
+        needs: the parts of `Perception.process`'s results it cannot do without; none if it only
+            accompanies others and is no reason to compute anything.
+        shows: further parts that it shows if the model has them.
         metric: whether it makes sense only with the camera's focal length.
     """
 
     message_type: type
     render: Callable[[Finished, Style], Any]
-    needs: str | None = None
+    needs: frozenset[str] = frozenset()
+    shows: frozenset[str] = frozenset()
     metric: bool = False
 
 
 def outputs_of(manifest: Manifest) -> dict[str, Output]:
     """The topics a model can serve, by name."""
-    return {
-        name: output
-        for name, output in OUTPUTS.items()
-        if output.needs in (None, "computed") or output.needs in manifest.heads
-    }
+    parts = _parts_of(manifest)
+    return {name: output for name, output in OUTPUTS.items() if output.needs <= parts}
+
+
+def parts_shown(topics: frozenset[str], manifest: Manifest) -> frozenset[str]:
+    """What the model must deliver for these topics, as `Perception.process` wants it."""
+    outputs = [OUTPUTS[name] for name in topics if name in OUTPUTS]
+    shown = frozenset[str]().union(*(output.needs | output.shows for output in outputs))
+    return shown & _parts_of(manifest)
+
+
+def _parts_of(manifest: Manifest) -> frozenset[str]:
+    return frozenset({"computed", *manifest.heads})
 
 
 Part = TypeVar("Part")
@@ -121,6 +132,17 @@ def _computed(frame: Finished, style: Style) -> Image:
     return image_message(frame.header, _there(frame.result.computed), "mono8")
 
 
+def _points(frame: Finished, style: Style) -> PointCloud2 | None:
+    info = _camera_info(frame, style)
+    if info is None:
+        return None
+    result = frame.result
+    depth = _there(result.depth)
+    return points_message(
+        frame.header, info, frame.image, depth, style.depth_range_m, result.normals, result.labels
+    )
+
+
 def _camera_info(frame: Finished, style: Style) -> CameraInfo | None:
     if frame.info is None:
         return None
@@ -129,15 +151,22 @@ def _camera_info(frame: Finished, style: Style) -> CameraInfo | None:
 
 
 OUTPUTS: Mapping[str, Output] = {
-    "depth/image": Output(Image, _depth, needs="depth", metric=True),
+    "depth/image": Output(Image, _depth, needs=frozenset({"depth"}), metric=True),
     "depth/camera_info": Output(CameraInfo, _camera_info),
-    "normals/image": Output(Image, _normals, needs="normals"),
-    "normals/color": Output(Image, _normals_color, needs="normals"),
+    "normals/image": Output(Image, _normals, needs=frozenset({"normals"})),
+    "normals/color": Output(Image, _normals_color, needs=frozenset({"normals"})),
     "normals/camera_info": Output(CameraInfo, _camera_info),
-    "segmentation/mask": Output(Image, _mask, needs="segmentation"),
-    "segmentation/confidence": Output(Image, _confidence, needs="segmentation"),
-    "segmentation/color": Output(Image, _mask_color, needs="segmentation"),
+    "segmentation/mask": Output(Image, _mask, needs=frozenset({"segmentation"})),
+    "segmentation/confidence": Output(Image, _confidence, needs=frozenset({"segmentation"})),
+    "segmentation/color": Output(Image, _mask_color, needs=frozenset({"segmentation"})),
     "segmentation/camera_info": Output(CameraInfo, _camera_info),
-    "boundary/image": Output(Image, _boundary, needs="boundary"),
-    "computed/image": Output(Image, _computed, needs="computed"),
+    "boundary/image": Output(Image, _boundary, needs=frozenset({"boundary"})),
+    "computed/image": Output(Image, _computed, needs=frozenset({"computed"})),
+    "points": Output(
+        PointCloud2,
+        _points,
+        needs=frozenset({"depth"}),
+        shows=frozenset({"normals", "segmentation"}),
+        metric=True,
+    ),
 }

@@ -19,7 +19,7 @@ from pag_ros.manifest import Manifest
 from pag_ros.ros.camera import focal_length_px
 from pag_ros.ros.engine import controller_settings
 from pag_ros.ros.figures import FIGURES, Figures
-from pag_ros.ros.outputs import OUTPUTS, Finished, Style
+from pag_ros.ros.outputs import OUTPUTS, Finished, Style, parts_shown
 from pag_ros.ros.palette import recolored
 from pag_ros.ros.parameters import Settings
 from pag_ros.ros.publishers import Publishers
@@ -141,7 +141,7 @@ class Pipeline:
 
     def _process(self, frame: Frame) -> None:
         topics = self._publishers.subscribed()
-        if not self.enabled or not _needs(topics):
+        if not self.enabled or not self._shown(topics):
             self._statistics.finished("idle")
             return
         escalation = self.perception.escalation
@@ -158,7 +158,7 @@ class Pipeline:
         plan_for = min(due, watch.began + frame.fair_s)
         after_s = self._publishing.seconds + self._settings.guard_ms * 1e-3
         time_left_s = plan_for - watch.lap("decode") - after_s
-        wanted = _needs(topics)
+        wanted = self._shown(topics)
         if not wanted:
             self._statistics.finished("idle")
             return
@@ -209,6 +209,10 @@ class Pipeline:
                 skip_first=True,  # the first image may be a moment ahead of its CameraInfo
             )
         return topics - metric
+
+    def _shown(self, topics: frozenset[str]) -> frozenset[str]:
+        """What the network must deliver for these topics."""
+        return parts_shown(topics, self.perception.session.manifest)
 
     def _usual_focal_px(self, image_width: int) -> float:
         """A focal length in the middle of what the model has been trained for."""
@@ -272,12 +276,6 @@ def _messages(topics: frozenset[str], frame: Finished, style: Style) -> dict[str
     """All messages before any is sent: a frame's outputs appear together or not at all."""
     rendered = {name: OUTPUTS[name].render(frame, style) for name in topics if name in OUTPUTS}
     return {name: message for name, message in rendered.items() if message is not None}
-
-
-def _needs(topics: frozenset[str]) -> frozenset[str]:
-    """What the network must deliver for these topics."""
-    needs = {OUTPUTS[name].needs for name in topics if name in OUTPUTS}
-    return frozenset(need for need in needs if need is not None)
 
 
 def _style(settings: Settings, manifest: Manifest) -> Style:

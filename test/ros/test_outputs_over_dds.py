@@ -18,11 +18,12 @@ from ros_client import (
     RELIABLE,
     Client,
     camera_info,
+    fields_of,
     image,
     picture,
     pixels_of,
 )
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Float64, String
 from std_srvs.srv import SetBool
 
@@ -77,6 +78,23 @@ def test_outputs_have_the_size_of_the_image_and_the_documented_encodings(client:
     assert computed.max() <= 2
 
 
+def test_points_lie_pixel_by_pixel_under_the_images_of_their_frame(client: Client) -> None:
+    types = {"depth/image": Image, "normals/image": Image, "segmentation/mask": Image}
+    topics = client.listen_to_all({**types, "points": PointCloud2})
+    client.publish_until_used(camera_info())
+
+    depth, normals, mask, message = client.answers(client.stamped(image()), topics)
+
+    cloud = fields_of(message)
+    assert message.header == depth.header
+    trusted = np.isfinite(pixels_of(depth))
+    assert trusted.any()
+    np.testing.assert_array_equal(np.isfinite(cloud["z"]), trusted)
+    np.testing.assert_array_equal(cloud["z"][trusted], pixels_of(depth)[trusted])
+    np.testing.assert_array_equal(cloud["normal_z"], pixels_of(normals)[..., 2])
+    np.testing.assert_array_equal(cloud["label"], pixels_of(mask))
+
+
 def test_the_twin_of_camera_info_describes_the_output(client: Client) -> None:
     topics = client.listen_to_all({"depth/image": Image, "depth/camera_info": CameraInfo})
     client.publish_until_used(camera_info(64, 48))
@@ -100,7 +118,9 @@ def test_publishers_and_subscribers_may_be_reliable_or_not(
 
 def test_depth_is_published_only_with_a_calibrated_camera(start_node, connect) -> None:
     client = connect(start_node())
-    topics = client.listen_to_all({"segmentation/mask": Image, "depth/image": Image})
+    topics = client.listen_to_all(
+        {"segmentation/mask": Image, "depth/image": Image, "points": PointCloud2}
+    )
     for _ in range(3):
         client.answers(client.stamped(image()), ["segmentation/mask"])
     uncalibrated = camera_info()
@@ -108,7 +128,7 @@ def test_depth_is_published_only_with_a_calibrated_camera(start_node, connect) -
     client.publish("camera_info", uncalibrated)
     for _ in range(3):
         client.answers(client.stamped(image()), ["segmentation/mask"])
-    assert client.received["depth/image"] == []
+    assert client.received["depth/image"] == client.received["points"] == []
 
     client.publish_until_used(camera_info())
     client.answers(client.stamped(image()), topics)

@@ -20,7 +20,7 @@ from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
 SOURCE = Path(__file__).parents[2]
 FOCAL_PX = 60.0
@@ -255,6 +255,22 @@ def pixels_of(message: Image) -> np.ndarray:
     assert message.step == message.width * channels * np.dtype(dtype).itemsize
     pixels = np.frombuffer(message.data, dtype).reshape(message.height, message.width, channels)
     return pixels[..., 0] if channels == 1 else pixels
+
+
+def fields_of(message: PointCloud2) -> dict[str, np.ndarray]:
+    """The fields of a cloud by name, [h,w] each."""
+    kinds = {PointField.FLOAT32: np.float32, PointField.UINT32: np.uint32}
+    layout = np.dtype(
+        {
+            "names": [f.name for f in message.fields],
+            "formats": [kinds[f.datatype] for f in message.fields],
+            "offsets": [f.offset for f in message.fields],
+            "itemsize": message.point_step,
+        }
+    )
+    assert message.row_step == message.width * message.point_step
+    points = np.frombuffer(message.data, layout).reshape(message.height, message.width)
+    return {f.name: points[f.name] for f in message.fields}
 
 
 def _stamp(message: Any) -> Any:
