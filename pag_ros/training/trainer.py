@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -239,6 +239,7 @@ class Trainer:
         batch = {name: value.to(self.device) for name, value in batch.items()}
         passes = self.mode.passes(len(batch["image"]), self._progress(), self.device)
         self.optimizer.zero_grad()
+        statistics = [buffer.clone() for buffer in self.network.buffers()]
         teacher: dict[str, Tensor] = {}
         row: dict[str, float] = {}
         for number, each in enumerate(passes):
@@ -248,11 +249,20 @@ class Trainer:
             for name, value in terms.items():
                 row[name] = row.get(name, 0.0) + value
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        if all(p.grad is None or p.grad.isfinite().all() for p in self.network.parameters()):
-            self.optimizer.step()
         self.processes.average_statistics(self.network)
+        if self._is_finite():
+            self.optimizer.step()
+        else:
+            # One infinite variance would stay in its running average for good.
+            for buffer, before in zip(self.network.buffers(), statistics, strict=True):
+                buffer.copy_(before)
         self.average.update_parameters(self.network)
         return {**row, "progress": self._progress()}
+
+    def _is_finite(self) -> bool:
+        """Whether the last passes left only finite gradients and normalisation statistics."""
+        gradients = (p.grad for p in self.network.parameters() if p.grad is not None)
+        return all(bool(t.isfinite().all()) for t in chain(gradients, self.network.buffers()))
 
     def _run_pass(
         self, each: Pass, batch: dict[str, Tensor], teacher: dict[str, Tensor]

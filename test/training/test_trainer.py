@@ -14,6 +14,7 @@ from pag_ros.cli import main  # noqa: E402
 from pag_ros.errors import ParameterError  # noqa: E402
 from pag_ros.model import NetworkConfig  # noqa: E402
 from pag_ros.training.checkpoint import load_checkpoint, load_weights  # noqa: E402
+from pag_ros.training.rooms import Rooms  # noqa: E402
 from pag_ros.training.trainer import Phase, TrainConfig, Trainer  # noqa: E402
 
 NETWORK = NetworkConfig(
@@ -59,6 +60,20 @@ def test_a_checkpoint_of_another_network_is_refused(rooms: Path, tmp_path: Path)
     other = replace(config(2), network=replace(NETWORK, blocks=3))
     with pytest.raises(ParameterError, match="another network"):
         Trainer(other, [rooms], [rooms], tmp_path / "run", pretrained=None).run()
+
+
+def test_a_step_that_overflows_leaves_weights_and_statistics_as_they_were(
+    rooms: Path, tmp_path: Path
+) -> None:
+    trainer = Trainer(config(30), [rooms], [rooms], tmp_path / "run", pretrained=None)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    batch = trainer._frame(Rooms([rooms], (64, 48), train=True)[0])
+    overflow = torch.full_like(batch["image"].float(), float("inf"))
+
+    trainer._step({**batch, "image": overflow})
+
+    for name, value in trainer.network.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 def test_checkpoint_holds_the_averaged_network(rooms: Path, tmp_path: Path) -> None:
