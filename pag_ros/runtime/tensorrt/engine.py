@@ -11,6 +11,7 @@ import numpy as np
 from pag_ros.errors import BackendError
 from pag_ros.manifest import Manifest
 from pag_ros.runtime.model_layout import Layout, input_layout, output_layout
+from pag_ros.runtime.tensorrt.driver import OutOfMemoryError
 
 
 class Engine(Protocol):
@@ -47,6 +48,7 @@ class TensorRtEngine:
 
     Raises:
         BackendError: TensorRT refuses the plan, or it has other inputs or outputs than the model.
+        OutOfMemoryError: the plan may be sound, but there is no room for it.
     """
 
     def __init__(self, trt: Any, content: bytes, manifest: Manifest) -> None:
@@ -55,11 +57,13 @@ class TensorRtEngine:
         self._runtime: Any = trt.Runtime(self._log.logger)
         self._engine: Any = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
-            raise BackendError(f"TensorRT {trt.__version__} refuses the plan{self._log.reason}")
+            error = OutOfMemoryError if self._log.tells_of_memory else BackendError
+            raise error(f"TensorRT {trt.__version__} refuses the plan{self._log.reason}")
         _check_tensors(trt, self._engine, manifest)
         self._context: Any = self._engine.create_execution_context()
         if self._context is None:
-            raise BackendError(
+            # It has read the plan, so what it lacks is room to work in.
+            raise OutOfMemoryError(
                 f"TensorRT cannot prepare the plan{self._log.reason}; {needed_text(self._engine)}"
             )
 
@@ -107,6 +111,12 @@ class TensorRtLog:
     def reason(self) -> str:
         """ ": what went wrong", or nothing if nothing was logged."""
         return f": {'; '.join(self._errors)[:500]}" if self._errors else ""
+
+    @property
+    def tells_of_memory(self) -> bool:
+        """Whether what went wrong was for want of memory."""
+        said = self.reason.lower().replace(" ", "").replace("_", "")
+        return "outofmemory" in said or "cudaerrormemoryallocation" in said
 
     def forget(self) -> None:
         """What comes now has nothing to do with what was."""

@@ -14,6 +14,7 @@ import pytest
 
 from pag_ros.errors import BackendError
 from pag_ros.manifest import load_manifest
+from pag_ros.runtime.tensorrt.driver import OutOfMemoryError
 from pag_ros.runtime.tensorrt.engine import TensorRtEngine, engine_inputs, engine_outputs
 
 
@@ -32,6 +33,7 @@ class FakeTensorRt:
         self.tensors = {name: ("in", *place) for name, place in given.items()}
         self.tensors.update({name: ("out", *place) for name, place in made.items()})
         self.answers = {"read": True, "context": True, "address": True, "run": True}
+        self.error = ""
         self.calls: list[tuple[Any, ...]] = []
 
     @staticmethod
@@ -43,7 +45,7 @@ class FakeTensorRt:
             if self.answers[name]:
                 return value
             logger.log(self.ILogger.WARNING, "never mind")
-            logger.log(self.ILogger.ERROR, f"no {name}\n  today")
+            logger.log(self.ILogger.ERROR, self.error or f"no {name}\n  today")
             return None if name in ("read", "context") else False
 
         def set_address(name: str, address: int) -> bool:
@@ -107,6 +109,21 @@ def test_what_is_refused_is_told_with_the_reason(
 
     with pytest.raises(BackendError, match=sentence):
         used()
+
+
+def test_want_of_memory_is_told_apart_from_a_plan_that_is_no_good(
+    trt: FakeTensorRt, tiny_model: Path
+) -> None:
+    trt.answers["context"] = False
+    with pytest.raises(OutOfMemoryError):
+        load(trt, tiny_model)
+    trt.answers["read"] = False
+    with pytest.raises(BackendError) as refused:
+        load(trt, tiny_model)
+    assert not isinstance(refused.value, OutOfMemoryError)
+    trt.error = "Error Code 1: Cuda Runtime (out of memory)"
+    with pytest.raises(OutOfMemoryError, match=r"refuses the plan: .*out of memory"):
+        load(trt, tiny_model)
 
 
 @pytest.mark.parametrize(
