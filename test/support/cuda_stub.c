@@ -44,7 +44,7 @@ R cuDeviceGetName(char *name, int size, int device) {
 }
 R cuDeviceGetAttribute(int *value, int attribute, int device) {
     CALLED(" %d %d", attribute, device);
-    *value = attribute == 75 ? 8 : attribute == 76 ? 7 : 1;
+    *value = attribute == 75 ? 8 : attribute == 76 ? 7 : attribute == 16 ? 16 : 1;
     return 0;
 }
 R cuGetErrorName(int error, const char **name) {

@@ -37,7 +37,7 @@ def log(tmp_path: Path, monkeypatch) -> Path:
 
 
 def test_the_gpu_is_described(stub: str) -> None:
-    assert LibCuda(stub).gpu() == Gpu("Stub", 87, True, (12, 6))
+    assert LibCuda(stub).gpu() == Gpu("Stub", 87, True, (12, 6), 16)
 
 
 def test_a_graph_is_recorded_on_a_stream_and_launched(stub: str, log: Path) -> None:
