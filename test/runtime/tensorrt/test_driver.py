@@ -145,6 +145,7 @@ def test_pycuda_makes_the_calls_that_were_meant(pycuda_stub: str, tmp_path: Path
     told, calls = driven(pycuda_stub, tmp_path / "calls")
     assert told["mapped"]
     assert told["copied"]
+    assert "cuStreamCreate 1" in calls  # does not wait for the default stream of others
     assert "cuMemHostAlloc 1000 2" in calls  # mapped into the GPU's memory
     assert "cuModuleLoadDataEx .ver" in calls
     begin, end = calls.index("cuStreamBeginCapture_v2 0x57 1"), len(calls)
