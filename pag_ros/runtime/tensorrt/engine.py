@@ -54,7 +54,7 @@ class TensorRtEngine:
     def __init__(self, trt: Any, content: bytes, manifest: Manifest) -> None:
         self._log = logger_of(trt)
         self._log.forget()
-        self._runtime: Any = trt.Runtime(self._log.logger)
+        self._runtime: Any = started(trt, "Runtime")
         self._engine: Any = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
             error = OutOfMemoryError if self._log.tells_of_memory else BackendError
@@ -132,6 +132,19 @@ def logger_of(trt: Any) -> TensorRtLog:
     if trt not in _logs:
         _logs[trt] = TensorRtLog(trt)
     return _logs[trt]
+
+
+def started(trt: Any, kind: str) -> Any:
+    """A trt.Builder or trt.Runtime.
+
+    Raises:
+        BackendError: there is none: the driver is too old for this TensorRT, for one.
+    """
+    log = logger_of(trt)
+    try:
+        return getattr(trt, kind)(log.logger)
+    except TypeError as error:  # what the bindings make of a null pointer
+        raise BackendError(f"TensorRT {trt.__version__} cannot start{log.reason}") from error
 
 
 def engine_inputs(manifest: Manifest) -> Layout:

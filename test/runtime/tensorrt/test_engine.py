@@ -32,7 +32,7 @@ class FakeTensorRt:
         given, made = engine_inputs(manifest), engine_outputs(manifest)
         self.tensors = {name: ("in", *place) for name, place in given.items()}
         self.tensors.update({name: ("out", *place) for name, place in made.items()})
-        self.answers = {"read": True, "context": True, "address": True, "run": True}
+        self.answers = {"start": True, "read": True, "context": True, "address": True, "run": True}
         self.error = ""
         self.calls: list[tuple[Any, ...]] = []
 
@@ -41,6 +41,10 @@ class FakeTensorRt:
         return dtype
 
     def Runtime(self, logger: Any) -> Any:  # noqa: N802
+        if not self.answers["start"]:
+            logger.log(self.ILogger.ERROR, "CUDA initialization failure with error: 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+
         def answered(name: str, value: Any) -> Any:
             if self.answers[name]:
                 return value
@@ -91,6 +95,7 @@ def test_it_binds_and_runs(trt: FakeTensorRt, tiny_model: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
+        ("start", r"TensorRT 10\.13\.2 cannot start: CUDA initialization failure with error: 35$"),
         ("read", r"TensorRT 10\.13\.2 refuses the plan: no read today$"),
         ("context", "cannot prepare the plan: no context today; it works in 5 MiB of GPU memory"),
         ("address", "refuses the memory of image: no address today"),
