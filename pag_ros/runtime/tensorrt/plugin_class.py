@@ -1,8 +1,9 @@
 """Our kernels as plugins that are Python classes and launch them (TensorRT 10.0 to 10.8).
 
 The nodes and their attribute `program` are those of `plugin_quick`. A plan holds only the program's
-name, so a process that runs it registers the plugins first. TensorRT calls `enqueue` once, while
-the frame is recorded; the CUDA graph that is replayed holds the kernels and no Python.
+name, so a process that runs it registers the plugins first. TensorRT calls `enqueue` while it
+builds a plan, in the first run, and once more while the frame is recorded; the CUDA graph that is
+replayed holds the kernels and no Python.
 """
 
 from __future__ import annotations
