@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,24 @@ def import_torch() -> Any:
             f"the kernels need {LEAST_CAPABILITY / 10}"
         )
     return torch
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Work as a CUDA graph.
+
+    Attributes:
+        graph: torch's.
+        work: what was recorded. The graph knows addresses only; this holds the tensors that lie
+            there, so that torch gives their memory to nobody else.
+    """
+
+    graph: Any
+    work: Callable[[], None]
+
+    def replay(self) -> None:
+        """Put the work into torch's current stream."""
+        self.graph.replay()
 
 
 class Device:
@@ -90,8 +109,8 @@ class Device:
         self.torch.cuda.synchronize()
         return {name: tensor.cpu().numpy() for name, tensor in results.items()}
 
-    def record(self, work: Callable[[], None], repeats: int = 1) -> Any:
-        """`work`, so many times over, as a CUDA graph: an object with `replay()`.
+    def record(self, work: Callable[[], None], repeats: int = 1) -> Recording:
+        """`work`, so many times over, as a CUDA graph.
 
         It runs once before: what cuDNN chooses and a driver loads then is there.
         """
@@ -106,9 +125,9 @@ class Device:
         with cuda.graph(graph):
             for _ in range(repeats):
                 work()
-        return graph
+        return Recording(graph, work)
 
-    def microseconds(self, graphs: Sequence[Any], rounds: int) -> list[float]:
+    def microseconds(self, graphs: Sequence[Recording], rounds: int) -> list[float]:
         """Median duration of a replay of each graph on the GPU; the graphs take turns."""
         cuda = self.torch.cuda
         taken: list[list[float]] = [[] for _ in graphs]

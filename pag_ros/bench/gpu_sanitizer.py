@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ def find_sanitizer() -> str | None:
 def sanitize(sanitizer: str | None, command: Sequence[str]) -> list[dict[str, Any]]:
     """Run a command under each tool: {"tool", "outcome", "text"}.
 
-    The outcome is "clean", "errors", "failed" (the command itself did), or "not installed".
+    The command finds the modules that this process finds. The outcome is "clean", "errors",
+    "failed" (the command itself did), or "not installed".
     """
     if sanitizer is None:
         return [{"tool": tool, "outcome": "not installed", "text": ""} for tool in TOOLS]
@@ -32,9 +35,15 @@ def sanitize(sanitizer: str | None, command: Sequence[str]) -> list[dict[str, An
 
 def _run(sanitizer: str, tool: str, command: Sequence[str]) -> dict[str, Any]:
     arguments = [sanitizer, "--tool", tool, "--error-exitcode", str(_FOUND), *command]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
-            arguments, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
+            arguments,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_S,
+            env=environment,
         )
     except subprocess.TimeoutExpired:
         return {"tool": tool, "outcome": "failed", "text": f"not done after {_TIMEOUT_S} s"}

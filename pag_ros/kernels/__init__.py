@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 Activation = Literal["none", "relu", "relu6"]
+_MOST_THREADS = 256
 _CLAMPS = {"none": (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
 
@@ -47,14 +48,16 @@ class Workspace:
     before an inference runtime pins the calling thread to one of them.
 
     Args:
-        threads: threads to compute with; 0 takes all that this process may use.
+        threads: threads to compute with; 0 takes as many as this process may use CPUs, at most 256.
 
     Raises:
         ValueError: threads is negative or above 256.
+        RuntimeError: the system gives no more threads.
     """
 
     def __init__(self, threads: int = 0) -> None:
-        self._native: _native.Workspace | None = _native.Workspace(threads or available_cpus())
+        wanted = threads or min(available_cpus(), _MOST_THREADS)
+        self._native: _native.Workspace | None = _native.Workspace(wanted)
         self.threads = self._native.threads
 
     @property

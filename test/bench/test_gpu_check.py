@@ -6,9 +6,11 @@ No kernel is launched here. That the checks themselves hold on a GPU, only a GPU
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -185,6 +187,17 @@ def test_a_sanitizers_verdict_is_its_exit_code(tmp_path, code, outcome):
         assert rows[1]["text"] == "--tool racecheck --error-exitcode 9 python3 check\n"
 
 
+def test_a_sanitized_command_finds_the_modules_of_this_process(tmp_path, monkeypatch):
+    """Of a checkout that is not installed, for one, whatever the folder is."""
+    (tmp_path / "only_here.py").write_text("raise SystemExit(9)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    sanitizer = tmp_path / "compute-sanitizer"
+    sanitizer.write_text('#!/bin/sh\nshift 4\nexec "$@"\n')
+    sanitizer.chmod(0o755)
+    rows = gpu_sanitizer.sanitize(str(sanitizer), [sys.executable, "-m", "only_here"])
+    assert [row["outcome"] for row in rows] == ["errors", "errors"]
+
+
 def test_no_sanitizer_is_no_error():
     assert {row["outcome"] for row in gpu_sanitizer.sanitize(None, ["x"])} == {"not installed"}
 
@@ -313,7 +326,7 @@ class CudaLog:
         self.said.append("recorded")
 
     def CUDAGraph(self):  # noqa: N802
-        return SimpleNamespace()
+        return SimpleNamespace(replay=lambda: self.said.append("replayed"))
 
     def Event(self, enable_timing):  # noqa: N802
         event = SimpleNamespace(synchronize=lambda: None)
@@ -333,6 +346,23 @@ def test_work_runs_once_before_it_is_recorded_so_many_times_over():
     cuda = CudaLog()
     _device_on(cuda).record(lambda: cuda.said.append("work"), repeats=2)
     assert cuda.said == ["work", "synchronize", "recording", "work", "work", "recorded"]
+
+
+def test_what_a_recording_reads_lives_as_long_as_it():
+    """A graph knows addresses only; torch would give the memory there to others."""
+
+    class Tensor:
+        pass
+
+    tensor = Tensor()
+    alive = weakref.ref(tensor)
+    cuda = CudaLog()
+    recording = _device_on(cuda).record(lambda tensor=tensor: None)
+    del tensor
+    gc.collect()
+    assert alive() is not None
+    recording.replay()
+    assert cuda.said[-1] == "replayed"
 
 
 def test_a_graphs_time_is_the_median_of_replays_that_take_turns():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -160,6 +162,32 @@ def test_a_missing_dilation_map_is_named(workspace):
     chain = Chain(MULTIPOOL)
     with pytest.raises(ValueError, match=r"^dilation_map must be \[143\] int32, got NoneType"):
         chain.branch(chain.x, listed(PIXELS, 5), 5, base=chain.x, workspace=workspace(1))
+
+
+def test_a_machine_with_more_cpus_than_threads_are_allowed_gets_as_many_as_are(monkeypatch):
+    monkeypatch.setattr(kernels, "available_cpus", lambda: 384)
+    workspace = Workspace()
+    assert workspace.threads == 256
+    workspace.close()
+
+
+def test_a_system_that_gives_no_more_threads_is_an_error_and_not_the_end_of_the_process():
+    """Threads want room for their stacks, and there is room for some of them only."""
+    code = """
+import resource
+from pag_ros.kernels import Workspace
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_STACK, (8 << 20, 8 << 20))
+resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), used + (100 << 20)))
+try:
+    Workspace(200)
+except RuntimeError:
+    print("refused")
+Workspace(2).close()
+print("goes on")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n") == ["refused", "goes on", ""], done.stderr
 
 
 @pytest.mark.parametrize("threads", [-1, 257])

@@ -40,7 +40,7 @@ class DriverDouble:
     def __init__(
         self, integrated: bool = False, allocations: int = 1000, records: bool = True
     ) -> None:
-        self.gpu = Gpu("Double", 87, integrated, (12, 6))
+        self.gpu = Gpu("Double", 87, integrated, (12, 6), 16)
         self.stream = 77
         self.calls: list[str] = []
         self.is_closed = False

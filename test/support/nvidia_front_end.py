@@ -14,14 +14,11 @@ from typing import Any
 import numpy as np
 import tensorrt_bindings as trt
 
-sys.modules["tensorrt"] = trt
-import tensorrt_bindings.plugin as plugin  # noqa: E402
-from tensorrt_bindings.plugin._lib import QDP_REGISTRY  # noqa: E402
-from tensorrt_bindings.plugin._tensor import SymIntExpr  # noqa: E402
+from pag_ros.kernels.gpu.store import load_kernels
+from pag_ros.runtime.tensorrt.graph import engine_graph, plugin_name
+from pag_ros.runtime.tensorrt.plugin_quick import register_programs
 
-from pag_ros.kernels.gpu.store import load_kernels  # noqa: E402
-from pag_ros.runtime.tensorrt.graph import engine_graph, plugin_name  # noqa: E402
-from pag_ros.runtime.tensorrt.plugin_quick import register_programs  # noqa: E402
+sys.modules["tensorrt"] = trt  # without its module `plugin`, like NVIDIA's own `import tensorrt`
 
 TYPES = {"fp16": trt.float16, "fp32": trt.float32, "i32": trt.int32}
 
@@ -44,7 +41,6 @@ def main(model: Path, kernels: Path, capability: int) -> None:
     compiled = load_kernels(kernels, graph.specs, capability)
     register_programs(trt, graph.programs, compiled)
     register_programs(trt, graph.programs, compiled)  # a second model's build changes nothing
-    SymIntExpr._exprBuilder = Numbers()
     creators = [
         [c.name, c.plugin_version, c.plugin_namespace]
         for c in trt.get_plugin_registry().all_creators
@@ -56,6 +52,10 @@ def main(model: Path, kernels: Path, capability: int) -> None:
 
 def handed_back(spec: Any) -> dict[str, Any]:
     """What the front end makes of one program."""
+    from tensorrt_bindings import plugin
+    from tensorrt_bindings.plugin._lib import QDP_REGISTRY
+    from tensorrt_bindings.plugin._tensor import SymIntExpr
+
     kind = plugin_name(spec)
     raw = np.frombuffer(spec.name.encode(), np.int8).copy()
     fields = trt.PluginFieldCollection([trt.PluginField("program", raw, trt.PluginFieldType.CHAR)])
@@ -66,9 +66,11 @@ def handed_back(spec: Any) -> dict[str, Any]:
             kind, "pag", fields, trt.TensorRTPhase.BUILD, trt.QuickPluginCreationRequest.STRICT_AOT
         )
     )
+    SymIntExpr._exprBuilder = None  # types are asked for before there are expressions
     types = made.get_output_data_types(
         [TYPES[t.dtype] for t in spec.inputs], [len(t.shape) for t in spec.inputs]
     )
+    SymIntExpr._exprBuilder = Numbers()
     definition = QDP_REGISTRY[f"pag::{kind}"]
     inputs = [plugin.from_shape_expr(t.shape, dtype=TYPES[t.dtype]) for t in spec.inputs]
     outputs = definition.register_func(*inputs, program=spec.name)

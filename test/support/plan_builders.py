@@ -10,7 +10,18 @@ from typing import Any
 from pag_ros.runtime.tensorrt import plan_cache
 from pag_ros.runtime.tensorrt.plan_cache import PlanCache, PlanKey
 
-KEY = PlanKey("tiny", "ab" * 32, "10.13.2", "NVIDIA Orin", 87, "fp16", "64x48", "aot 1 " + "cd" * 8)
+KEY = PlanKey(
+    model="tiny",
+    model_sha256="ab" * 32,
+    tensorrt="10.13.2",
+    gpu="NVIDIA Orin",
+    capability=87,
+    precision="fp16",
+    size="64x48",
+    kernels="aot 1 " + "cd" * 8,
+    multiprocessors=16,
+    pag_ros="0.1.0",
+)
 
 
 def build_slowly(folder: Path, log: Path) -> None:

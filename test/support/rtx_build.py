@@ -1,14 +1,18 @@
-"""Builds an engine of an ONNX file with the real TensorRT-RTX builder; prints its size.
+"""Builds an engine of an ONNX file with the real TensorRT-RTX builder.
 
-Run as a program, since what this builder does not like may end the process. Needs no GPU.
+Prints JSON: the plan's size, the number of convolutions in float16, and type and shape of every
+input and output as the parser understands them. Run as a program, since what this builder does not
+like may end the process. Needs no GPU.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main(model: Path) -> int:
@@ -36,8 +40,15 @@ def main(model: Path) -> int:
     plan = builder.build_serialized_network(network, builder.create_builder_config())
     if plan is None:
         return 1
-    print(plan.nbytes, half)
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    outputs = [network.get_output(i) for i in range(network.num_outputs)]
+    told = {"inputs": _described(inputs), "outputs": _described(outputs)}
+    print(json.dumps({"size": plan.nbytes, "half_convolutions": half, **told}))
     return 0
+
+
+def _described(tensors: list[Any]) -> dict[str, Any]:
+    return {t.name: [str(t.dtype).rpartition(".")[2], list(t.shape)] for t in tensors}
 
 
 if __name__ == "__main__":

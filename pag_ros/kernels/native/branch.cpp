@@ -218,7 +218,8 @@ void share(const Pass& pass, const Layer& layer, const Job& job, int convolved, 
     const int tile_rows = layer.isa().tile_rows;
     const int tiles = ceil_div(convolved, tile_rows);
     const int wanted = kPartsPerThread * workspace.pool.threads();
-    const int tiles_per_part = std::clamp(tiles * layer.groups() / wanted, 1, 64);
+    const std::int64_t whole = std::int64_t(tiles) * layer.groups();
+    const int tiles_per_part = int(std::clamp<std::int64_t>(whole / wanted, 1, 64));
     const int parts_per_group = ceil_div(tiles, tiles_per_part);
     const int compute_parts = parts_per_group * layer.groups();
     const int passing_parts = ceil_div(job.count - convolved, kCopyPixels);
@@ -242,6 +243,52 @@ void share(const Pass& pass, const Layer& layer, const Job& job, int convolved, 
                           std::min(first + kCopyPixels, copied));
         }
     });
+}
+
+// One layer at all listed pixels, and the base at the others among the first `copied` pixels.
+void compute(const Layer& layer, const Job& job, const Source& source, const Target& target,
+             const float* residual, int copied, Workspace& workspace) {
+    const std::int32_t* order = nullptr;
+    int convolved = job.count;
+    if (layer.form.by_map || layer.macs_per_pixel() >= kWorthArranging) {
+        convolved = arrange(layer.form, job, workspace);
+        order = workspace.order.data();
+    }
+    share(Pass(layer, job, source, target, residual, order), layer, job, convolved, copied, workspace);
+}
+
+// Room in `rows` for a layer's results at the listed pixels, and one row more.
+Target compact(const Layer& layer, const Job& job, std::vector<float>& rows) {
+    const std::size_t floats = (std::size_t(job.count) + 1) * layer.form.outputs;
+    if (rows.size() < floats) rows.resize(floats);
+    return {rows.data(), false, layer.form.outputs};
+}
+
+// A layer before the last one; its results go to `rows`. Returns where the next layer finds them.
+Source compute_inner(const Layer& layer, const Job& job, const Source& source,
+                     std::vector<float>& rows, Workspace& workspace) {
+    const Target target = compact(layer, job, rows);
+    compute(layer, job, source, target, nullptr, 0, workspace);
+    // The row behind the last stands for every pixel that is not listed.
+    float* behind = target.rows + std::size_t(job.count) * target.channels;
+    std::fill(behind, behind + target.channels, 0.0F);
+    return {target.rows, workspace.position.data(), behind, target.channels};
+}
+
+// The last layer, whose results go to job.out with the base around them.
+void compute_last(const Layer& layer, const Job& job, const Source& source, const float* residual,
+                  Workspace& workspace) {
+    const int outputs = layer.form.outputs, pixels = job.height * job.width;
+    const int copied = job.out == job.base ? 0 : pixels;
+    if (source.rows != job.out) {
+        compute(layer, job, source, {job.out, true, outputs}, residual, copied, workspace);
+        return;
+    }
+    // A lone layer would write over what its neighbours still read, so it takes the detour.
+    const Target target = compact(layer, job, workspace.between[0]);
+    compute(layer, job, source, target, residual, 0, workspace);
+    copy_unlisted(job, workspace.position.data(), outputs, 0, copied);
+    copy_listed(job, target.rows, outputs);
 }
 
 }  // namespace
@@ -287,46 +334,15 @@ Branch::Branch(std::vector<std::shared_ptr<Layer>> layers, bool residual)
 
 void Branch::run(const Job& job, Workspace& workspace) const {
     locate(job, workspace);
-    const int outputs = layers_.back()->form.outputs;
     int widest = 0;
     for (const auto& layer : layers_) widest = std::max(widest, layer->form.channels);
     if (int(workspace.zeros.size()) < widest) workspace.zeros.assign(widest, 0.0F);
 
-    // A lone layer that writes over what its neighbours still read takes the detour.
-    const bool in_place = layers_.size() == 1 && job.out == job.x;
     Source source{job.x, nullptr, workspace.zeros.data(), layers_.front()->form.channels};
-    for (std::size_t depth = 0; depth < layers_.size(); ++depth) {
-        const Layer& layer = *layers_[depth];
-        const bool last = depth + 1 == layers_.size();
-        Target target{job.out, true, outputs};
-        if (!last || in_place) {
-            std::vector<float>& rows = workspace.between[depth % 2];
-            const std::size_t floats = std::size_t(job.count + 1) * layer.form.outputs;
-            if (rows.size() < floats) rows.resize(floats);
-            target = {rows.data(), false, layer.form.outputs};
-        }
-        const std::int32_t* order = nullptr;
-        int convolved = job.count;
-        if (layer.form.by_map || layer.macs_per_pixel() >= kWorthArranging) {
-            convolved = arrange(layer.form, job, workspace);
-            order = workspace.order.data();
-        }
-        const Pass pass(layer, job, source, target, last && residual_ ? job.base : nullptr, order);
-
-        const bool copies = last && job.out != job.base;
-        const int pixels = job.height * job.width;
-        share(pass, layer, job, convolved, copies && !in_place ? pixels : 0, workspace);
-        if (in_place) {
-            if (copies) copy_unlisted(job, workspace.position.data(), outputs, 0, pixels);
-            copy_listed(job, target.rows, outputs);
-        }
-        if (!last) {
-            // The row behind the last stands for every pixel that is not listed.
-            float* behind = target.rows + std::size_t(job.count) * layer.form.outputs;
-            std::fill(behind, behind + layer.form.outputs, 0.0F);
-            source = {target.rows, workspace.position.data(), behind, layer.form.outputs};
-        }
-    }
+    const std::size_t last = layers_.size() - 1;
+    for (std::size_t depth = 0; depth < last; ++depth)
+        source = compute_inner(*layers_[depth], job, source, workspace.between[depth % 2], workspace);
+    compute_last(*layers_[last], job, source, residual_ ? job.base : nullptr, workspace);
 }
 
 }  // namespace pag

@@ -34,10 +34,18 @@ ThreadPool::ThreadPool(int threads) : shares_(static_cast<std::size_t>(std::max(
     if (sched_getaffinity(0, sizeof cpus_, &cpus_) != 0) CPU_ZERO(&cpus_);
 #endif
     others_.reserve(static_cast<std::size_t>(std::max(threads - 1, 0)));
-    for (int thread = 1; thread < threads; ++thread) others_.emplace_back([this, thread] { serve(thread); });
+    try {
+        for (int thread = 1; thread < threads; ++thread)
+            others_.emplace_back([this, thread] { serve(thread); });
+    } catch (...) {
+        end();  // a running thread must not be destroyed: that would end the process
+        throw;
+    }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { end(); }
+
+void ThreadPool::end() {
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         ending_ = true;

@@ -30,6 +30,7 @@ struct CpuSet {};
 // where the threads of an inference runtime spin on the CPU that is free.
 class ThreadPool {
    public:
+    // Throws std::system_error if the system gives no more threads.
     explicit ThreadPool(int threads);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
@@ -60,6 +61,7 @@ class ThreadPool {
     bool take_part(Share& share);
     bool has_part() const;
     void serve(int thread);
+    void end();
 
     std::vector<Share> shares_;  // one for each thread, the caller's first
     std::uint64_t task_ = 0;

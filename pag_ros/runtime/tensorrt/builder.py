@@ -13,7 +13,7 @@ from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.programs import StampSpec
 from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, load_kernels
 from pag_ros.runtime.tensorrt import plugin_class, plugin_quick
-from pag_ros.runtime.tensorrt.engine import TensorRtLog, logger_of, needed_bytes
+from pag_ros.runtime.tensorrt.engine import TensorRtLog, logger_of, needed_bytes, started
 from pag_ros.runtime.tensorrt.graph import EngineGraph
 from pag_ros.runtime.tensorrt.progress import BuildProgress, Report, progress_monitor
 from pag_ros.runtime.tensorrt.requirements import AHEAD_OF_TIME, tensorrt_version
@@ -138,7 +138,7 @@ def compile_network(
     """
     log = logger_of(trt)
     log.forget()
-    builder = trt.Builder(log.logger)
+    builder = started(trt, "Builder")
     network = builder.create_network(_network_flags(trt, ahead_of_time))
     _parse(trt, network, onnx, log)
     config = builder_config(trt, builder)
@@ -173,7 +173,7 @@ def plan_summary(trt: Any, content: bytes) -> dict[str, Any]:
         BackendError: TensorRT refuses it.
     """
     log = logger_of(trt)
-    runtime = trt.Runtime(log.logger)
+    runtime = started(trt, "Runtime")
     engine = runtime.deserialize_cuda_engine(content)
     if engine is None:
         raise BackendError(f"TensorRT cannot read the plan that it has built{log.reason}")

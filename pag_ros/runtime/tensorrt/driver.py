@@ -20,6 +20,8 @@ from pag_ros.runtime.tensorrt.libcuda import Gpu, LibCuda
 from pag_ros.runtime.tensorrt.requirements import import_pycuda
 
 MIB = 1 << 20
+_NON_BLOCKING = 1
+"""Of CUstream_flags: what others put into the default stream neither delays nor spoils ours."""
 Work = Callable[[], None]
 
 
@@ -113,7 +115,7 @@ class PyCudaDriver:
             self._cuda.init()
             self._context = self._cuda.Device(0).retain_primary_context()
             with self.active():
-                self._stream = self._cuda.Stream()
+                self._stream = self._cuda.Stream(_NON_BLOCKING)
         self.stream = int(self._stream.handle)
 
     @contextmanager

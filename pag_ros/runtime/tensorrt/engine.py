@@ -11,6 +11,7 @@ import numpy as np
 from pag_ros.errors import BackendError
 from pag_ros.manifest import Manifest
 from pag_ros.runtime.model_layout import Layout, input_layout, output_layout
+from pag_ros.runtime.tensorrt.driver import OutOfMemoryError
 
 
 class Engine(Protocol):
@@ -47,19 +48,22 @@ class TensorRtEngine:
 
     Raises:
         BackendError: TensorRT refuses the plan, or it has other inputs or outputs than the model.
+        OutOfMemoryError: the plan may be sound, but there is no room for it.
     """
 
     def __init__(self, trt: Any, content: bytes, manifest: Manifest) -> None:
         self._log = logger_of(trt)
         self._log.forget()
-        self._runtime: Any = trt.Runtime(self._log.logger)
+        self._runtime: Any = started(trt, "Runtime")
         self._engine: Any = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
-            raise BackendError(f"TensorRT {trt.__version__} refuses the plan{self._log.reason}")
+            error = OutOfMemoryError if self._log.tells_of_memory else BackendError
+            raise error(f"TensorRT {trt.__version__} refuses the plan{self._log.reason}")
         _check_tensors(trt, self._engine, manifest)
         self._context: Any = self._engine.create_execution_context()
         if self._context is None:
-            raise BackendError(
+            # It has read the plan, so what it lacks is room to work in.
+            raise OutOfMemoryError(
                 f"TensorRT cannot prepare the plan{self._log.reason}; {needed_text(self._engine)}"
             )
 
@@ -108,6 +112,12 @@ class TensorRtLog:
         """ ": what went wrong", or nothing if nothing was logged."""
         return f": {'; '.join(self._errors)[:500]}" if self._errors else ""
 
+    @property
+    def tells_of_memory(self) -> bool:
+        """Whether what went wrong was for want of memory."""
+        said = self.reason.lower().replace(" ", "").replace("_", "")
+        return "outofmemory" in said or "cudaerrormemoryallocation" in said
+
     def forget(self) -> None:
         """What comes now has nothing to do with what was."""
         self._errors.clear()
@@ -122,6 +132,19 @@ def logger_of(trt: Any) -> TensorRtLog:
     if trt not in _logs:
         _logs[trt] = TensorRtLog(trt)
     return _logs[trt]
+
+
+def started(trt: Any, kind: str) -> Any:
+    """A trt.Builder or trt.Runtime.
+
+    Raises:
+        BackendError: there is none: the driver is too old for this TensorRT, for one.
+    """
+    log = logger_of(trt)
+    try:
+        return getattr(trt, kind)(log.logger)
+    except TypeError as error:  # what the bindings make of a null pointer
+        raise BackendError(f"TensorRT {trt.__version__} cannot start{log.reason}") from error
 
 
 def engine_inputs(manifest: Manifest) -> Layout:

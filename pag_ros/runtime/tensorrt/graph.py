@@ -30,6 +30,8 @@ PLUGIN_NAMESPACE, PLUGIN_VERSION = "pag", "1"
 
 _DOMAIN = "pag"
 _ACTIVATIONS = {0: "none", 1: "relu", 6: "relu6"}
+_UNFIT = (ValueError, KeyError, IndexError, TypeError, AttributeError, MemoryError)
+"""What reading a graph of arbitrary content can end in."""
 _X, _INDEX, _COUNT, _WEIGHT, _BIAS, _BASE, _DILATION = range(7)
 """Inputs of pag.SparseConv."""
 
@@ -71,7 +73,7 @@ def engine_graph(model: Path) -> EngineGraph:
         return _rewritten(_parsed(model), manifest)
     except BackendError as error:
         raise BackendError(f"{model}: {error}") from error
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except _UNFIT as error:
         raise ModelError(f"{model}: not a usable model ({error})") from error
 
 
@@ -93,7 +95,7 @@ def dense_graph(model: Path) -> bytes:
         proto = _parsed(model)
         constants, nodes = _constants(proto)
         _replace(proto, to_half(_cast_before_transpose(nodes), constants, {}), constants)
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except _UNFIT as error:
         raise ModelError(f"{model}: not a usable model ({error})") from error
     return bytes(proto.SerializeToString())
 

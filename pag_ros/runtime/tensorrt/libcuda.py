@@ -16,7 +16,7 @@ from pag_ros.errors import BackendError
 
 LIBRARY = "libcuda.so.1"
 
-_COMPUTE_MAJOR, _COMPUTE_MINOR, _INTEGRATED = 75, 76, 18
+_COMPUTE_MAJOR, _COMPUTE_MINOR, _INTEGRATED, _MULTIPROCESSORS = 75, 76, 18, 16
 """Of CUdevice_attribute."""
 _THREAD_LOCAL = 1
 """Of CUstreamCaptureMode: what other threads do meanwhile does not spoil the capture."""
@@ -34,12 +34,14 @@ class Gpu:
         capability: compute capability times ten.
         integrated: whether it shares the memory of the CPU, as on Jetson.
         driver: CUDA version that the driver offers, (12, 6).
+        multiprocessors: how many; every kind of Orin is called "Orin", this tells them apart.
     """
 
     name: str
     capability: int
     integrated: bool
     driver: tuple[int, int]
+    multiprocessors: int
 
 
 class LibCuda:
@@ -87,6 +89,7 @@ class LibCuda:
             + self._attribute(_COMPUTE_MINOR, device),
             integrated=bool(self._attribute(_INTEGRATED, device)),
             driver=(version // 1000, version % 1000 // 10),
+            multiprocessors=self._attribute(_MULTIPROCESSORS, device),
         )
 
     def begin_capture(self, stream: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pag_ros import __version__
 from pag_ros.errors import BackendError, ModelError
 from pag_ros.kernels.gpu.programs import StampSpec
 from pag_ros.kernels.gpu.store import kernels_path, load_kernels
@@ -77,6 +78,8 @@ def plan_key(
         precision=precision,
         size=f"{manifest.width}x{manifest.height}",
         kernels=f"{kind} {checksum[:16]}",
+        multiprocessors=gpu.multiprocessors,
+        pag_ros=__version__,
     )
 
 

@@ -35,6 +35,8 @@ _WORDS = {
     "precision": "precision",
     "size": "input size",
     "kernels": "GPU kernels",
+    "multiprocessors": "multiprocessors",
+    "pag_ros": "pag_ros",
 }
 
 
@@ -51,6 +53,8 @@ class PlanKey:
         precision: "fp16".
         size: of the input, "320x240".
         kernels: kind of plugin and checksum of our kernels' code.
+        multiprocessors: of the GPU; what suits a large Orin need not suit a small one.
+        pag_ros: version of this package, which makes the graph.
     """
 
     model: str
@@ -61,6 +65,8 @@ class PlanKey:
     precision: str
     size: str
     kernels: str
+    multiprocessors: int
+    pag_ros: str
 
     @property
     def file_name(self) -> str:
@@ -278,8 +284,8 @@ def _read_note(path: Path) -> _Note:
         raise ValueError(f"format {data['format']!r}, this version reads {FORMAT}")
     given = data["key"]
     key = PlanKey(**{each.name: given[each.name] for each in fields(PlanKey)})
-    texts = {name: value for name, value in asdict(key).items() if name != "capability"}
-    if type(key.capability) is not int or not all(isinstance(t, str) for t in texts.values()):
+    types = {"capability": int, "multiprocessors": int}
+    if any(type(value) is not types.get(name, str) for name, value in asdict(key).items()):
         raise ValueError("its key has values of other types")
     if not isinstance(data["summary"], dict) or not isinstance(data["sha256"], str):
         raise ValueError("it has values of other types")

@@ -1,8 +1,9 @@
 """Our kernels as plugins that are Python classes and launch them (TensorRT 10.0 to 10.8).
 
 The nodes and their attribute `program` are those of `plugin_quick`. A plan holds only the program's
-name, so a process that runs it registers the plugins first. TensorRT calls `enqueue` once, while
-the frame is recorded; the CUDA graph that is replayed holds the kernels and no Python.
+name, so a process that runs it registers the plugins first. TensorRT calls `enqueue` while it
+builds a plan, in the first run, and once more while the frame is recorded; the CUDA graph that is
+replayed holds the kernels and no Python.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pag_ros.errors import BackendError
 from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, PLUGIN_VERSION, plugin_name
@@ -70,6 +72,8 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
             self.plugin_name = kind
             self.plugin_version, self.plugin_namespace = PLUGIN_VERSION, PLUGIN_NAMESPACE
             self._spec, self._kernel = _programs[program]
+            self._text = _text_of(program)
+            self._fields = _text_fields(trt, self._text)
             self.num_outputs = len(self._spec.outputs)
             self._launcher: _Launcher | None = None
 
@@ -83,7 +87,6 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
             return self.clone()
 
         def get_fields_to_serialize(self) -> Any:
-            self._fields = _text_fields(trt, self._spec.name)  # TensorRT does not keep it alive
             return self._fields
 
         def get_output_data_types(self, input_types: Sequence[Any]) -> list[Any]:
@@ -135,7 +138,8 @@ def _creator_class(trt: Any, plugin: Any) -> Any:
             trt.IPluginCreatorV3One.__init__(self)
             self.name = kind
             self.plugin_version, self.plugin_namespace = PLUGIN_VERSION, PLUGIN_NAMESPACE
-            self.field_names = _text_fields(trt, "")
+            self._text = _text_of("")
+            self.field_names = _text_fields(trt, self._text)
 
         def create_plugin(self, name: str, fields: Any, phase: Any) -> Any:
             given = {field.name: field.data for field in fields}
@@ -147,8 +151,13 @@ def _creator_class(trt: Any, plugin: Any) -> Any:
     return Creator
 
 
-def _text_fields(trt: Any, program: str) -> Any:
-    text = np.frombuffer(program.encode(), np.int8).copy()
+def _text_of(program: str) -> NDArray[np.int8]:
+    text: NDArray[np.int8] = np.frombuffer(program.encode(), np.int8).copy()
+    return text
+
+
+def _text_fields(trt: Any, text: NDArray[np.int8]) -> Any:
+    """The attribute `program`. TensorRT keeps an address only: of the text, and of the result."""
     return trt.PluginFieldCollection([trt.PluginField("program", text, trt.PluginFieldType.CHAR)])
 
 

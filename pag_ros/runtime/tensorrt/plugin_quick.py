@@ -8,6 +8,7 @@ extra scalars, of which ours have none, then the outputs; all sizes are constant
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from pag_ros.errors import BackendError
 from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, plugin_name
 
 if TYPE_CHECKING:
-    from pag_ros.kernels.gpu.programs import Spec, Tensor
+    from pag_ros.kernels.gpu.programs import Spec
     from pag_ros.kernels.gpu.store import CompiledKernel
 
 _programs: dict[str, tuple[Spec, CompiledKernel]] = {}
@@ -37,29 +38,53 @@ def register_programs(
     Raises:
         BackendError: a kernel is missing, or this TensorRT has no such plugins.
     """
-    if not hasattr(getattr(trt, "plugin", None), "aot_impl"):
-        raise BackendError(
-            f"TensorRT {trt.__version__} has no plugins that are compiled ahead of time; "
-            "10.9 is the first that has"
-        )
+    front_end = _front_end(trt)
     for spec in programs.values():
         if spec.name not in kernels:
             raise BackendError(f"no kernel for {spec.name}; run `pag_ros build kernels`")
         _programs[spec.name] = spec, kernels[spec.name]
         name = plugin_name(spec)
         if name not in _registered:
-            _register(trt, name, spec)
+            _register(trt, front_end, name, spec)
             _registered.add(name)
 
 
-def _register(trt: Any, name: str, example: Spec) -> None:
-    """Register one kind of node; the front end reads the functions' signatures."""
-    plugin = trt.plugin
+def _front_end(trt: Any) -> Any:
+    """The module tensorrt.plugin, which `import tensorrt` does not bring along.
+
+    Raises:
+        BackendError: there is none, or one without plugins compiled ahead of time.
+    """
+    # Some of NVIDIA's wheels have it beside the bindings only.
+    names = dict.fromkeys((f"{trt.__name__}.plugin", "tensorrt_bindings.plugin"))
+    for name in names:
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+        if hasattr(module, "aot_impl"):
+            return module
+    raise BackendError(
+        f"TensorRT {trt.__version__} has no plugins that are compiled ahead of time: "
+        f"no {' or '.join(names)} with aot_impl, which came with 10.9"
+    )
+
+
+def _register(trt: Any, plugin: Any, name: str, example: Spec) -> None:
+    """Register one kind of node; the front end reads the functions' signatures.
+
+    Args:
+        plugin: the module tensorrt.plugin.
+    """
+    types = {"fp16": trt.float16, "fp32": trt.float32, "i32": trt.int32}
     inputs, outputs = len(example.inputs), len(example.outputs)
 
     def describe(*descriptions: Any, program: str) -> Any:
         spec, _ = _programs[program]
-        results = tuple(_described(trt, tensor) for tensor in spec.outputs)
+        results = tuple(
+            plugin.from_shape_expr(tensor.shape, dtype=types[tensor.dtype])
+            for tensor in spec.outputs
+        )
         if getattr(spec, "in_place", False):
             base = [tensor.name for tensor in spec.inputs].index("base")
             results = (descriptions[base].aliased(),)
@@ -89,12 +114,6 @@ def _register(trt: Any, name: str, example: Spec) -> None:
     plugin_id = f"{PLUGIN_NAMESPACE}::{name}"
     plugin.register(plugin_id)(describe)
     plugin.aot_impl(plugin_id)(implement)
-
-
-def _described(trt: Any, tensor: Tensor) -> Any:
-    """A tensor as the front end describes it."""
-    types = {"fp16": trt.float16, "fp32": trt.float32, "i32": trt.int32}
-    return trt.plugin.from_shape_expr(tensor.shape, dtype=types[tensor.dtype])
 
 
 def _parameter(name: str, annotation: Any) -> inspect.Parameter:

@@ -28,11 +28,11 @@ FORMAT = 1
 BUDGETS = (1.0, 0.5)
 
 _MAX_FILE_BYTES = 1_000_000
-_MAX_ARRAY_BYTES = 8_000_000
+_MAX_UNPACKED_BYTES = 8_000_000
 _SAMPLES_A_ROW = 80
 _DAMAGE = (
     *(OSError, ValueError, TypeError, LookupError, EOFError, NotImplementedError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(MemoryError, zipfile.BadZipFile, zlib.error),
 )
 _REMEDY = "write it anew with `pag_ros build reference MODEL`"
 
@@ -271,8 +271,9 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if size > _MAX_FILE_BYTES:
         raise ValueError(f"{size} bytes, at most {_MAX_FILE_BYTES}")
     with zipfile.ZipFile(path) as archive:
-        if any(part.file_size > _MAX_ARRAY_BYTES for part in archive.infolist()):
-            raise ValueError("an array is too large")
+        unpacked = sum(part.file_size for part in archive.infolist())
+    if unpacked > _MAX_UNPACKED_BYTES:
+        raise ValueError(f"{unpacked} bytes once unpacked, at most {_MAX_UNPACKED_BYTES}")
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 

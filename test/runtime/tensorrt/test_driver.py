@@ -37,7 +37,7 @@ def log(tmp_path: Path, monkeypatch) -> Path:
 
 
 def test_the_gpu_is_described(stub: str) -> None:
-    assert LibCuda(stub).gpu() == Gpu("Stub", 87, True, (12, 6))
+    assert LibCuda(stub).gpu() == Gpu("Stub", 87, True, (12, 6), 16)
 
 
 def test_a_graph_is_recorded_on_a_stream_and_launched(stub: str, log: Path) -> None:
@@ -145,6 +145,7 @@ def test_pycuda_makes_the_calls_that_were_meant(pycuda_stub: str, tmp_path: Path
     told, calls = driven(pycuda_stub, tmp_path / "calls")
     assert told["mapped"]
     assert told["copied"]
+    assert "cuStreamCreate 1" in calls  # does not wait for the default stream of others
     assert "cuMemHostAlloc 1000 2" in calls  # mapped into the GPU's memory
     assert "cuModuleLoadDataEx .ver" in calls
     begin, end = calls.index("cuStreamBeginCapture_v2 0x57 1"), len(calls)

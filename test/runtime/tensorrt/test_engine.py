@@ -14,6 +14,7 @@ import pytest
 
 from pag_ros.errors import BackendError
 from pag_ros.manifest import load_manifest
+from pag_ros.runtime.tensorrt.driver import OutOfMemoryError
 from pag_ros.runtime.tensorrt.engine import TensorRtEngine, engine_inputs, engine_outputs
 
 
@@ -31,7 +32,8 @@ class FakeTensorRt:
         given, made = engine_inputs(manifest), engine_outputs(manifest)
         self.tensors = {name: ("in", *place) for name, place in given.items()}
         self.tensors.update({name: ("out", *place) for name, place in made.items()})
-        self.answers = {"read": True, "context": True, "address": True, "run": True}
+        self.answers = {"start": True, "read": True, "context": True, "address": True, "run": True}
+        self.error = ""
         self.calls: list[tuple[Any, ...]] = []
 
     @staticmethod
@@ -39,11 +41,15 @@ class FakeTensorRt:
         return dtype
 
     def Runtime(self, logger: Any) -> Any:  # noqa: N802
+        if not self.answers["start"]:
+            logger.log(self.ILogger.ERROR, "CUDA initialization failure with error: 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+
         def answered(name: str, value: Any) -> Any:
             if self.answers[name]:
                 return value
             logger.log(self.ILogger.WARNING, "never mind")
-            logger.log(self.ILogger.ERROR, f"no {name}\n  today")
+            logger.log(self.ILogger.ERROR, self.error or f"no {name}\n  today")
             return None if name in ("read", "context") else False
 
         def set_address(name: str, address: int) -> bool:
@@ -89,6 +95,7 @@ def test_it_binds_and_runs(trt: FakeTensorRt, tiny_model: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
+        ("start", r"TensorRT 10\.13\.2 cannot start: CUDA initialization failure with error: 35$"),
         ("read", r"TensorRT 10\.13\.2 refuses the plan: no read today$"),
         ("context", "cannot prepare the plan: no context today; it works in 5 MiB of GPU memory"),
         ("address", "refuses the memory of image: no address today"),
@@ -107,6 +114,21 @@ def test_what_is_refused_is_told_with_the_reason(
 
     with pytest.raises(BackendError, match=sentence):
         used()
+
+
+def test_want_of_memory_is_told_apart_from_a_plan_that_is_no_good(
+    trt: FakeTensorRt, tiny_model: Path
+) -> None:
+    trt.answers["context"] = False
+    with pytest.raises(OutOfMemoryError):
+        load(trt, tiny_model)
+    trt.answers["read"] = False
+    with pytest.raises(BackendError) as refused:
+        load(trt, tiny_model)
+    assert not isinstance(refused.value, OutOfMemoryError)
+    trt.error = "Error Code 1: Cuda Runtime (out of memory)"
+    with pytest.raises(OutOfMemoryError, match=r"refuses the plan: .*out of memory"):
+        load(trt, tiny_model)
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,15 @@ def test_a_damaged_model_is_named(tiny_model: Path, tmp_path: Path) -> None:
         engine_graph(path)
 
 
+def test_an_attribute_of_another_type_is_a_damaged_model(tiny_model: Path, tmp_path: Path) -> None:
+    def numbered(proto: onnx.ModelProto) -> None:
+        node = next(node for node in proto.graph.node if node.op_type == "Select")
+        node.attribute[0].CopyFrom(helper.make_attribute("stage", 5))
+
+    with pytest.raises(ModelError, match=r"changed\.onnx: not a usable model"):
+        engine_graph(changed(tiny_model, tmp_path, numbered))
+
+
 def changed(model: Path, folder: Path, change) -> Path:
     """A copy of a model, changed, with a manifest that fits."""
     proto = onnx.load(model)

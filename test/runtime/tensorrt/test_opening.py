@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -21,11 +22,12 @@ from pag_ros.errors import BackendError, ModelError, ParameterError
 from pag_ros.kernels.gpu.store import kernels_path, save_kernels
 from pag_ros.runtime import EngineOptions, open_perception, open_session
 from pag_ros.runtime.tensorrt import opening, requirements
+from pag_ros.runtime.tensorrt.driver import OutOfMemoryError
 from pag_ros.runtime.tensorrt.libcuda import Gpu
 from pag_ros.runtime.tensorrt.requirements import tensorrt_problem
 from pag_ros.runtime.tensorrt.self_check import reference_path, write_reference
 
-ORIN = Gpu("Orin", 87, True, (12, 6))
+ORIN = Gpu("Orin", 87, True, (12, 6), 16)
 
 
 class Machine:
@@ -118,6 +120,39 @@ def test_another_tensorrt_builds_anew_and_says_so(machine: Machine) -> None:
     machine.open().close()
     assert machine.builds == 2
     assert any("TensorRT 10.13.2, not 10.14.0; that took 9 s" in each for each in machine.said)
+
+
+def test_an_orin_of_another_size_and_another_release_build_anew(
+    machine: Machine, monkeypatch
+) -> None:
+    machine.open().close()
+    make = machine.driver
+
+    def smaller() -> DriverDouble:
+        driver = make()
+        driver.gpu = replace(driver.gpu, multiprocessors=8)
+        return driver
+
+    monkeypatch.setattr(opening, "PyCudaDriver", smaller)
+    machine.open().close()
+    assert any("multiprocessors 16, not 8" in each for each in machine.said)
+    monkeypatch.setattr(opening, "__version__", "99.0")
+    machine.open().close()
+    assert machine.builds == 3
+
+
+def test_a_plan_that_only_lacks_memory_is_kept(machine: Machine, monkeypatch) -> None:
+    machine.open().close()
+
+    def short(*arguments: Any) -> Any:
+        raise OutOfMemoryError("TensorRT cannot prepare the plan")
+
+    monkeypatch.setattr(opening, "TensorRtEngine", short)
+    with pytest.raises(OutOfMemoryError):
+        machine.open()
+    monkeypatch.setattr(opening, "TensorRtEngine", machine.engine)
+    machine.open().close()
+    assert machine.builds == 1
 
 
 def test_a_stored_plan_that_tensorrt_refuses_is_built_anew_once(machine: Machine) -> None:
@@ -313,8 +348,8 @@ def test_nothing_missing(with_gpu: None, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("gpu", "sentence"),
     [
-        (Gpu("Xavier", 72, True, (12, 6)), "Xavier has compute capability 7.2; .* need 8.0"),
-        (Gpu("Orin", 87, True, (11, 4)), "offers CUDA 11.4; 12.4 is needed"),
+        (Gpu("Xavier", 72, True, (12, 6), 8), "Xavier has compute capability 7.2; .* need 8.0"),
+        (Gpu("Orin", 87, True, (11, 4), 16), "offers CUDA 11.4; 12.4 is needed"),
     ],
 )
 def test_an_old_gpu_or_driver(monkeypatch, gpu: Gpu, sentence: str) -> None:

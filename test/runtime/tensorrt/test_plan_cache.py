@@ -74,6 +74,8 @@ def test_force_builds_anew(cache: PlanCache) -> None:
         ({"precision": "fp32"}, "precision fp16, not fp32"),
         ({"size": "320x240"}, "input size 64x48, not 320x240"),
         ({"kernels": "class 1 00"}, "GPU kernels aot 1 cdcdcdcdcdcdcdcd, not class 1 00"),
+        ({"multiprocessors": 8}, "multiprocessors 16, not 8"),
+        ({"pag_ros": "0.2.0"}, "pag_ros 0.1.0, not 0.2.0"),
     ],
 )
 def test_anything_else_in_the_key_builds_another_and_says_why(

@@ -7,7 +7,8 @@ TensorRT's parser finds the plugins and runs the kernels is seen on a GPU machin
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,11 +81,16 @@ def test_a_kernel_takes_inputs_then_outputs_and_nothing_else(front_end, specs) -
         assert all(".u64" in parameter for parameter in parameters)
 
 
-def test_a_missing_kernel_and_an_old_tensorrt_are_named() -> None:
+def test_a_missing_kernel_and_an_old_tensorrt_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = SelectSpec(3, 4)
-    recent = SimpleNamespace(plugin=SimpleNamespace(aot_impl=None), __version__="11.4.0")
+    front_end = ModuleType("recent.plugin")
+    front_end.aot_impl = None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "recent", ModuleType("recent"))
+    monkeypatch.setitem(sys.modules, "recent.plugin", front_end)
+    recent = SimpleNamespace(__name__="recent", __version__="11.4.0")
     with pytest.raises(BackendError, match="no kernel for pag_select_h3_w4"):
         register_programs(recent, {"node": spec}, {})
-    old = SimpleNamespace(plugin=SimpleNamespace(), __version__="10.3.0")
-    with pytest.raises(BackendError, match=r"10\.3\.0 has no plugins"):
-        register_programs(old, {"node": spec}, {})
+    del front_end.aot_impl  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tensorrt_bindings.plugin", None)
+    with pytest.raises(BackendError, match=r"11\.4\.0 has no plugins.*recent\.plugin or tensor"):
+        register_programs(recent, {"node": spec}, {})

@@ -1,40 +1,67 @@
-"""The dense equivalent of every shipped model builds with the real TensorRT-RTX builder, on a CPU.
+"""The graphs of every shipped model build with the real TensorRT-RTX builder, on a CPU.
 
-So everything around our kernels is what a TensorRT takes, strongly typed in half precision. That
-builder knows no plugins, and nothing is run: speed and numbers only a GPU shows.
+Once the dense equivalent, and once the graph that TensorRT gets with standard operators in the
+place of our kernels. So everything around these is what a TensorRT takes, strongly typed in half
+precision. That builder knows no plugins, and nothing is run: speed and numbers only a GPU shows.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from stand_ins import without_kernels
 
 from pag_ros.manifest import load_manifest
 from pag_ros.runtime import shipped_models
-from pag_ros.runtime.tensorrt.graph import dense_graph
+from pag_ros.runtime.tensorrt.engine import engine_inputs, engine_outputs
+from pag_ros.runtime.tensorrt.graph import dense_graph, engine_graph
 
 SUPPORT = Path(__file__).parents[2] / "support"
+NVIDIA_TYPES = {np.uint8: "UINT8", np.float32: "FLOAT", np.int32: "INT32"}
 
 
 @pytest.mark.parametrize("name", sorted(shipped_models()))
-def test_a_shipped_model_builds(name: str, tmp_path: Path) -> None:
+def test_a_shipped_model_builds_densely(name: str, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    for package in ("tensorrt_rtx_bindings", "tensorrt_rtx_libs"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"needs {package}: pip install '.[nvidia-check]'")
     from pag_ros.export import export_dense
     from pag_ros.training.checkpoint import load_checkpoint
 
     model = shipped_models()[name]
     manifest = load_manifest(model)
-    dense, half = tmp_path / "dense.onnx", tmp_path / "half.onnx"
+    dense = tmp_path / "dense.onnx"
     network = load_checkpoint(model.with_suffix(".safetensors"))
     export_dense(network, (manifest.width, manifest.height), dense)
-    half.write_bytes(dense_graph(dense))
+    assert built(dense_graph(dense), tmp_path)["half_convolutions"] > 50
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_all_around_our_kernels_builds(name: str, tmp_path: Path) -> None:
+    model = shipped_models()[name]
+    manifest = load_manifest(model)
+    told = built(without_kernels(engine_graph(model)), tmp_path)
+    assert told["half_convolutions"] > 50
+    for wanted, found in [
+        (engine_inputs(manifest), told["inputs"]),
+        (engine_outputs(manifest), told["outputs"]),
+    ]:
+        layout = {each: [NVIDIA_TYPES[dtype], [*shape]] for each, (dtype, shape) in wanted.items()}
+        assert found == layout
+
+
+def built(graph: bytes, folder: Path) -> dict[str, Any]:
+    """What the builder tells of a graph in half precision."""
+    for package in ("tensorrt_rtx_bindings", "tensorrt_rtx_libs"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}: pip install '.[nvidia-check]'")
+    half = folder / "half.onnx"
+    half.write_bytes(graph)
     done = subprocess.run(
         [sys.executable, str(SUPPORT / "rtx_build.py"), str(half)],
         capture_output=True,
@@ -42,6 +69,6 @@ def test_a_shipped_model_builds(name: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    size, convolutions = map(int, done.stdout.split()[-2:])
-    assert size > 1_000_000
-    assert convolutions > 50
+    told = dict(json.loads(done.stdout.splitlines()[-1]))
+    assert told["size"] > 1_000_000
+    return told

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,17 @@ def _saved(**arrays: Any) -> bytes:
     return file.getvalue()
 
 
+def _of_said_shape(shape: str) -> bytes:
+    """A file whose array is larger by its own word than by its bytes."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (63 - (len(header) + 10) % 64) + b"\n"
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("format.npy", array)
+    return file.getvalue()
+
+
 def test_damaged_references_are_refused(session: Session, model: Path) -> None:
     path = reference_path(model)
     sound = path.read_bytes()
@@ -123,13 +135,15 @@ def test_damaged_references_are_refused(session: Session, model: Path) -> None:
     pickled = {**arrays, "depth1": np.array([{}], object)}
     missing = {name: values for name, values in arrays.items() if name != "labels0"}
     bomb = {**arrays, "image": np.zeros((4096, 4096, 3), np.uint8)}
+    bombs = {**arrays, **{f"more{i}": np.zeros(4_000_000, np.uint8) for i in range(3)}}
     for damage in [
         b"",
         b"text",
         sound[: len(sound) // 2],
         sound + bytes(2_000_000),
         _saved(format=np.int64(2)),
-        *(_saved(**each) for each in (wrong_size, wrong_type, pickled, missing, bomb)),
+        *(_saved(**each) for each in (wrong_size, wrong_type, pickled, missing, bomb, bombs)),
+        _of_said_shape("(1099511627776, 1024)"),
     ]:
         path.write_bytes(damage)
         with pytest.raises(ModelError, match=r"damaged .*build reference MODEL"):
