@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pag_ros import runtime
-from pag_ros.budget import ControllerSettings, save_table
+from pag_ros.budget import ControllerSettings, RecordedController, save_table
 from pag_ros.errors import ParameterError
 from pag_ros.ros.parameters import Settings
-from pag_ros.runtime import EngineOptions, Perception, find_model
+from pag_ros.runtime import EngineOptions, Perception, PlannedSession, find_model
 from pag_ros.runtime.calibration import calibrate, latency_key
 from pag_ros.runtime.models import DEFAULT_MODEL
 
@@ -73,3 +73,9 @@ def recalibrate(perception: Perception) -> str:
             f"written ({error.strerror}); set XDG_CACHE_HOME to a folder that can"
         ) from error
     return ", ".join(map(str, paths))
+
+
+def log_cut_off(planned: PlannedSession) -> str:
+    """Why the log of a session's decisions has ended before its time; empty if it has not."""
+    controller = planned.controller
+    return controller.cut_off if isinstance(controller, RecordedController) else ""

@@ -28,7 +28,7 @@ from pag_ros.errors import PagError, ParameterError
 from pag_ros.ros import diagnostics
 from pag_ros.ros.camera import described
 from pag_ros.ros.channel import Channel
-from pag_ros.ros.engine import open_perception, recalibrate
+from pag_ros.ros.engine import log_cut_off, open_perception, recalibrate
 from pag_ros.ros.figures import FIGURES
 from pag_ros.ros.memory import spare_nothing, spare_survivors
 from pag_ros.ros.outputs import outputs_of
@@ -402,7 +402,10 @@ class PerceptionNode(LifecycleNode):
         statuses = [status for channel in self._channels for status in self._statuses(channel)]
         perception = self._perception
         whole = perception.sessions[0].session.manifest
-        statuses.append(diagnostics.engine_status(perception.session, self._machine, whole))
+        cut_off = "; ".join(filter(None, map(log_cut_off, perception.sessions)))
+        statuses.append(
+            diagnostics.engine_status(perception.session, self._machine, whole, cut_off)
+        )
         report = DiagnosticArray(status=statuses)
         report.header.stamp = self.get_clock().now().to_msg()
         self._reports.publish({"/diagnostics": report})
