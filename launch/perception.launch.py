@@ -133,10 +133,16 @@ def perception_node(context: LaunchContext) -> list[Node]:
 
 
 def remappings(topic: str, target: str, cameras: str) -> list[tuple[str, str]]:
-    """From the node's topic, or those of its cameras, to the camera driver's."""
+    """From the node's topic, or those of its cameras, to the camera driver's.
+
+    Raises:
+        ValueError: one topic for several cameras.
+    """
     names = cameras.replace(",", " ").split()
     if not names:
         return [(topic, target)]
+    if target == topic:
+        return []  # not said
     if "{camera}" not in target:
-        return []
+        raise ValueError(f"with cameras, {topic}_topic must have {{camera}} in it, got {target}")
     return [(f"{name}/{topic}", target.replace("{camera}", name)) for name in names]

@@ -31,6 +31,9 @@ class RecordedController(Controller):
         path: of the log; a file that is there already is replaced.
         manifest, table, settings: as for `Controller`.
 
+    Attributes:
+        cut_off: why the log has ended before its time; empty as long as it has not.
+
     Raises:
         OSError: the log cannot be written. Later on, an error of the disk ends the log and
             nothing else.
@@ -43,6 +46,7 @@ class RecordedController(Controller):
         table: LatencyTable,
         settings: ControllerSettings | None = None,
     ) -> None:
+        self.cut_off = ""
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[str] | None = path.open("w", encoding="utf-8", buffering=1)
@@ -114,9 +118,11 @@ class RecordedController(Controller):
             if self._written <= MOST_BYTES:
                 self._file.write(line)
             else:
+                self.cut_off = f"{self._path} has reached {MOST_BYTES >> 20} MiB"
                 self.close()
-        except OSError:
-            self._file = None  # a full disk must not stop the robot
+        except OSError as error:  # a full disk must not stop the robot
+            self.cut_off = f"{self._path}: {error.strerror}"
+            self._file = None
 
 
 def read_decisions(path: Path) -> Iterator[dict[str, Any]]:

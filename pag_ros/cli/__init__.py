@@ -54,5 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = " ".join(line.strip() for line in str(error).splitlines())
         print(f"pag_ros: error: {text}", file=sys.stderr)
         return 2
+    except OSError as error:  # a file or folder of the user's: missing, not writable, disk full
+        print(f"pag_ros: error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130

@@ -33,6 +33,7 @@ from pag_ros.budget.simulation import (
 from pag_ros.budget.simulation.machine import PERIOD_S
 from pag_ros.budget.simulation.rivals import TUNABLE
 from pag_ros.budget.simulation.traces import KINDS, LoadSet
+from pag_ros.cli.options import plot_file
 from pag_ros.errors import ParameterError
 from pag_ros.manifest import load_manifest
 from pag_ros.runtime import find_model
@@ -54,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tune", action="store_true", help="search the rivals' constants on the tuning traces"
     )
     parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them (.png, .svg or .pdf)")
+    parser.add_argument(
+        "--plot", type=plot_file, metavar="FILE", help="draw them (.png, .svg or .pdf)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pag_ros.cli.demo import demo_bag
+from pag_ros.cli.options import plot_file
 from pag_ros.cli.replay import require_ros
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.live import PARTS
@@ -69,7 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write it all as HTML")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them (.png, .svg or .pdf)")
+    parser.add_argument(
+        "--plot", type=plot_file, metavar="FILE", help="draw them (.png, .svg or .pdf)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -10,11 +10,11 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from tqdm import tqdm
 
 from pag_ros.budget import LatencyTable, save_table
+from pag_ros.cli.options import plot_file
 from pag_ros.errors import ParameterError
 from pag_ros.runtime import DEVICES, Session, find_model, open_session
 from pag_ros.runtime.calibration import calibrate, cpu_name, latency_key
@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     parser.add_argument("--json", action="store_true", help="print the table for programs")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg or .pdf)")
+    parser.add_argument(
+        "--plot", type=plot_file, metavar="FILE", help="draw it (.png, .svg or .pdf)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

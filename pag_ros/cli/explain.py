@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pag_ros.budget.decision_log import first_difference, read_decisions
+from pag_ros.cli.options import plot_file
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.decisions import Course, course_of, summary
 from pag_ros.manifest import Manifest, load_manifest
@@ -25,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default=DEFAULT_MODEL, help="that decided: name, or path of .onnx (%(default)s)"
     )
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="picture to write (default: LOG with .png)"
+        "--plot",
+        type=plot_file,
+        metavar="FILE",
+        help="picture to write, .png, .svg or .pdf (default: LOG with .png)",
     )
     parser.add_argument("--json", action="store_true", help="print the figures for programs")
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+_PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -14,3 +17,11 @@ def image_size(text: str) -> tuple[int, int]:
     if not (16 <= width <= 4096 and 16 <= height <= 4096):
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, as in 320x240")
     return width, height
+
+
+def plot_file(text: str) -> Path:
+    """A file that a plot can be written to; asked before the work, not after it."""
+    path = Path(text)
+    if path.suffix not in _PLOT_SUFFIXES:
+        raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(_PLOT_SUFFIXES)}")
+    return path

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from pag_ros.budget import ControllerSettings
 from pag_ros.errors import ImageError, ParameterError
+from pag_ros.evaluation.decode import MAX_PIXELS
 from pag_ros.runtime import DEVICES, FrameResult, Perception, find_model, open_perception
 from pag_ros.runtime.frame_picture import frame_picture
 from pag_ros.runtime.models import DEFAULT_MODEL
@@ -57,14 +58,15 @@ def main(args: argparse.Namespace) -> int:
     paths = _find_pictures(args.images)
     settings = ControllerSettings(mode="fixed", budget=args.budget)
     perception = open_perception(find_model(args.model), args.device, settings=settings)
+    names = _output_names(paths)
     _make_folder(args.out)
+    _spare_pictures(paths, [args.out / f"{name}.jpg" for name in names.values()])
     if focal_px is None:
         _say(
             "no --intrinsics: the depth's scale is a guess, from an assumed horizontal field of "
             f"view of {ASSUMED_FIELD_OF_VIEW_DEGREES:.0f} degrees"
         )
     failed, seconds = 0, []
-    names = _output_names(paths)
     for path in tqdm(paths, unit="picture", disable=None, file=sys.stderr):
         try:
             image = _read_picture(path)
@@ -124,6 +126,9 @@ def _read_picture(path: Path) -> NDArray[np.uint8]:
         raise ImageError(f"{path}: cannot be read ({_first_line(error)})") from error
     if image is None:
         raise ImageError(f"{path}: not a picture, or damaged")
+    height, width = image.shape[:2]
+    if height * width > MAX_PIXELS:
+        raise ImageError(f"{path}: {width}x{height}; at most {MAX_PIXELS} pixels; skipped")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -146,11 +151,19 @@ def _write_outputs(
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that nobody ever sees half of it."""
+    """Write a file so that nobody ever sees half of it.
+
+    Raises:
+        ParameterError: it cannot be written; the text says why.
+    """
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        write(file)
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            write(file)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ParameterError(f"--out {path}: cannot be written ({error.strerror})") from error
 
 
 def _make_folder(path: Path) -> None:
@@ -158,6 +171,13 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ParameterError(f"--out {path}: cannot be made ({error.strerror})") from error
+
+
+def _spare_pictures(pictures: list[Path], outputs: list[Path]) -> None:
+    """Refuse to write what comes out over what went in."""
+    taken = {path.resolve() for path in pictures} & {path.resolve() for path in outputs}
+    if taken:
+        raise ParameterError(f"--out would overwrite {min(taken)}; name another folder")
 
 
 def _checked_focal(fx: float, fy: float, cx: float, cy: float) -> float:

@@ -94,13 +94,19 @@ def budget_status(budget: Mapping[str, object], rung: Rung) -> DiagnosticStatus:
     return _status("budget", level, message, {**budget, "escalation": _words(rung)})
 
 
-def engine_status(session: Session, machine: MachineState, whole: Manifest) -> DiagnosticStatus:
-    """What computes, and where.
+def engine_status(
+    session: Session, machine: MachineState, whole: Manifest, log_cut_off: str = ""
+) -> DiagnosticStatus:
+    """What computes, and where; WARN if its decisions are no longer logged though they should be.
 
     Args:
         session: that runs the next frame, at half the resolution while escalated.
         whole: manifest of the whole resolution.
+        log_cut_off: why the log of decisions has ended; empty if it has not.
     """
+    level, message = DiagnosticStatus.OK, session.backend
+    if log_cut_off:
+        level, message = DiagnosticStatus.WARN, f"{message}; log_decisions ended: {log_cut_off}"
     manifest = session.manifest
     values = {
         "backend": session.backend,
@@ -112,7 +118,7 @@ def engine_status(session: Session, machine: MachineState, whole: Manifest) -> D
         "power_mode": machine.power_mode or "unknown",
         "hottest_celsius": max(machine.temperatures.values(), default=None),
     }
-    return _status("engine", DiagnosticStatus.OK, session.backend, values)
+    return _status("engine", level, message, values)
 
 
 def _costs(whole: Manifest) -> str:

@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from pag_ros.errors import BagError
 from pag_ros.evaluation.bags import Bag
 from pag_ros.evaluation.live import LiveLog
 from pag_ros.evaluation.load import Blocks, Setting
@@ -24,6 +25,9 @@ from pag_ros.ros.node_process import NodeProcess
 from pag_ros.ros.player import FIRST_FRAME_TIMEOUT_S, START_TIMEOUT_S, Playback, Player, Shot
 from pag_ros.ros.replay import ros_context, shots
 from pag_ros.runtime import find_model
+
+_MOST_IMAGES = 64
+"""Of the bag; they are kept in memory, so that sending them costs the same every time."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,10 @@ def bench_load(options: LoadOptions) -> dict[Setting, Blocks]:
     model = find_model(options.model).resolve()
     runs: dict[Setting, Blocks] = defaultdict(Blocks)
     with Bag(options.bag) as bag, ros_context():
-        images = [shot for shot, _ in zip(shots(bag, 1.0), range(64), strict=False)]
+        images = list(itertools.islice(shots(bag, 1.0), _MOST_IMAGES))
+        if not images:
+            reasons = "; ".join(bag.problems) or "no image has a camera_info"
+            raise BagError(f"{bag.path}: no image can be sent ({reasons})")
         image_type = bag.types["image"]
         for _ in range(options.rounds):
             for pattern, mode in itertools.product(options.patterns, options.modes):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -20,6 +22,13 @@ from pag_ros.ros.transport import prepare_for_images
 SIGNAL_CHECK_S = 0.1
 """Waiting for messages is not interrupted by a signal, so it is done in pieces."""
 
+END_WITHIN_S = 7.0
+"""After a signal. A model that is just being loaded cannot be interrupted, and whoever sent the
+signal becomes impatient: `ros2 launch` kills after ten seconds, `NodeProcess` after eight."""
+
+STOPPED_EXIT_CODE = 130
+"""What shells give for Ctrl-C."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until it is told to stop.
@@ -28,28 +37,33 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the command line, --ros-args included; None takes the process's own.
 
     Returns:
-        Exit code: 0, or 2 if a parameter's start value is refused, or with `build_only` the model.
+        Exit code: 0; 2 if the command line or a parameter's start value is refused, or with
+        `build_only` the model; 130 if `build_only` was stopped before its end.
     """
     keep_freed_memory()
     prepare_for_images()
     # rclpy's own handlers shut the context down from another thread, which can deadlock with a
     # callback that is just destroying its publishers. Here a signal only ends the loop of `_run`.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # a parameter file or command line that ROS cannot read
+        print(f"pag_perception: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _run()
     except PagError as error:
         get_logger("pag_perception").fatal(str(error))
         return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+    except KeyboardInterrupt:  # before there was a node
+        return 0
     finally:
         try_shutdown()
-    return 0
 
 
 def _run() -> int:
     node = PerceptionNode()
+    stopped = STOPPED_EXIT_CODE if node.build_only else 0
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -60,12 +74,18 @@ def _run() -> int:
         while ok():
             executor.spin_once(timeout_sec=SIGNAL_CHECK_S)
         return 0
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return stopped
     finally:
         # Ctrl-C under `ros2 launch` comes twice: from the terminal and from the launch process.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        impatience = threading.Timer(END_WITHIN_S, os._exit, (stopped,))
+        impatience.daemon = True
+        impatience.start()
         node.release()
         node.destroy_node()
+        impatience.cancel()
 
 
 if __name__ == "__main__":

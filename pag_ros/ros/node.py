@@ -28,13 +28,13 @@ from pag_ros.errors import PagError, ParameterError
 from pag_ros.ros import diagnostics
 from pag_ros.ros.camera import described
 from pag_ros.ros.channel import Channel
-from pag_ros.ros.engine import open_perception, recalibrate
+from pag_ros.ros.engine import log_cut_off, open_perception, recalibrate
 from pag_ros.ros.figures import FIGURES
 from pag_ros.ros.memory import spare_nothing, spare_survivors
 from pag_ros.ros.outputs import outputs_of
 from pag_ros.ros.parameters import DEFAULTS, RULES, Change, Settings, camera_names, updated
 from pag_ros.ros.pipeline import WARN_EVERY_S, Frame, Pipeline
-from pag_ros.ros.publishers import Publishers, topic_of
+from pag_ros.ros.publishers import Publishers, refused, topic_of
 from pag_ros.ros.statistics import FrameStatistics
 from pag_ros.ros.timing import age_at_arrival
 from pag_ros.ros.worker import Worker
@@ -122,15 +122,17 @@ class PerceptionNode(LifecycleNode):
         if self._diagnostics_timer is not None:
             self.destroy_timer(self._diagnostics_timer)
             self._diagnostics_timer = None
-        if self._worker is not None:
-            if self._perception is not None:
-                self._worker.call(self._perception.close).result()
-            self._worker.stop()
-            self._worker = self._perception = None
         for publishers in (self._reports, *(channel.publishers for channel in self._channels)):
             if publishers is not None:
                 publishers.destroy()
         self._reports, self._channels = None, []
+        worker, perception = self._worker, self._perception
+        self._worker = self._perception = None
+        if worker is not None:
+            closing = worker.call(perception.close) if perception is not None else None
+            worker.stop()
+            if closing is not None:
+                closing.result()
 
     # Life cycle, in its order. SUCCESS moves on, FAILURE stays in the state before.
 
@@ -158,6 +160,12 @@ class PerceptionNode(LifecycleNode):
             self._listen(channel)
         heard = [_described(each) for channel in self._channels for each in channel.subscriptions]
         self.get_logger().info(f"active, listening to {'; '.join(heard)}")
+        clock = self.resolve_topic_name("/clock")
+        if self._sim_time and self.count_publishers(clock) == 0:
+            self.get_logger().warning(
+                f"use_sim_time is true, but nobody publishes {clock} yet: "
+                "until then there are no /diagnostics"
+            )
         return SUCCESS
 
     @_reported
@@ -210,14 +218,17 @@ class PerceptionNode(LifecycleNode):
         types = {topic: output.message_type for topic, output in outputs_of(manifest).items()}
         types.update({topic: figure.message_type for topic, figure in FIGURES.items()})
         publishers, statistics = Publishers(self, types, name), FrameStatistics()
+        # A logger of its own: what is said once in a while is so for each camera.
+        logger = self.get_logger().get_child(name) if name else self.get_logger()
+        topic = self.resolve_topic_name(topic_of(name, "image"))
         try:
             pipeline = Pipeline(
-                perception, publishers, statistics, self._settings, self.get_logger(), name
+                perception, publishers, statistics, self._settings, logger, name, topic
             )
+            publishers.latch_labels(manifest.classes)
         except Exception:
             publishers.destroy()
             raise
-        publishers.latch_labels(manifest.classes)
         return Channel(name, publishers, statistics, pipeline)
 
     def _listen(self, channel: Channel) -> None:
@@ -284,8 +295,7 @@ class PerceptionNode(LifecycleNode):
         channel.arrivals.arrived(now_s)
         stamp_s = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
         channel.period.observe(stamp_s)
-        sim_time = bool(self.get_parameter("use_sim_time").value)
-        age_s = age_at_arrival(stamp_s, now_s, sim_time)
+        age_s = age_at_arrival(stamp_s, now_s, self._sim_time)
         deadline_s = self._deadline_s(channel)
         due = arrived + deadline_s - age_s
         fair_s = self._fair_s(now_s)
@@ -303,25 +313,34 @@ class PerceptionNode(LifecycleNode):
         """The time a frame may take for the sake of the other cameras."""
         return fair_time_s(each.period.seconds for each in self._channels if each.sends(now_s))
 
+    @property
+    def _sim_time(self) -> bool:
+        return bool(self.get_parameter("use_sim_time").value)
+
     def _now_s(self) -> float:
         return float(self.get_clock().now().nanoseconds) * 1e-9
 
     def _subscribe(self, message_type: type, topic: str, callback: Callable[..., None]) -> Any:
+        full_name = self.resolve_topic_name(topic)
+
         def lost(event: Any) -> None:
             self.get_logger().warning(
-                f"{event.total_count_change} messages lost on {topic}: the network or this "
+                f"{event.total_count_change} messages lost on {full_name}: the network or this "
                 "process is too slow for them",
                 throttle_duration_sec=WARN_EVERY_S,
             )
 
-        return self.create_subscription(
-            message_type,
-            topic,
-            callback,
-            SENSOR_DATA,
-            event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        try:
+            return self.create_subscription(
+                message_type,
+                topic,
+                callback,
+                SENSOR_DATA,
+                event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+        except Exception as error:
+            raise refused(full_name, error) from error
 
     # Services.
 
@@ -383,7 +402,10 @@ class PerceptionNode(LifecycleNode):
         statuses = [status for channel in self._channels for status in self._statuses(channel)]
         perception = self._perception
         whole = perception.sessions[0].session.manifest
-        statuses.append(diagnostics.engine_status(perception.session, self._machine, whole))
+        cut_off = "; ".join(filter(None, map(log_cut_off, perception.sessions)))
+        statuses.append(
+            diagnostics.engine_status(perception.session, self._machine, whole, cut_off)
+        )
         report = DiagnosticArray(status=statuses)
         report.header.stamp = self.get_clock().now().to_msg()
         self._reports.publish({"/diagnostics": report})
@@ -445,7 +467,7 @@ def _save_snapshots(channels: Sequence[Channel]) -> str:
 
     Raises:
         ImageError: no camera has had a frame yet.
-        OSError: the folder cannot be written.
+        ParameterError: the folder cannot be written.
     """
     ready = [channel for channel in channels if channel.pipeline.has_frame] or channels
     files = [path for channel in ready for path in channel.pipeline.save_snapshot()]

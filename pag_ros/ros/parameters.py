@@ -107,19 +107,21 @@ class Settings:
     )
     budget: float = _parameter(
         1.0,
-        "share of the gated computation: the amount if fixed, the most if deadline",
+        "share of the gated computation: the amount if fixed, the most if deadline, the mean if "
+        "adaptive",
         low=0.0,
         high=1.0,
     )
     budget_min: float = _parameter(
         0.1,
-        "least share in mode deadline; a frame that would be late by far even so is skipped",
+        "least share, but in mode fixed; a frame that would be late by far even so is skipped",
         low=0.0,
         high=1.0,
     )
     escalate: bool = _parameter(
         True,
-        "when even budget_min is late: half the input resolution, then half the frame rate",
+        "when even budget_min is late: half the input resolution (on the CPU), then half the frame "
+        "rate; not in mode fixed",
         **_FIXED,
     )
     depth_encoding: str = _parameter(
@@ -176,7 +178,7 @@ def updated(settings: Settings, changes: Mapping[str, Any], configured: bool) ->
             raise ParameterError(f"{name} can be set {change.value}: clean the node up first")
     result = replace(settings, **checked)
     camera_names(result.cameras)
-    if result.budget_min > result.budget:
+    if result.budget_mode != "fixed" and result.budget_min > result.budget:
         raise ParameterError(
             f"budget_min ({result.budget_min}) must not exceed budget ({result.budget})"
         )

@@ -13,9 +13,9 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo
 
 from pag_ros.budget import Reserve, Rung
-from pag_ros.errors import ImageError
+from pag_ros.errors import ImageError, ParameterError
 from pag_ros.evaluation.decode import to_rgb
-from pag_ros.manifest import Manifest
+from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.camera import focal_length_px
 from pag_ros.ros.engine import controller_settings
 from pag_ros.ros.figures import FIGURES, Figures
@@ -32,13 +32,17 @@ WARN_EVERY_S = 10.0
 _LATE_BEYOND_USE = 0.5
 """Deadlines by which a finished frame may be late and still be published."""
 
-_RUNGS = {
-    Rung.FULL: "back at the whole input resolution and frame rate",
+_DOWN_TO = {
     Rung.HALF_RESOLUTION: "half the input resolution, even budget_min is late at the whole one",
-    Rung.HALF_RATE: "every second frame is left out, half the input resolution is late as well",
+    Rung.HALF_RATE: "every second frame is left out, for even at budget_min all are late",
     Rung.DEGRADED: "cannot be kept on this machine, even half the frame rate is late",
 }
-"""What a change to a rung means to people."""
+_UP_TO = {
+    Rung.FULL: "back at the whole input resolution and frame rate",
+    Rung.HALF_RESOLUTION: "back at the whole frame rate, with half the input resolution",
+    Rung.HALF_RATE: "kept again, with every second frame left out",
+}
+"""What a step down or up to a rung means to people."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,9 @@ class Pipeline:
         publishers: of the node's topics.
         statistics: that every frame's end is entered into.
         settings: of the node; `apply` replaces them.
-        logger: of the node.
+        logger: of the node, or its child for this camera.
         camera: name of the camera, empty if it is the only one.
+        topic: that the frames come on, for messages.
 
     Raises:
         ParameterError: the palette cannot be used.
@@ -87,6 +92,7 @@ class Pipeline:
         settings: Settings,
         logger: Any,
         camera: str = "",
+        topic: str = "image",
     ) -> None:
         self.enabled = True
         self.perception = perception
@@ -95,8 +101,10 @@ class Pipeline:
         self._statistics = statistics
         self._logger = logger
         self._camera = camera
+        self._topic = topic
         self._settings = settings
-        self._style = _style(settings, perception.session.manifest)
+        self._classes = _classes(settings, perception.session.manifest)
+        self._style = self._styled(settings)
         self._last: Finished | None = None
         self._publishing = Reserve()
         self._dropped_last = False
@@ -104,7 +112,7 @@ class Pipeline:
     def apply(self, settings: Settings) -> None:
         """Obey new parameters from the next frame on."""
         self._settings = settings
-        self._style = _style(settings, self.perception.session.manifest)
+        self._style = self._styled(settings)
         self.perception.settings = controller_settings(settings)
 
     def handle(self, frame: Frame) -> None:
@@ -113,11 +121,14 @@ class Pipeline:
             self._process(frame)
         except ImageError as error:
             self._statistics.finished("bad")
-            self._logger.warning(f"image dropped: {error}", throttle_duration_sec=WARN_EVERY_S)
+            self._logger.warning(
+                f"image on {self._topic} dropped: {error}", throttle_duration_sec=WARN_EVERY_S
+            )
         except Exception as error:
             self._statistics.finished("bad")
+            reason = " ".join(str(error).split())
             self._logger.error(
-                f"image dropped: {type(error).__name__}: {error}",
+                f"image on {self._topic} dropped: {type(error).__name__}: {reason}",
                 throttle_duration_sec=WARN_EVERY_S,
             )
 
@@ -131,13 +142,25 @@ class Pipeline:
 
         Raises:
             ImageError: no frame has been processed yet.
-            OSError: the folder cannot be written.
+            ParameterError: the folder cannot be written.
         """
         if self._last is None:
             raise ImageError("no frame has been processed yet; subscribe to an output")
         folder = self._settings.snapshot_dir
         target = Path(folder).expanduser() if folder else default_folder()
-        return save_snapshot(self._last, self._style, target / self._camera)
+        try:
+            return save_snapshot(self._last, self._style, target / self._camera)
+        except OSError as error:
+            reason = f"snapshot_dir {target}: cannot be written ({error.strerror})"
+            raise ParameterError(reason) from error
+
+    def _styled(self, settings: Settings) -> Style:
+        nearest_m, farthest_m = self.perception.session.manifest.depth_range_m
+        return Style(
+            depth_encoding=settings.depth_encoding,
+            depth_range_m=(nearest_m, settings.depth_max_m or farthest_m),
+            classes=self._classes,
+        )
 
     def _process(self, frame: Frame) -> None:
         topics = self._publishers.subscribed()
@@ -194,9 +217,12 @@ class Pipeline:
         if not self._settings.escalate or self._settings.budget_mode == "fixed":
             return
         budget = None if result is None else result.budget
+        before = self.perception.escalation.rung
         rung = self.perception.ended(late, budget, time_left_s)
-        if rung is not None:
-            self._logger.warning(f"deadline: {_RUNGS[rung]}")
+        if rung is not None and rung > before:
+            self._logger.warning(f"deadline: {_DOWN_TO[rung]}")
+        elif rung is not None:
+            self._logger.info(f"deadline: {_UP_TO[rung]}")
 
     def _without_metric(self, topics: frozenset[str]) -> frozenset[str]:
         """The topics that make sense without calibration."""
@@ -278,13 +304,8 @@ def _messages(topics: frozenset[str], frame: Finished, style: Style) -> dict[str
     return {name: message for name, message in rendered.items() if message is not None}
 
 
-def _style(settings: Settings, manifest: Manifest) -> Style:
-    nearest_m, farthest_m = manifest.depth_range_m
-    classes = manifest.classes
-    if settings.palette:
-        classes = recolored(classes, Path(settings.palette).expanduser())
-    return Style(
-        depth_encoding=settings.depth_encoding,
-        depth_range_m=(nearest_m, settings.depth_max_m or farthest_m),
-        classes=classes,
-    )
+def _classes(settings: Settings, manifest: Manifest) -> tuple[LabelClass, ...]:
+    """The model's classes in the colours that the user wants."""
+    if not settings.palette:
+        return manifest.classes
+    return recolored(manifest.classes, Path(settings.palette).expanduser())

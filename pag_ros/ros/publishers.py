@@ -10,6 +10,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import String
 
+from pag_ros.errors import ParameterError
 from pag_ros.manifest import LabelClass
 from pag_ros.ros.messages import labels_json
 
@@ -36,6 +37,11 @@ def topic_of(camera: str, topic: str) -> str:
     return f"~/{camera}/{topic[2:]}" if topic.startswith("~/") else f"{camera}/{topic}"
 
 
+def refused(topic: str, error: Exception) -> ParameterError:
+    """Why a topic cannot be published or subscribed to, with what a user may have got wrong."""
+    return ParameterError(f"{topic}: {error}; look at its name and its qos_overrides")
+
+
 class Publishers:
     """One publisher a topic.
 
@@ -46,12 +52,21 @@ class Publishers:
         node: that publishes.
         types: topic name -> class of its messages.
         camera: whose topics they are, see `topic_of`.
+
+    Raises:
+        ParameterError: a topic's QoS is overridden with something that is none.
     """
 
     def __init__(self, node: Node, types: Mapping[str, type], camera: str = "") -> None:
         self._node = node
         self._camera = camera
-        self._by_topic = {name: self._create(name, kind, RELIABLE) for name, kind in types.items()}
+        self._by_topic: dict[str, Any] = {}
+        try:
+            for name, kind in types.items():
+                self._by_topic[name] = self._create(name, kind, RELIABLE)
+        except Exception:
+            self.destroy()
+            raise
 
     def subscribed(self) -> frozenset[str]:
         """The topics that somebody listens to now."""
@@ -93,9 +108,13 @@ class Publishers:
         self._by_topic[topic].publish(message)
 
     def _create(self, topic: str, message_type: type, qos: QoSProfile) -> Any:
-        return self._node.create_publisher(
-            message_type,
-            topic_of(self._camera, topic),
-            qos,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        name = topic_of(self._camera, topic)
+        try:
+            return self._node.create_publisher(
+                message_type,
+                name,
+                qos,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+        except Exception as error:
+            raise refused(self._node.resolve_topic_name(name), error) from error

@@ -13,6 +13,9 @@ DEFAULT_PERIOD_S = 0.1
 MAX_STAMP_AGE_S = 2.0
 """A stamp older than this comes from a bag or another clock, not from a camera."""
 
+MAX_PERIOD_S = 10.0
+"""The longest deadline that can be set; stamps further apart are those of a clock that was set."""
+
 PERIODS_KEPT = 31
 
 
@@ -28,7 +31,7 @@ class CameraPeriod:
         if self._last is not None and stamp_s < self._last:
             self._periods.clear()
         elif self._last is not None and stamp_s > self._last:
-            self._periods.append(stamp_s - self._last)
+            self._periods.append(min(stamp_s - self._last, MAX_PERIOD_S))
         self._last = stamp_s
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -96,3 +97,12 @@ def test_a_log_ends_at_its_largest_size(tmp_path, manifest, table, machine, monk
     machine().play(controller, 200, DEADLINE_S)
     assert 10_000 < path.stat().st_size <= 20_000
     assert first_difference(path, manifest) is None
+    assert controller.cut_off == f"{path} has reached 0 MiB"
+
+
+def test_a_full_disk_ends_the_log_and_nothing_else(manifest, table, machine):
+    controller = RecordedController(Path("/dev/full"), manifest, table)
+    machine().play(controller, 5, DEADLINE_S)
+    assert controller.plan(DEADLINE_S) is not None
+    assert controller.cut_off == "/dev/full: No space left on device"
+    controller.close()

@@ -48,6 +48,12 @@ def test_two_cameras_have_a_row_each(capsys):
         assert row["outcomes"]["unaccounted for"] == 0
 
 
+def test_a_bag_without_images_to_send_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("pag_ros.ros.load_bench.shots", lambda bag, rate: iter(()))
+    assert main(["bench", "load", "--fps", "4"]) == 2
+    assert "no image can be sent" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--fps", "0"], ["--minutes", "0"], ["--hogs", "-1"], ["--fixed", "2"], ["--cameras", "0"]],

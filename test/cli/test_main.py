@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,26 @@ def test_an_expected_error_is_one_line_and_exit_code_2(
     monkeypatch.setattr("pag_ros.cli.run.main", fail)
     assert main(["run", "picture.png", "--out", "out"]) == 2
     assert capsys.readouterr().err == "pag_ros: error: model.onnx: no such file at line 3\n"
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pag_ros.cli.run.main", lambda _: tmp_path.write_text("a folder"))
+    assert main(["run", "picture.png", "--out", "out"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pag_ros: error: ")
+    assert str(tmp_path) in line
+
+
+@pytest.mark.parametrize("command", [["calibrate"], ["explain", "log"], ["bench", "deadline"]])
+def test_a_plot_in_no_known_format_is_refused_before_the_work(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--plot", "plot.xyz"])
+    assert end.value.code == 2
+    assert "'plot.xyz' must end in .png, .svg, .pdf" in capsys.readouterr().err
 
 
 def test_commands_of_a_robot_do_not_import_torch() -> None:

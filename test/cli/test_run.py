@@ -117,6 +117,37 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(folder, tiny_model, ca
     assert_one_error(run(folder, tiny_model)[0], capsys, "--out")
 
 
+def test_pictures_are_never_overwritten(folder, tiny_model, capsys):
+    before = (folder / "a.jpg").read_bytes()
+    (folder / "a.png").unlink()
+    arguments = ["run", folder, "--out", folder, "--model", tiny_model, "--device", "cpu"]
+    assert_one_error(main([str(a) for a in arguments]), capsys, "would overwrite")
+    assert (folder / "a.jpg").read_bytes() == before
+
+
+def test_an_output_that_cannot_be_written_is_one_line_and_leaves_no_half_file(
+    folder, tiny_model, capsys
+):
+    out = folder / "out"  # `run` writes beside its source
+    (out / "grey.jpg").mkdir(parents=True)
+    code, _ = run(folder / "grey.png", tiny_model, "--intrinsics", 50, 50, 15, 15)
+    assert code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("pag_ros: error: --out")
+    assert "grey.jpg: cannot be written (Is a directory)" in line
+    assert [path.name for path in out.iterdir()] == ["grey.jpg"]
+
+
+def test_a_picture_too_large_for_the_memory_is_named_and_skipped(
+    folder, tiny_model, capsys, monkeypatch
+):
+    monkeypatch.setattr("pag_ros.cli.run.MAX_PIXELS", 60 * 80 - 1)
+    code, out = run(folder, tiny_model)
+    assert code == 1
+    assert "a.png: 80x60; at most 4799 pixels" in capsys.readouterr().err
+    assert sorted(p.name for p in out.iterdir()) == ["a_jpg.jpg", "grey.jpg"]
+
+
 def assert_one_error(code: int, capsys, told: str) -> None:
     assert code == 2
     (line,) = capsys.readouterr().err.splitlines()

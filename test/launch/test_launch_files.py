@@ -40,6 +40,8 @@ def test_cameras_have_topics_of_their_own() -> None:
     remappings = _load("perception.launch.py").remappings
     assert remappings("image", "/cam", "") == [("image", "/cam")]
     assert remappings("image", "image", "front rear") == []
+    with pytest.raises(ValueError, match=r"image_topic must have \{camera\} in it, got /cam"):
+        remappings("image", "/cam", "front rear")
     assert remappings("image", "/{camera}/image_raw", "front, rear") == [
         ("front/image", "/front/image_raw"),
         ("rear/image", "/rear/image_raw"),

@@ -23,7 +23,7 @@ def test_broken_images_are_dropped_and_counted(client: Client, shared_node: Node
     client.answers(client.stamped(image()), ["segmentation/mask"])
 
     assert shared_node.alive()
-    assert "image dropped" in shared_node.log
+    assert "image on /image dropped: rgb8 image of 64x48 needs rows of 192 bytes" in shared_node.log
     assert "Traceback" not in shared_node.log
     status = client.diagnostic("counters")
     assert status.level == status.WARN

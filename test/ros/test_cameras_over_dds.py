@@ -69,6 +69,22 @@ def test_one_silent_camera_does_not_stop_the_other(
     client.until(answered, "outputs of the rear camera")
 
 
+def test_bad_images_of_each_camera_are_told(
+    start_node: Callable[..., NodeProcess], connect: Callable[[NodeProcess], Client]
+) -> None:
+    node = start_node(cameras="front rear")
+    client = connect(node)
+    client.listen("front/segmentation/mask", Image)
+    client.listen("rear/segmentation/mask", Image)
+
+    def told() -> bool:
+        for name in ("front", "rear"):
+            client.publish(f"{name}/image", client.stamped(image(encoding="rgb99")))
+        return all(f"image on /{name}/image dropped" in node.log for name in ("front", "rear"))
+
+    client.until(told, "the node to tell of both")
+
+
 def test_a_name_twice_is_refused_with_the_reason(start_node: Callable[..., NodeProcess]) -> None:
     node = start_node(cameras="front front")
     node.wait_for_log("cameras: 'front' is there twice")

@@ -77,4 +77,7 @@ def test_the_engine_tells_what_half_the_resolution_costs(tiny_model: Path) -> No
         whole = replace(session.manifest, scores=scores, half_scores=half_scores)
         values = {v.key: v.value for v in engine_status(session, state, whole).values}
         assert values["half_resolution_scores"] == words
+    status = engine_status(session, state, session.manifest, "/log: No space left on device")
+    assert status.level == WARN
+    assert "log_decisions ended: /log: No space left" in status.message
     session.close()

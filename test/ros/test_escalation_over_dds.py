@@ -40,4 +40,5 @@ def test_the_node_escalates_and_returns(
     assert client.set_parameter("deadline_ms", EASY_MS)[0]
     client.until(told("at half rate"), "the first rung to be climbed")
     assert client.diagnostic("budget").level == status.WARN
+    assert "kept again, with every second frame left out" in node.log
     assert node.alive()

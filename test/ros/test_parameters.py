@@ -60,6 +60,13 @@ def test_the_least_budget_may_not_exceed_the_most() -> None:
         updated(Settings(), {"budget": 0.3, "budget_min": 0.4}, configured=True)
 
 
+def test_a_fixed_budget_may_be_as_small_as_you_like() -> None:
+    small = updated(Settings(), {"budget_mode": "fixed", "budget": 0.05}, configured=True)
+    assert small.budget == 0.05
+    with pytest.raises(ParameterError, match="budget_min"):
+        updated(small, {"budget_mode": "deadline"}, configured=True)
+
+
 def test_the_shipped_parameter_file_shows_every_parameter_with_its_default() -> None:
     assert _values(CONFIG / "perception.yaml") == dict(DEFAULTS)
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
 from ros_client import PATIENCE_S, Client, NodeProcess, image
 from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+
+from pag_ros.errors import ParameterError
+from pag_ros.ros.engine import recalibrate
+from pag_ros.runtime import open_perception
 
 
 @pytest.mark.parametrize(
@@ -51,3 +58,77 @@ def test_a_wrong_start_value_ends_the_node_with_one_line(
     node = start_node(device="abacus")
     assert node.process.wait(PATIENCE_S) == 2
     assert "device must be one of auto, tensorrt, cpu" in node.log
+
+
+def test_a_palette_that_has_gone_since_does_not_stand_in_the_way(
+    start_node: Callable[..., NodeProcess],
+    connect: Callable[[NodeProcess], Client],
+    tmp_path: Path,
+) -> None:
+    palette = tmp_path / "palette.yaml"
+    palette.write_text("a: [1, 2, 3]")
+    node = start_node(palette=palette)
+    node.wait_for_log("active, listening")
+    palette.unlink()
+    assert connect(node).set_parameter("deadline_ms", 50.0) == (True, "")
+
+
+def test_simulated_time_without_a_clock_is_told(start_node: Callable[..., NodeProcess]) -> None:
+    start_node(use_sim_time=True).wait_for_log("nobody publishes /clock yet")
+
+
+@pytest.mark.parametrize(
+    ("override", "value", "told"),
+    [
+        ("/image.subscription.reliability", "very", "activate failed: /image: "),
+        ("/normals/image.publisher.depth", "lots", "configure failed: /normals/image: "),
+    ],
+)
+def test_a_wrong_qos_override_is_told_with_its_topic_and_leaves_nothing_behind(
+    start_node: Callable[..., NodeProcess],
+    connect: Callable[[NodeProcess], Client],
+    override: str,
+    value: str,
+    told: str,
+) -> None:
+    node = start_node(**{f"qos_overrides.{override}": value})
+    node.wait_for_log(told)
+    client = connect(node)
+    if client.state() == "inactive":
+        assert client.change_state(Transition.TRANSITION_CLEANUP)
+    client.until(
+        lambda: client.node.count_publishers("/depth/image") == 0, "the publishers to be gone"
+    )
+
+
+def test_a_decision_log_that_cannot_be_written_is_told_by_its_parameter(
+    start_node: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
+    node = start_node(log_decisions=tmp_path)
+    node.wait_for_log(f"log_decisions {tmp_path}: cannot be written (Is a directory)")
+
+
+def test_a_snapshot_folder_that_cannot_be_written_is_told_by_its_parameter(client: Client) -> None:
+    assert client.set_parameter("snapshot_dir", "/proc/nowhere") == (True, "")
+    client.listen("segmentation/mask", Image)
+    client.answers(client.stamped(image()), ["segmentation/mask"])
+    answer = client.call("save_snapshot", Trigger, Trigger.Request())
+    assert not answer.success
+    assert answer.message.startswith("snapshot_dir /proc/nowhere: cannot be written")
+    assert client.set_parameter("snapshot_dir", "") == (True, "")
+
+
+def test_a_calibration_that_cannot_be_kept_says_so_and_is_used(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    perception = open_perception(tiny_model, "cpu", threads=1)
+    before = perception.controller
+
+    def no_space(*arguments: object) -> Path:
+        raise OSError(28, "No space left on device", "/cache")
+
+    monkeypatch.setattr("pag_ros.ros.engine.save_table", no_space)
+    with pytest.raises(ParameterError, match=r"in use, but not kept.*/cache.*No space left"):
+        recalibrate(perception)
+    assert perception.controller is not before
+    perception.close()

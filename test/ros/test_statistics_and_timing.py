@@ -7,6 +7,7 @@ import pytest
 from pag_ros.ros.statistics import RECENT_FRAMES, FrameStatistics, SequenceGaps
 from pag_ros.ros.timing import (
     DEFAULT_PERIOD_S,
+    MAX_PERIOD_S,
     MAX_STAMP_AGE_S,
     Arrivals,
     CameraPeriod,
@@ -50,6 +51,13 @@ def test_the_period_is_the_usual_time_between_stamps() -> None:
     for stamp in (0.0, 0.04, 0.08, 0.20, 0.24):  # one frame lost
         period.observe(stamp)
     assert period.seconds == pytest.approx(0.04)
+
+
+def test_a_clock_that_is_set_gives_no_deadline_of_years() -> None:
+    period = CameraPeriod()
+    for stamp in (0.0, 1.7e9):  # before and after the camera has heard what time it is
+        period.observe(stamp)
+    assert period.seconds == MAX_PERIOD_S
 
 
 def test_a_bag_that_starts_over_does_not_confuse_the_period() -> None:
