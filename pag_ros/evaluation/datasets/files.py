@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError, ImageError
-from pag_ros.evaluation.decode import _decompress
+from pag_ros.evaluation.decode import decompress
 
 MAX_PICTURE_BYTES = 1 << 27
 MAX_TEXT_BYTES = 1 << 25
@@ -58,10 +58,10 @@ def read_json(path: Path) -> Any:
         raise DatasetError(f"{path}: not a readable JSON file ({error})") from error
 
 
-def read_text(path: Path) -> str:
-    """A text file in UTF-8."""
+def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+    """A text file in UTF-8 of at most `limit` bytes."""
     try:
-        return read_bytes(path, MAX_TEXT_BYTES).decode("utf-8")
+        return read_bytes(path, limit).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: not a text file in UTF-8 ({error})") from error
 
@@ -111,7 +111,7 @@ def _read(path: Path, flag: int) -> NDArray[Any]:
     data = read_bytes(path, MAX_PICTURE_BYTES)
     try:
         # A photograph's EXIF rotation would turn it away from its labels.
-        return _decompress(memoryview(data), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+        return decompress(memoryview(data), flag | cv2.IMREAD_IGNORE_ORIENTATION)
     except (ImageError, struct.error) as error:
         raise DatasetError(f"{path}: not a whole JPEG or PNG ({error}); fetch it again") from error
 
