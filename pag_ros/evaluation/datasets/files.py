@@ -6,6 +6,7 @@ Every function raises a `DatasetError` that names the file, what is wrong and wh
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -68,12 +69,17 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
 
 def read_mat(path: Path) -> dict[str, Any]:
     """The variables of a MATLAB 5 file, as `scipy.io.loadmat` gives them."""
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     data = read_bytes(path, MAX_MAT_BYTES)
-    if _mat_size(path, data) > MAX_MAT_BYTES:
+    unpacked = _mat_size(path, data)
+    if unpacked > MAX_MAT_BYTES:
         raise DatasetError(f"{path}: unpacks to more than {MAX_MAT_BYTES >> 20} MiB; damaged?")
     try:
+        shapes = {name: shape for name, shape, kind in whosmat(path) if kind != "sparse"}
+        for name, shape in shapes.items():  # a cell array is made before its cells are read
+            if math.prod(shape) > len(data) + unpacked:
+                raise ValueError(f"{name!r} claims {'x'.join(map(str, shape))} elements")
         variables: dict[str, Any] = loadmat(path)
     except Exception as error:  # scipy has no common base for what damage makes it raise
         raise DatasetError(f"{path}: not a readable MATLAB 5 file ({error})") from error
