@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -14,3 +15,18 @@ def image_size(text: str) -> tuple[int, int]:
     if not (16 <= width <= 4096 and 16 <= height <= 4096):
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, as in 320x240")
     return width, height
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """The type of an option that takes a whole number of `least` or more."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return value
+
+    return parse
