@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pag_ros.cli.options import image_size
+from pag_ros.cli.options import image_size, whole
 
 if TYPE_CHECKING:
     from pag_ros.bench.exported import Variant
@@ -46,26 +46,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     paths("--out", type=Path, default=Path("docs/results"), help="folder of the results")
     parser.add_argument("--method", nargs="+", metavar="NAME", help="which (default: all)")
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.7, 0.5, 0.3], metavar="B")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
-    parser.add_argument("--iterations", type=_positive, default=1000, help="of each (1000)")
-    parser.add_argument("--batch", type=_positive, default=8, help="pictures an iteration (8)")
+    parser.add_argument("--seeds", type=whole(0), nargs="+", default=[0], metavar="N")
+    parser.add_argument("--iterations", type=whole(1), default=1000, help="of each (1000)")
+    parser.add_argument("--batch", type=whole(1), default=8, help="pictures an iteration (8)")
     parser.add_argument("--learning-rate", type=float, default=3e-4, help="at the start (0.0003)")
     parser.add_argument("--size", type=image_size, default=(160, 120), help="WIDTHxHEIGHT, pixels")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="score on N frames only")
-    parser.add_argument("--threads", type=_positive, default=1, help="of the timed runtime (1)")
-    parser.add_argument("--rounds", type=int, default=9, help="of timing; 0 leaves it out (9)")
+    parser.add_argument("--limit", type=whole(1), metavar="N", help="score on N frames only")
+    parser.add_argument("--threads", type=whole(1), default=1, help="of the timed runtime (1)")
+    parser.add_argument("--rounds", type=whole(0), default=9, help="of timing; 0 leaves it out (9)")
 
 
 def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from pag_ros.errors import ParameterError
+    from pag_ros.evaluation.results import require_writable
     from pag_ros.training.baselines import METHODS, Comparison, Recipe
 
     if not all(0.0 < budget <= 1.0 for budget in args.budgets):
         raise ParameterError(f"--budgets must lie in (0, 1], got {args.budgets}")
     if not 0.0 < args.learning_rate < 1.0:
         raise ParameterError(f"--learning-rate must lie in (0, 1), got {args.learning_rate}")
+    require_writable(args.out / "a result")
     recipe = Recipe(args.size, args.iterations, args.batch, args.learning_rate)
     comparison = Comparison(
         args.init, args.data, args.validation, recipe, args.out, limit=args.limit
@@ -138,10 +140,3 @@ def _time_key(run: RunResult) -> str:
     """Runs with the same key take the same time."""
     method = "pag" if run.method in ("full", "pag_specialist") else run.method
     return f"{method} {run.budget:.2f}"
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value

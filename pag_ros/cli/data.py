@@ -9,16 +9,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pag_ros.cli.options import image_size
+from pag_ros.cli.options import image_size, whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     render = actions.add_parser("render", help="render rooms")
     render.add_argument("--out", type=Path, required=True, help="folder of the dataset")
-    render.add_argument("--frames", type=int, default=8000, help="how many (a walk: at 10 Hz)")
+    render.add_argument("--frames", type=whole(1), default=8000, help="how many (a walk: at 10 Hz)")
     render.add_argument("--size", type=image_size, default=(320, 240), help="WIDTHxHEIGHT, pixels")
-    render.add_argument("--seed", type=int, default=0)
+    render.add_argument("--seed", type=whole(0), default=0)
     render.add_argument(
         "--furniture", type=Path, required=True, help="folder with .sh3f furniture catalogues"
     )
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--textures", type=Path, nargs="*", default=[], help="folders with pictures of surfaces"
     )
     render.add_argument("--cache", type=Path, help="processed meshes (default: OUT/meshes)")
-    render.add_argument("--workers", type=int, default=2, help="processes")
+    render.add_argument("--workers", type=whole(1), default=2, help="processes")
     render.add_argument(
         "--scheduler",
         metavar="ADDRESS",
@@ -61,8 +61,12 @@ def _sheet(args: argparse.Namespace) -> int:
 
 
 def _render(args: argparse.Namespace) -> int:
+    from pag_ros.errors import ParameterError
     from pag_ros.training.scenes import Walk, render_dataset, render_walk
 
+    for folder in args.textures:
+        if not folder.is_dir():
+            raise ParameterError(f"--textures {folder}: no such folder")
     common = {
         "furniture": args.furniture,
         "textures": tuple(args.textures),

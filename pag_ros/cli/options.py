@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 _PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+from collections.abc import Callable
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -25,3 +26,18 @@ def plot_file(text: str) -> Path:
     if path.suffix not in _PLOT_SUFFIXES:
         raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(_PLOT_SUFFIXES)}")
     return path
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """The type of an option that takes a whole number of `least` or more."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return value
+
+    return parse

@@ -59,12 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from pag_ros.evaluation.dataset_scores import with_scores
-    from pag_ros.evaluation.results import write_text
+    from pag_ros.evaluation.results import require_writable, write_text
     from pag_ros.manifest import load_manifest, save_manifest
     from pag_ros.runtime import find_model, open_session
 
     if args.limit is not None and args.limit < 1:
         raise ParameterError(f"--limit must be at least 1, got {args.limit}")
+    if args.json not in (None, "-"):
+        require_writable(Path(args.json))
     datasets = open_all(args.dataset, args.split)
     if args.record and (len(datasets) > 1 or args.mode != "fixed"):
         raise ParameterError("--record keeps the fixed budgets' scores of one --dataset")

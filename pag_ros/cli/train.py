@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pag_ros.errors import ParameterError
+from pag_ros.errors import ModelError, ParameterError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,10 @@ def main(args: argparse.Namespace) -> int:
     from pag_ros.training.processes import process_group
     from pag_ros.training.trainer import TrainConfig, Trainer
 
-    config = TrainConfig.from_mapping(_read(args.config))
+    try:
+        config = TrainConfig.from_mapping(_read(args.config))
+    except (ParameterError, ModelError) as error:
+        raise ParameterError(f"{args.config}: {error}") from error
     with process_group():
         trainer = Trainer(
             config,
@@ -64,9 +67,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParameterError(f"{path}: not a readable YAML file ({error})") from error
+        raise ParameterError(f"not a readable YAML file ({error})") from error
     if not isinstance(values, dict):
-        raise ParameterError(f"{path}: expected a mapping; see config/train/ for examples")
+        raise ParameterError("expected a mapping; see config/train/ for examples")
     return values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -130,14 +131,14 @@ def load_runs(folder: Path) -> list[RunResult]:
 def _check(run: RunResult) -> None:
     if run.method not in TITLES:
         raise ValueError(f"unknown method {run.method!r}")
-    if not 0.0 < float(run.budget) <= 1.0:
-        raise ValueError(f"budget {run.budget!r} not in (0, 1]")
-    numbers = [run.seed, run.realised_budget, *run.scores.values(), *run.macs.values()]
+    numbers = [run.budget, run.seed, run.realised_budget, *run.scores.values(), *run.macs.values()]
     if run.milliseconds is not None:
         numbers.append(run.milliseconds)
-    if not all(isinstance(value, (int, float)) for value in numbers):
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
         raise ValueError("a value that is no number")
+    if not 0.0 < run.budget <= 1.0:
+        raise ValueError(f"budget {run.budget!r} not in (0, 1]")
     if missing := {"mean", "p5", "p95", "dense", "gates", "gated", "interpolation"} - set(run.macs):
         raise ValueError(f"macs lack {', '.join(sorted(missing))}")
-    if not isinstance(run.settings, dict):
-        raise ValueError("settings are no mapping")
+    if not isinstance(run.settings, dict) or not isinstance(run.timing, str):
+        raise ValueError("settings are no mapping, or timing no text")

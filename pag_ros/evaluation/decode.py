@@ -166,7 +166,7 @@ def to_labels(message: Any) -> NDArray[np.uint8]:
         data = memoryview(message.data)
         if data[: len(PNG_SIGNATURE)] != PNG_SIGNATURE:
             raise ImageError("compressed labels must be PNG: other formats change the ids")
-        labels = _decompress(data, cv2.IMREAD_UNCHANGED)
+        labels = decompress(data, cv2.IMREAD_UNCHANGED)
     elif message.encoding in ("mono8", "8UC1"):
         labels = _pixels(message, ENCODINGS["mono8"])
     else:
@@ -174,6 +174,28 @@ def to_labels(message: Any) -> NDArray[np.uint8]:
     if labels.ndim != 2 or labels.dtype != np.uint8:
         raise ImageError(f"labels are {labels.shape} {labels.dtype}, expected one 8-bit channel")
     return np.ascontiguousarray(labels, np.uint8)
+
+
+def decompress(data: memoryview, flags: int) -> NDArray[Any]:
+    """A JPEG or PNG as OpenCV decodes it, `flags` being its IMREAD_*: [h,w] or [h,w,3], BGR.
+
+    Raises:
+        ImageError: it is neither, damaged, cut off, or of more than `MAX_PIXELS` pixels.
+    """
+    width, height = _compressed_size(data)
+    # The decoders fill what is cut off with grey or zeros and say nothing.
+    end = PNG_END if data[: len(PNG_SIGNATURE)] == PNG_SIGNATURE else JPEG_END
+    if end not in bytes(data[-PADDING_BYTES:]):
+        raise ImageError(f"compressed image of {width}x{height} is cut off at {len(data)} bytes")
+    if not 0 < width * height <= MAX_PIXELS:
+        raise ImageError(f"compressed image of {width}x{height}; expected 1 to {MAX_PIXELS} pixels")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise ImageError(f"compressed image is damaged ({error.err})") from error
+    if pixels is None:
+        raise ImageError("compressed image is damaged")
+    return np.asarray(pixels)
 
 
 def _pixels(message: Any, encoding: _Encoding) -> NDArray[Any]:
@@ -211,7 +233,7 @@ def _convert(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
 
 def _compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = _decompress(memoryview(message.data), flags)
+    pixels = decompress(memoryview(message.data), flags)
     # "rgb8; jpeg compressed rgb8": the writer handed RGB to an encoder that expects BGR.
     if "compressed rgb" in message.format:
         return pixels
@@ -226,7 +248,7 @@ def _compressed_to_depth(message: Any) -> NDArray[np.float32]:
             raise ImageError(f"compressedDepth message of {len(data)} bytes is cut off")
         _, scale, offset = COMPRESSED_DEPTH_HEADER.unpack_from(data)
         data = data[COMPRESSED_DEPTH_HEADER.size :]
-    pixels = _decompress(data, cv2.IMREAD_UNCHANGED)
+    pixels = decompress(data, cv2.IMREAD_UNCHANGED)
     if pixels.ndim != 2 or pixels.dtype != np.uint16:
         raise ImageError(f"compressed depth is {pixels.shape} {pixels.dtype}, expected 16-bit grey")
     if message.format.startswith("32FC1"):
@@ -247,23 +269,6 @@ def _millimetres(pixels: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 def _valid(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(np.isfinite(depth) & (depth > 0.0), depth, np.float32(np.nan))
-
-
-def _decompress(data: memoryview, flags: int) -> NDArray[Any]:
-    width, height = _compressed_size(data)
-    # The decoders fill what is cut off with grey or zeros and say nothing.
-    end = PNG_END if data[: len(PNG_SIGNATURE)] == PNG_SIGNATURE else JPEG_END
-    if end not in bytes(data[-PADDING_BYTES:]):
-        raise ImageError(f"compressed image of {width}x{height} is cut off at {len(data)} bytes")
-    if not 0 < width * height <= MAX_PIXELS:
-        raise ImageError(f"compressed image of {width}x{height}; expected 1 to {MAX_PIXELS} pixels")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise ImageError(f"compressed image is damaged ({error.err})") from error
-    if pixels is None:
-        raise ImageError("compressed image is damaged")
-    return np.asarray(pixels)
 
 
 def _compressed_size(data: memoryview) -> tuple[int, int]:

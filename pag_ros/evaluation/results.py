@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros import __version__
+from pag_ros.errors import ParameterError
 from pag_ros.manifest import LabelClass
 from pag_ros.runtime.calibration import cpu_name
 
@@ -188,14 +189,41 @@ def save_json(evaluation: Evaluation, path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(text)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
+    """Write a file, whole or not at all; makes its folder.
+
+    Raises:
+        ParameterError: it cannot be written.
+    """
+    require_writable(path)
+    part = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8"
+        ) as file:
+            part = Path(file.name)
+            file.write(text)
+        part.chmod(0o644)
+        part.replace(path)
+    except OSError as error:
+        if part is not None:
+            part.unlink(missing_ok=True)
+        raise ParameterError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def require_writable(path: Path) -> None:
+    """Make a file's folder and see that it can be written to, before the work for it begins.
+
+    Raises:
+        ParameterError: it cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"{path}: cannot be written ({error.strerror})") from error
+    if path.is_dir():
+        raise ParameterError(f"{path}: is a folder; give the name of a file")
+    if not os.access(path.parent, os.W_OK):
+        raise ParameterError(f"{path}: its folder cannot be written to; give another")
 
 
 def about_software() -> dict[str, str]:

@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 from pag_ros.evaluation.comparison import FULL, OURS, TITLES
+from pag_ros.evaluation.results import require_writable
 
 _MARKERS = "osv^<>DPXhd"
 
@@ -48,10 +49,10 @@ def plot_results(title: str, points: Sequence[tuple[str, float, float]], path: P
 
 
 def _save(figure: object, path: Path) -> None:
+    require_writable(path)
     picture = BytesIO()
     # Without the version of matplotlib, which would change the bytes.
     figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})  # type: ignore[attr-defined]
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(picture.getvalue())
     part.replace(path)

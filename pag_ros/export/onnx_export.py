@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import onnxscript.optimizer
 import torch
 from torch import Tensor, nn
 
-from pag_ros.errors import ModelError
+from pag_ros.errors import ModelError, ParameterError
 from pag_ros.export.card import ModelCard
 from pag_ros.export.graph import DenseNetwork, DeployedNetwork
 from pag_ros.manifest import GatedBlock, Manifest, save_manifest, sha256_of
@@ -48,7 +49,12 @@ def export_model(
 
     Returns:
         The manifest, with one budget row (everything) and no scores.
+
+    Raises:
+        ParameterError: the card's classes are not the network's, or `path` cannot be written.
+        ModelError: torch cannot export the network.
     """
+    _check_classes(network, card)
     width, height = size
     slots = len(network.gated)
     deployed = DeployedNetwork(network)
@@ -80,7 +86,11 @@ def export_model(
 
 
 def export_dense(network: PagNetwork, size: tuple[int, int], path: Path) -> None:
-    """Write the network without custom operators, every pixel computed (inputs image, fx)."""
+    """Write the network without custom operators, every pixel computed (inputs image, fx).
+
+    Raises:
+        ParameterError, ModelError: as for `export_model`.
+    """
     width, height = size
     inputs = {
         "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
@@ -93,6 +103,7 @@ def export_dense(network: PagNetwork, size: tuple[int, int], path: Path) -> None
 def _write(
     module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], path: Path
 ) -> None:
+    _prepare(path)
     with _quiet():
         program = torch.onnx.export(
             module.eval(),
@@ -110,10 +121,35 @@ def _write(
     model = program.model_proto
     _store_half(model)
     _strip_notes(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".onnx.part")
     onnx.save(model, part)
     part.replace(path)
+
+
+def _check_classes(network: PagNetwork, card: ModelCard) -> None:
+    config = network.config
+    names = [entry.name for entry in card.classes]
+    if "segmentation" in config.heads and len(names) != config.classes:
+        raise ParameterError(
+            f"the card of {card.name} has {len(names)} classes, the network {config.classes}"
+        )
+    if config.class_names and names != list(config.class_names):
+        raise ParameterError(
+            f"the card of {card.name} has the classes {', '.join(names)}; the network was trained "
+            f"on {', '.join(config.class_names)}"
+        )
+
+
+def _prepare(path: Path) -> None:
+    """Make the file's folder and see that it can be written, before the long work begins."""
+    if path.suffix != ".onnx":  # the manifest beside it takes the name with .json
+        raise ParameterError(f"{path}: expected a name that ends in .onnx")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"{path}: cannot be written ({error.strerror})") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ParameterError(f"{path}: cannot be written; give another name")
 
 
 def _strip_notes(model: onnx.ModelProto) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -27,6 +27,15 @@ CANONICAL_FOCAL = 0.8125
 """Focal length over image width at which predicted depth is in metres (260 px at 320)."""
 
 HEADS = ("depth", "normals", "segmentation", "boundary")
+
+_CHOICES = {
+    "encoder": ("lite0", "lite2", "resnet18", "resnet50"),
+    "gate_scope": ("branch", "conv3x3"),
+    "output_stride": (8, 16, 32),
+    "multipool": (True, False),
+}
+_RANGES = {"classes": (1, 255), "blocks": (1, 64), "channels": (1, 1024)}
+"""Class ids are bytes, and 255 is none; the others are so large that only a damaged file is out."""
 
 
 @dataclass(frozen=True)
@@ -59,29 +68,23 @@ class NetworkConfig:
         """Build from parsed YAML or JSON; `classes` may be a list of names there.
 
         Raises:
-            ModelError: an unknown key, encoder or head, or entries that contradict each other.
+            ModelError: an unknown key, a value outside what it may be, or entries that contradict
+                each other.
         """
+        if not isinstance(values, Mapping):
+            raise ModelError(f"network configuration: expected a mapping, not {values!r}")
         values = _with_class_names(values)
+        known = [entry.name for entry in fields(cls)]
+        if unknown := [key for key in values if key not in known]:
+            raise ModelError(
+                f"network configuration: {unknown[0]}: no such key; there are {', '.join(known)}"
+            )
         try:
             config = cls(**{**values, "heads": tuple(values.get("heads", cls.heads))})
         except TypeError as error:
             raise ModelError(f"network configuration: {error}") from error
-        if config.encoder not in ("lite0", "lite2", "resnet18", "resnet50"):
-            raise ModelError(f"network configuration: unknown encoder {config.encoder!r}")
-        if unknown := set(config.heads) - set(HEADS):
-            raise ModelError(f"network configuration: unknown heads {sorted(unknown)}, use {HEADS}")
-        if not config.heads:
-            raise ModelError(f"network configuration: no heads, use some of {HEADS}")
-        if config.class_names and len(config.class_names) != config.classes:
-            raise ModelError(
-                f"network configuration: {len(config.class_names)} class_names for "
-                f"{config.classes} classes"
-            )
-        if config.encoder == "resnet18" and config.gate_scope == "conv3x3":
-            raise ModelError(
-                "network configuration: gate_scope conv3x3 is the bottleneck's and resnet18 has "
-                "none; use gate_scope branch or encoder resnet50"
-            )
+        if problem := _problem(config):
+            raise ModelError(f"network configuration: {problem}")
         return config
 
 
@@ -243,3 +246,28 @@ def _with_class_names(values: Mapping[str, Any]) -> dict[str, Any]:
     names = classes if isinstance(classes, list | tuple) else values.get("class_names", ())
     number = {"classes": len(names)} if isinstance(classes, list | tuple) else {}
     return {**values, **number, "class_names": tuple(str(name) for name in names)}
+
+
+def _problem(config: NetworkConfig) -> str | None:
+    """What is wrong with a configuration, for people."""
+    for name, choices in _CHOICES.items():
+        if (value := getattr(config, name)) not in choices:
+            return f"{name}: expected {' or '.join(map(str, choices))}, not {value!r}"
+    for name, (low, high) in _RANGES.items():
+        value = getattr(config, name)
+        if type(value) is not int or not low <= value <= high:
+            return f"{name}: expected a whole number from {low} to {high}, not {value!r}"
+    if not config.heads or not set(config.heads) <= set(HEADS):
+        return f"heads: expected some of {', '.join(HEADS)}, not {list(config.heads)}"
+    if len(set(config.heads)) < len(config.heads):
+        return f"heads: {list(config.heads)} names one of them twice"
+    if config.class_names and len(config.class_names) != config.classes:
+        return f"{len(config.class_names)} class_names for {config.classes} classes"
+    if config.encoder == "resnet18" and config.gate_scope == "conv3x3":
+        return (
+            "gate_scope conv3x3 is the bottleneck's and resnet18 has none; use gate_scope branch "
+            "or encoder resnet50"
+        )
+    if config.encoder.startswith("lite") and config.multipool and config.blocks < 2:
+        return "multipool: takes the place of the last block but one, and there is one block"
+    return None

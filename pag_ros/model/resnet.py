@@ -81,8 +81,9 @@ class GatedResNet(nn.Module):
         return stem, y
 
     def freeze(self, blocks: int) -> None:
-        """Keep the stem and the first `blocks` stages as they are, but for their gates."""
-        names = ["conv1", "bn1", *(f"layer{stage}" for stage in range(1, 1 + blocks))]
+        """Keep the stem and the first `blocks` stages (at most all) as they are, but for gates."""
+        stages = range(1, 1 + min(blocks, len(_WIDTHS)))
+        names = ["conv1", "bn1", *(f"layer{stage}" for stage in stages)]
         for name in names:
             self.get_submodule(name).requires_grad_(False)
         # No published weights have gates: frozen ones would stay random.

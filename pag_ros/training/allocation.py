@@ -229,7 +229,7 @@ def with_allocation(manifest: Manifest, allocation: Allocation) -> Manifest:
     Raises:
         ParameterError: see `keep_rows`.
     """
-    return replace(manifest, budgets=keep_rows(allocation, manifest), scores={})
+    return replace(manifest, budgets=keep_rows(allocation, manifest), scores={}, half_scores={})
 
 
 def save_allocation(allocation: Allocation, path: Path) -> None:

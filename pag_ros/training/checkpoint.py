@@ -18,6 +18,8 @@ from pag_ros.model import NetworkConfig, PagNetwork, build_network
 _CONFIG_KEY = "pag_ros.network"
 _HEADS = "decoder.heads."
 _LABELS_HEAD = f"{_HEADS}segmentation."
+_MISFITS = (ModelError, RuntimeError, ValueError, TypeError, AttributeError)
+"""What a configuration and weights that do not fit each other, or are something else, raise."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -25,6 +27,21 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     torch.save(state, part)
     part.replace(path)
+
+
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """What `save_checkpoint` wrote, its tensors on `device`; no code in the file is run.
+
+    Raises:
+        ModelError: the file is damaged, or holds something else.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # its unpickler raises whatever it meets in a broken file
+        raise _no_checkpoint(path, error) from error
+    if not isinstance(state, dict):
+        raise _no_checkpoint(path, TypeError(f"a {type(state).__name__}"))
+    return state
 
 
 def load_checkpoint(path: Path) -> PagNetwork:
@@ -41,21 +58,16 @@ def load_checkpoint(path: Path) -> PagNetwork:
         raise DatasetError(f"{path}: no such checkpoint; train with `pag_ros train`")
     if path.suffix == ".safetensors":
         return load_weights(path)
+    state = read_checkpoint(path, torch.device("cpu"))
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network = build_network(NetworkConfig.from_mapping(state["config"]))
         weights = {
             key.removeprefix("module."): value
             for key, value in state["average"].items()
             if key.startswith("module.")
         }
-        network.load_state_dict(weights)
-    except Exception as error:  # torch.load raises whatever its unpickler meets in a broken file
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(
-            f"{path}: not a checkpoint of `pag_ros train`, or damaged ({reason})"
-        ) from error
-    return network.eval()
+        return _network_of(state["config"], weights)
+    except (KeyError, *_MISFITS) as error:
+        raise _no_checkpoint(path, error) from error
 
 
 def save_weights(network: PagNetwork, path: Path) -> None:
@@ -86,12 +98,10 @@ def load_weights(path: Path) -> PagNetwork:
     if _CONFIG_KEY not in metadata:
         raise ModelError(f"{path}: holds no network of pag_ros (no {_CONFIG_KEY} in its metadata)")
     try:
-        network = build_network(NetworkConfig.from_mapping(json.loads(metadata[_CONFIG_KEY])))
-        network.load_state_dict(state)
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        return _network_of(json.loads(metadata[_CONFIG_KEY]), state)
+    except _MISFITS as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise ModelError(f"{path}: weights and configuration disagree ({reason})") from error
-    return network.eval()
 
 
 def initialize_from(network: PagNetwork, path: Path) -> tuple[str, ...]:
@@ -134,6 +144,28 @@ def initialize_from(network: PagNetwork, path: Path) -> tuple[str, ...]:
 def same_network(config: NetworkConfig, stored: dict[str, Any]) -> bool:
     """Whether a checkpoint's configuration, perhaps of an older version, is this one."""
     return NetworkConfig.from_mapping(stored) == config
+
+
+def _network_of(config: dict[str, Any], state: dict[str, Tensor]) -> PagNetwork:
+    """The network that a file describes, in evaluation mode, in float32.
+
+    It is made without memory and takes the file's tensors as they are: what the configuration
+    claims costs nothing unless the file holds it.
+
+    Raises:
+        One of `_MISFITS`: they do not fit.
+    """
+    with torch.device("meta"):
+        network = build_network(NetworkConfig.from_mapping(config))
+    kinds = {name: value.dtype for name, value in network.state_dict().items()}
+    named = {name: value.to(kinds.get(name, value.dtype)) for name, value in state.items()}
+    network.load_state_dict(named, assign=True)
+    return network.eval()
+
+
+def _no_checkpoint(path: Path, error: Exception) -> ModelError:
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return ModelError(f"{path}: not a checkpoint of `pag_ros train`, or damaged ({reason})")
 
 
 def _body(config: NetworkConfig) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pag_ros.errors import ParameterError
 from pag_ros.model import NetworkConfig
 
 GatingMode = Literal["budgets", "paper"]
+
+_SIDES_PX = (32, 4096)
+"""Of a sample; a smaller one leaves the deepest features without a pixel."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,9 @@ class Phase:
         learning_rate: of the new layers at the start of the phase; falls along a cosine.
         final_learning_rate: at its end.
         encoder_rate: the pretrained encoder's learning rate relative to that; 0 = frozen.
+
+    Raises:
+        ParameterError: a value is outside what it may be.
     """
 
     size: tuple[int, int]
@@ -31,6 +38,16 @@ class Phase:
     learning_rate: float
     final_learning_rate: float
     encoder_rate: float
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 2:
+            raise ParameterError(f"size: expected [width, height], not {list(self.size)}")
+        for side in self.size:
+            _check_whole("size", side, *_SIDES_PX)
+        _check_whole("batch", self.batch, 1)
+        _check_whole("iterations", self.iterations, 1)
+        for name in ("learning_rate", "final_learning_rate", "encoder_rate"):
+            _check_number(name, getattr(self, name), 0.0)
 
 
 @dataclass(frozen=True)
@@ -88,15 +105,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._check_choices()
-        for name in ("gate_temperature", "multipool_temperature"):
-            pair = getattr(self, name)
-            if len(pair) != 2 or min(pair) <= 0:
-                raise ParameterError(f"{name}: expected [start, end], both above 0, not {pair}")
-        rates = self.rho if isinstance(self.rho, tuple) else (self.rho,)
-        if not all(0.0 < rate < 1.0 for rate in rates):
-            raise ParameterError(f"rho: expected values between 0 and 1 (excluded), not {self.rho}")
-        if not 0.0 < self.density_min <= 1.0:
-            raise ParameterError(f"density_min: expected above 0 up to 1, not {self.density_min}")
+        self._check_numbers()
         if self.class_weights and len(self.class_weights) != self.network.classes:
             raise ParameterError(
                 f"class_weights: {len(self.class_weights)} for {self.network.classes} classes"
@@ -107,14 +116,36 @@ class TrainConfig:
     def _check_choices(self) -> None:
         if self.gating not in ("budgets", "paper"):
             raise ParameterError(f"gating: expected budgets or paper, not {self.gating!r}")
+        if not isinstance(self.sandwich, bool):
+            raise ParameterError(f"sandwich: expected true or false, not {self.sandwich!r}")
         if self.sandwich and self.gating == "paper":
             raise ParameterError("sandwich: of gating budgets only; paper trains for one rate")
         if self.encoder_statistics not in ("frozen", "learned"):
             raise ParameterError(
                 f"encoder_statistics: expected frozen or learned, not {self.encoder_statistics!r}"
             )
-        if min(self.log_every, self.validate_every) < 1 or self.recalibrate < 0:
-            raise ParameterError("log_every, validate_every: at least 1; recalibrate: at least 0")
+
+    def _check_numbers(self) -> None:
+        for name in ("log_every", "validate_every"):
+            _check_whole(name, getattr(self, name), 1)
+        for name in ("frozen_blocks", "recalibrate", "workers", "seed"):
+            _check_whole(name, getattr(self, name), 0)
+        for name in ("gate_temperature", "multipool_temperature"):
+            pair = getattr(self, name)
+            if not (isinstance(pair, tuple) and len(pair) == 2 and _positive(*pair)):
+                raise ParameterError(f"{name}: expected [start, end], both above 0, not {pair}")
+        rates = self.rho if isinstance(self.rho, tuple) else (self.rho,)
+        if not all(_positive(rate) and rate < 1.0 for rate in rates):
+            raise ParameterError(f"rho: expected values between 0 and 1 (excluded), not {self.rho}")
+        if not (_positive(self.density_min) and self.density_min <= 1.0):
+            raise ParameterError(f"density_min: expected above 0 up to 1, not {self.density_min}")
+        _check_number("rho_weight", self.rho_weight, 0.0)
+        if not isinstance(self.weights, Mapping):
+            raise ParameterError(f"weights: expected {{head: weight}}, not {self.weights!r}")
+        for head, weight in self.weights.items():
+            _check_number(f"weights: {head}", weight, 0.0)
+        if not (isinstance(self.class_weights, tuple) and all(map(_positive, self.class_weights))):
+            raise ParameterError("class_weights: expected a list of numbers above 0")
 
     @property
     def iterations(self) -> int:
@@ -129,15 +160,54 @@ class TrainConfig:
             ParameterError: an unknown key, a phase that lacks one, or a value out of range.
             ModelError: the same of the network.
         """
+        _check_keys(cls, values)
         try:
             phases = tuple(
-                Phase(**{**phase, "size": tuple(phase["size"])}) for phase in values["phases"]
+                _phase(number, phase) for number, phase in enumerate(values["phases"], 1)
             )
+            if not phases:
+                raise ParameterError("phases: expected at least one")
             network = NetworkConfig.from_mapping(values.get("network", {}))
             plain: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in values.items()
             }
             return cls(**{**plain, "phases": phases, "network": network})
-        except (TypeError, KeyError) as error:
+        except KeyError as error:
+            raise ParameterError(f"training configuration lacks {error}") from error
+        except TypeError as error:
             raise ParameterError(f"training configuration: {error}") from error
+
+
+def _phase(number: int, values: Mapping[str, Any]) -> Phase:
+    try:
+        _check_keys(Phase, values)
+        return Phase(**{**values, "size": tuple(values["size"])})
+    except ParameterError as error:
+        raise ParameterError(f"phase {number}: {error}") from error
+
+
+def _check_keys(kind: type[Phase | TrainConfig], values: Mapping[str, Any]) -> None:
+    known = [entry.name for entry in fields(kind)]
+    if unknown := [key for key in values if key not in known]:
+        raise ParameterError(f"{unknown[0]}: no such key; there are {', '.join(known)}")
+
+
+def _positive(*values: Any) -> bool:
+    return all(_is_number(value) and value > 0.0 for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+
+
+def _check_number(name: str, value: Any, low: float) -> None:
+    if not (_is_number(value) and value >= low):
+        hint = " (YAML takes 1e-3 for text: write 1.0e-3)" if isinstance(value, str) else ""
+        raise ParameterError(f"{name}: expected a number of {low:g} or more, not {value!r}{hint}")
+
+
+def _check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
+    if type(value) is not int or value < low or (high is not None and value > high):
+        most = "or more" if high is None else f"to {high}"
+        raise ParameterError(f"{name}: expected a whole number of {low} {most}, not {value!r}")

@@ -106,18 +106,11 @@ class BudgetMode(Mode):
         return TopKGating(self.densities(batch, device))
 
     def densities(self, batch: int, device: torch.device) -> Tensor:
-        """[batch, blocks]: a fifth full, an eighth smallest, the rest around a random level."""
-        density = self._random(batch, device)
-        fixed = torch.rand(batch, 1, device=device)
-        density = torch.where(fixed < 0.2, torch.ones_like(density), density)
-        smallest = torch.full_like(density, self.config.density_min)
-        return torch.where(fixed > 0.875, smallest, density)
+        """[batch, blocks], see `mixed_densities`."""
+        return mixed_densities(batch, self.blocks, self.config.density_min, device)
 
     def _random(self, batch: int, device: torch.device) -> Tensor:
-        low = self.config.density_min
-        level = torch.rand(batch, 1, device=device)
-        jitter = 0.4 * (torch.rand(batch, self.blocks, device=device) - 0.5)
-        return (low + (1 - low) * level + jitter).clamp(low, 1.0)
+        return random_densities(batch, self.blocks, self.config.density_min, device)
 
 
 class PaperMode(Mode):
@@ -142,12 +135,25 @@ class PaperMode(Mode):
     def shipped(self, batch: int, device: torch.device) -> MaskedGating:
         return ThresholdGating()
 
-    ranks = False
-    """Whether only the order of a gate's scores counts, so that their unit is free to choose."""
-
     def rate_loss(self, gating: MaskedGating) -> Tensor | None:
         assert isinstance(gating, GumbelGating)
         return self.config.rho_weight * gating.budget_loss(self.rates)
+
+
+def mixed_densities(batch: int, blocks: int, low: float, device: torch.device) -> Tensor:
+    """[batch, blocks] in `low` to 1: a fifth of the samples full, an eighth smallest, the rest
+    `random_densities`."""
+    density = random_densities(batch, blocks, low, device)
+    kind = torch.rand(batch, 1, device=device)
+    density = torch.where(kind < 0.2, torch.ones_like(density), density)
+    return torch.where(kind > 0.875, torch.full_like(density, low), density)
+
+
+def random_densities(batch: int, blocks: int, low: float, device: torch.device) -> Tensor:
+    """[batch, blocks] in `low` to 1, each sample's around a random level of its own."""
+    level = low + (1 - low) * torch.rand(batch, 1, device=device)
+    jitter = 0.4 * (torch.rand(batch, blocks, device=device) - 0.5)
+    return (level + jitter).clamp(low, 1.0)
 
 
 def make_mode(config: TrainConfig, blocks: int) -> Mode:

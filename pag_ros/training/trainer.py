@@ -29,13 +29,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pag_ros.errors import ParameterError
+from pag_ros.errors import DatasetError, ModelError, ParameterError
 from pag_ros.model import PagNetwork, build_network
 from pag_ros.model.gating import MaskedGating
 from pag_ros.model.multipool import MultiPool
 from pag_ros.model.resnet import new_parameters
 from pag_ros.training.checkpoint import (
     initialize_from,
+    read_checkpoint,
     same_network,
     save_checkpoint,
     save_weights,
@@ -122,8 +123,9 @@ class Trainer:
 
     def run(self) -> PagNetwork:
         """Train to the end; returns the averaged network in evaluation mode."""
+        self._check_data()
         if self.processes.writes:
-            self.out.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
         self.processes.wait()
         self._resume()
         end = 0
@@ -133,6 +135,23 @@ class Trainer:
                 self._run_phase(phase, start, seed=self.config.seed + number)
         self._finish()
         return self._averaged()
+
+    def _check_data(self) -> None:
+        """What would else come up in a later phase, or at the first validation."""
+        for phase in self.config.phases:
+            self.processes.share_of(phase.batch)
+        classes, size = self._classes(), self.config.phases[-1].size
+        Rooms(self.folders, size, train=True, classes=classes)
+        Rooms(self.validation_folders, size, train=False, classes=classes)
+
+    def _make_folder(self) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            (self.out / "log.jsonl").open("a").close()
+        except OSError as error:
+            raise ParameterError(
+                f"{self.out}: cannot be written to ({error.strerror}); give another --out folder"
+            ) from error
 
     @torch.no_grad()
     def validate(
@@ -420,7 +439,12 @@ class Trainer:
     def _resume(self) -> None:
         path = self.out / "checkpoint.pt"
         if path.is_file():
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            self._restore(path, read_checkpoint(path, self.device))
+        if self.processes.writes:
+            _forget_rows_after(self.out / "log.jsonl", self.done)
+
+    def _restore(self, path: Path, state: dict[str, Any]) -> None:
+        try:
             if not same_network(self.config.network, state["config"]):
                 raise ParameterError(f"{path}: another network; give a new --out folder")
             self.network.load_state_dict(state["network"])
@@ -428,8 +452,12 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.done = int(state["done"])
             self._recalibrated_at = int(state.get("recalibrated_at", -1))
-        if self.processes.writes:
-            _forget_rows_after(self.out / "log.jsonl", self.done)
+        except (KeyError, ModelError, RuntimeError, ValueError, TypeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ModelError(
+                f"{path}: does not fit this run, or is damaged ({reason}); "
+                "give a new --out folder, or go on with the settings it was begun with"
+            ) from error
 
     def _log(self, row: dict[str, Any]) -> None:
         if not self.processes.writes:
@@ -448,7 +476,10 @@ def _forget_rows_after(log: Path, iteration: int) -> None:
     lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
     # A kill may have cut off the last line.
     whole = [line for line in lines if line.endswith("\n")]
-    kept = [line for line in whole if json.loads(line)["iteration"] <= iteration]
+    try:
+        kept = [line for line in whole if json.loads(line)["iteration"] <= iteration]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{log}: damaged ({error}); delete it to go on without it") from error
     part = log.with_suffix(".part")
     part.write_text("".join(kept), encoding="utf-8")
     part.replace(log)

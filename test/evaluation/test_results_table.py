@@ -106,6 +106,24 @@ def test_a_run_survives_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"budget": "0.5"},
+        {"timing": 3},
+        {"scores": {"depth delta1": float("nan")}},
+        {"realised_budget": None},
+    ],
+    ids=str,
+)
+def test_a_value_of_another_kind_is_named_with_its_file(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"format": 1, **asdict(RUNS[3]), **change}))
+    with pytest.raises(DatasetError, match=r"run\.json: not a result"):
+        load_run(tmp_path / "run.json")
+
+
+@pytest.mark.parametrize(
     "text",
     ["{", "[]", '{"format": 1}', '{"format": 2}', "broken method", "broken score"],
 )

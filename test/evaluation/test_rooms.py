@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from pathlib import Path
 
 import cv2
@@ -42,6 +43,48 @@ def test_missing_or_damaged_data_is_named(rooms: Path) -> None:
     (rooms / "frames" / "000001.depth.png").write_bytes(b"no picture")
     with pytest.raises(DatasetError, match=r"000001\.depth\.png"):
         read_frame(read_index(rooms)[1])
+
+
+@pytest.mark.parametrize(
+    ("line", "culprit"),
+    [
+        ("[1]", "line 7 is '.1.'; expected"),
+        ('{"id": "000000"}', "line 7 is"),
+        ('{"id": "000000", "fx": NaN}', "line 7: fx nan px"),
+        ('{"id": "000000", "fx": -5}', "line 7: fx -5.0 px"),
+    ],
+)
+def test_a_damaged_line_of_the_index_is_named(line: str, culprit: str, rooms: Path) -> None:
+    with (rooms / "frames.jsonl").open("a") as index:
+        index.write(line + "\n")
+    with pytest.raises(DatasetError, match=culprit):
+        read_index(rooms)
+
+
+def test_an_index_that_is_no_text_is_named(rooms: Path) -> None:
+    (rooms / "frames.jsonl").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(DatasetError, match=r"frames\.jsonl: not a text file"):
+        read_index(rooms)
+
+
+def test_a_picture_cut_off_or_huge_is_not_decoded(rooms: Path) -> None:
+    color, depth = (rooms / "frames" / f"000001.{name}" for name in ("color.jpg", "depth.png"))
+    whole = depth.read_bytes()
+    depth.write_bytes(whole[:16] + struct.pack(">II", 60000, 60000) + whole[24:])
+    with pytest.raises(DatasetError, match=r"000001\.depth\.png.*60000x60000"):
+        read_frame(read_index(rooms)[1])
+    color.write_bytes(color.read_bytes()[:-20])
+    with pytest.raises(DatasetError, match=r"000001\.color\.jpg.*cut off"):
+        read_frame(read_index(rooms)[1])
+
+
+def test_a_file_of_scores_that_cannot_be_written_is_said_before_scoring(
+    rooms: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["score", "--dataset", str(rooms), "--model", str(tiny_model), "--json"]
+    assert main([*arguments, str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error == f"pag_ros: error: {tmp_path}: is a folder; give the name of a file\n"
 
 
 def test_a_frame_of_mixed_sizes_is_refused(rooms: Path) -> None:

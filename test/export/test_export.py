@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +174,54 @@ def test_incomplete_card_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "card.yaml").write_text("name: x\n")
     with pytest.raises(ParameterError, match=r"card\.yaml.*classes"):
         read_card(tmp_path / "card.yaml")
+
+
+CARD_TEXT = """
+name: x
+classes: {wall: [1, 2, 3], floor: [4, 5, 6]}
+depth_range_m: [0.3, 10.0]
+focal_range: [0.5, 1.5]
+license: none
+training_data: none
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "culprit"),
+    [
+        ("[4, 5, 6]", "[4, 5, 600]", "colour .*0 to 255"),
+        ("[0.3, 10.0]", "[10.0, 0.3]", "0 < low < high"),
+        ("[0.3, 10.0]", "[.nan, 10.0]", "0 < low < high"),
+        ("license", "licence", "'licence' is none of name, classes"),
+        ("name: x", "", "lacks 'name'"),
+    ],
+)
+def test_a_card_that_would_make_a_bad_manifest_is_refused(
+    old: str, new: str, culprit: str, tmp_path: Path
+) -> None:
+    (tmp_path / "card.yaml").write_text(CARD_TEXT.replace(old, new))
+    with pytest.raises(ParameterError, match=culprit):
+        read_card(tmp_path / "card.yaml")
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c", "d", "f"]])
+def test_a_card_of_other_classes_than_the_network_is_refused(
+    names: list[str], network: torch.nn.Module, tmp_path: Path
+) -> None:
+    card = replace(CARD, classes=tuple(LabelClass(name, (0, 0, 0)) for name in names))
+    named = copy.copy(network)
+    named.config = replace(network.config, class_names=("a", "b", "c", "d", "e"))
+    with pytest.raises(ParameterError, match="the card of tiny has"):
+        export_model(named, card, SIZE, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.json", "folder.onnx", "file/a.onnx"])
+def test_a_name_that_cannot_be_written_is_said_before_the_export(
+    name: str, network: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("exported"))
+    with pytest.raises(ParameterError, match=name):
+        export_dense(network, SIZE, tmp_path / name)

@@ -181,7 +181,14 @@ def test_depth_scales_with_focal_length() -> None:
         ({"encoder": "vgg"}, "vgg"),
         ({"heads": ["depht"]}, "depht"),
         ({"bloks": 3}, "bloks"),
-        ({"heads": []}, "no heads"),
+        ({"heads": []}, "heads: expected some of depth"),
+        ({"heads": ["depth", "depth"]}, "twice"),
+        ({"channels": 10**6}, "channels: expected a whole number from 1 to 1024"),
+        ({"blocks": 0}, "blocks: expected a whole number"),
+        ({"blocks": 1}, "multipool"),
+        ({"classes": 256}, "classes: expected a whole number from 1 to 255"),
+        ({"output_stride": 7}, "output_stride: expected 8 or 16 or 32"),
+        ({"gate_scope": "all"}, "gate_scope: expected branch or conv3x3"),
         ({"classes": 3, "class_names": ["a", "b"]}, "2 class_names for 3"),
         ({"encoder": "resnet18", "gate_scope": "conv3x3"}, "resnet18"),
     ],
@@ -189,6 +196,18 @@ def test_depth_scales_with_focal_length() -> None:
 def test_bad_configuration_names_the_culprit(values: dict[str, object], culprit: str) -> None:
     with pytest.raises(ModelError, match=culprit):
         NetworkConfig.from_mapping(values)
+
+
+def test_a_configuration_that_is_no_mapping_is_refused() -> None:
+    with pytest.raises(ModelError, match="expected a mapping"):
+        NetworkConfig.from_mapping(["lite0"])  # type: ignore[arg-type]
+
+
+def test_freezing_more_stages_than_a_resnet_has_freezes_all() -> None:
+    encoder = GatedResNet(18, output_stride=32)
+    encoder.freeze(9)
+    assert not encoder.layer4[1].conv2.weight.requires_grad
+    assert encoder.layer4[1].gate.weight.requires_grad
 
 
 def test_depthwise_convolutions_stay_in_float32_where_a_cpu_computes_in_bfloat16() -> None:

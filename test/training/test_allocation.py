@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,9 @@ def test_table_survives_its_file_and_a_broken_one_is_named(tmp_path: Path) -> No
 def test_table_goes_into_a_manifest(tiny_model: Path) -> None:
     manifest = load_manifest(tiny_model)
     table = Allocation({1.0: (1.0, 1.0), 0.5: (0.75, 0.25)})
-    changed = with_allocation(manifest, table)
+    scored = replace(manifest, scores={"0.50": {"a": 1.0}}, half_scores={"0.50": {"a": 1.0}})
+    changed = with_allocation(scored, table)
+    assert changed.scores == changed.half_scores == {}
     assert changed.keep_for(0.5) == (36, 12)
     assert changed.keep_for(1.0) == (48, 48)
     keeps = [changed.keep_for(step / 20) for step in range(21)]

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from pag_ros.errors import DatasetError, ModelError, ParameterError  # noqa: E402
 from pag_ros.model import NetworkConfig, PagNetwork, build_network  # noqa: E402
+from pag_ros.training import checkpoint  # noqa: E402
 from pag_ros.training.checkpoint import (  # noqa: E402
     initialize_from,
     load_checkpoint,
@@ -118,3 +119,23 @@ def test_sizes_must_be_those_of_the_configuration(trained: PagNetwork, tmp_path:
     with pytest.raises(ModelError, match="weights and configuration disagree"):
         load_weights(path)
     assert "fuse.0.weight" in state
+
+
+def test_a_file_that_claims_a_huge_network_costs_no_memory(
+    trained: PagNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "network.safetensors"
+    trained.config = replace(CONFIG, channels=1024, blocks=64)
+    save_weights(trained, path)
+    made: list[torch.device] = []
+    built = checkpoint.build_network
+
+    def recorded(config: NetworkConfig) -> PagNetwork:
+        network = built(config)
+        made.extend(parameter.device for parameter in network.parameters())
+        return network
+
+    monkeypatch.setattr(checkpoint, "build_network", recorded)
+    with pytest.raises(ModelError, match="weights and configuration disagree"):
+        load_weights(path)
+    assert {device.type for device in made} == {"meta"}

@@ -15,6 +15,14 @@ from pag_ros.training.config import TrainConfig  # noqa: E402
 from pag_ros.training.modes import GATE_NOISE, BudgetMode, PaperMode, cooled, make_mode  # noqa: E402
 
 CPU = torch.device("cpu")
+PHASE = {
+    "size": [64, 48],
+    "batch": 2,
+    "iterations": 10,
+    "learning_rate": 1e-3,
+    "final_learning_rate": 1e-4,
+    "encoder_rate": 0.0,
+}
 
 
 def test_densities_cover_full_smallest_and_everything_between() -> None:
@@ -79,6 +87,12 @@ def test_temperatures_fall_geometrically_to_the_last_fifth() -> None:
         ({"encoder_statistics": "none"}, "encoder_statistics"),
         ({"validate_every": 0}, "validate_every"),
         ({"density_min": 0.0}, "density_min"),
+        ({"density_min": float("nan")}, "density_min"),
+        ({"sandwich": "no"}, "sandwich: expected true or false"),
+        ({"workers": -1}, "workers: expected a whole number of 0 or more, not -1"),
+        ({"seed": 1.5}, "seed"),
+        ({"weights": {"depth": 1.0, "normals": -1.0, "segmentation": 1.0}}, "weights: normals"),
+        ({"class_weights": ("a",) * 14}, "class_weights"),
     ],
 )
 def test_bad_settings_name_the_culprit(values: dict[str, Any], culprit: str) -> None:
@@ -89,7 +103,7 @@ def test_bad_settings_name_the_culprit(values: dict[str, Any], culprit: str) -> 
 def test_settings_are_read_from_yaml_as_lists() -> None:
     config = TrainConfig.from_mapping(
         {
-            "phases": [],
+            "phases": [PHASE],
             "network": {"classes": ["wall", "floor"]},
             "class_weights": [1.0, 2.0],
             "multipool_temperature": [3.0, 0.1],
@@ -97,3 +111,35 @@ def test_settings_are_read_from_yaml_as_lists() -> None:
     )
     assert config.network == NetworkConfig(classes=2, class_names=("wall", "floor"))
     assert config.multipool_temperature == (3.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "culprit"),
+    [
+        ({"size": [64]}, "phase 1: size: expected .width, height., not .64."),
+        ({"size": [8, 8]}, "phase 1: size: expected a whole number of 32 to 4096, not 8"),
+        ({"batch": 0}, "phase 1: batch: expected a whole number of 1 or more"),
+        ({"iterations": 0}, "phase 1: iterations"),
+        ({"learning_rate": float("nan")}, "phase 1: learning_rate"),
+        ({"learning_rate": "1e-3"}, "write 1.0e-3"),
+        ({"rate": 1}, "phase 1: rate: no such key; there are size, batch"),
+    ],
+)
+def test_a_bad_phase_is_named_with_what_it_may_be(change: dict[str, Any], culprit: str) -> None:
+    with pytest.raises(ParameterError, match=culprit):
+        TrainConfig.from_mapping({"phases": [{**PHASE, **change}]})
+
+
+@pytest.mark.parametrize(
+    ("values", "culprit"),
+    [
+        ({"phases": []}, "phases: expected at least one"),
+        ({"phases": [PHASE], "seeds": 3}, "seeds: no such key; there are network, phases"),
+        ({}, "lacks 'phases'"),
+    ],
+)
+def test_a_file_without_phases_or_with_unknown_keys_is_refused(
+    values: dict[str, Any], culprit: str
+) -> None:
+    with pytest.raises(ParameterError, match=culprit):
+        TrainConfig.from_mapping(values)

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pag_ros.cli import main  # noqa: E402
-from pag_ros.errors import ParameterError  # noqa: E402
+from pag_ros.errors import DatasetError, ModelError, ParameterError  # noqa: E402
 from pag_ros.model import NetworkConfig  # noqa: E402
 from pag_ros.training.checkpoint import load_checkpoint, load_weights  # noqa: E402
 from pag_ros.training.rooms import Rooms  # noqa: E402
@@ -74,6 +74,43 @@ def test_a_step_that_overflows_leaves_weights_and_statistics_as_they_were(
 
     for name, value in trainer.network.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_checkpoint_that_is_cut_off_is_named(rooms: Path, tmp_path: Path) -> None:
+    train(rooms, tmp_path / "run", 1)
+    path = tmp_path / "run" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"checkpoint\.pt: not a checkpoint"):
+        train(rooms, tmp_path / "run", 2)
+
+
+def test_a_checkpoint_with_other_trained_weights_is_refused(rooms: Path, tmp_path: Path) -> None:
+    train(rooms, tmp_path / "run", 1)
+    other = replace(config(2), frozen_blocks=2)
+    with pytest.raises(ModelError, match=r"checkpoint\.pt: does not fit this run"):
+        Trainer(other, [rooms], [rooms], tmp_path / "run", pretrained=None).run()
+
+
+def test_a_damaged_log_is_named(rooms: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text("nothing\n")
+    with pytest.raises(DatasetError, match=r"log\.jsonl: damaged"):
+        train(rooms, tmp_path, 1)
+
+
+def test_a_missing_validation_set_is_found_before_the_first_iteration(
+    rooms: Path, tmp_path: Path
+) -> None:
+    trainer = Trainer(config(1), [rooms], [tmp_path / "none"], tmp_path / "run", pretrained=None)
+    with pytest.raises(DatasetError, match="none"):
+        trainer.run()
+    assert trainer.done == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(rooms: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ParameterError, match="file/run: cannot be written to"):
+        train(rooms, tmp_path / "file" / "run", 1)
 
 
 def test_checkpoint_holds_the_averaged_network(rooms: Path, tmp_path: Path) -> None:
@@ -210,6 +247,7 @@ def test_a_frozen_resnet_still_trains_its_gates(rooms: Path, tmp_path: Path) -> 
         ("phases: [{size: [8, 8]}]", "batch"),
         ("- 1", "mapping"),
         ("a: [", "not a readable YAML"),
+        ("phases: []", "at least one"),
     ],
 )
 def test_bad_configuration_is_one_line(
@@ -220,4 +258,5 @@ def test_bad_configuration_is_one_line(
     assert main([*arguments, "--validation", "x", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert culprit in error
+    assert "train.yaml: " in error
     assert error.count("\n") == 1

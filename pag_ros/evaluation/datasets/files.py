@@ -6,6 +6,7 @@ Every function raises a `DatasetError` that names the file, what is wrong and wh
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError, ImageError
-from pag_ros.evaluation.decode import _decompress
+from pag_ros.evaluation.decode import decompress
 
 MAX_PICTURE_BYTES = 1 << 27
 MAX_TEXT_BYTES = 1 << 25
@@ -58,22 +59,27 @@ def read_json(path: Path) -> Any:
         raise DatasetError(f"{path}: not a readable JSON file ({error})") from error
 
 
-def read_text(path: Path) -> str:
-    """A text file in UTF-8."""
+def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+    """A text file in UTF-8 of at most `limit` bytes."""
     try:
-        return read_bytes(path, MAX_TEXT_BYTES).decode("utf-8")
+        return read_bytes(path, limit).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: not a text file in UTF-8 ({error})") from error
 
 
 def read_mat(path: Path) -> dict[str, Any]:
     """The variables of a MATLAB 5 file, as `scipy.io.loadmat` gives them."""
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     data = read_bytes(path, MAX_MAT_BYTES)
-    if _mat_size(path, data) > MAX_MAT_BYTES:
+    unpacked = _mat_size(path, data)
+    if unpacked > MAX_MAT_BYTES:
         raise DatasetError(f"{path}: unpacks to more than {MAX_MAT_BYTES >> 20} MiB; damaged?")
     try:
+        shapes = {name: shape for name, shape, kind in whosmat(path) if kind != "sparse"}
+        for name, shape in shapes.items():  # a cell array is made before its cells are read
+            if math.prod(shape) > len(data) + unpacked:
+                raise ValueError(f"{name!r} claims {'x'.join(map(str, shape))} elements")
         variables: dict[str, Any] = loadmat(path)
     except Exception as error:  # scipy has no common base for what damage makes it raise
         raise DatasetError(f"{path}: not a readable MATLAB 5 file ({error})") from error
@@ -111,7 +117,7 @@ def _read(path: Path, flag: int) -> NDArray[Any]:
     data = read_bytes(path, MAX_PICTURE_BYTES)
     try:
         # A photograph's EXIF rotation would turn it away from its labels.
-        return _decompress(memoryview(data), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+        return decompress(memoryview(data), flag | cv2.IMREAD_IGNORE_ORIENTATION)
     except (ImageError, struct.error) as error:
         raise DatasetError(f"{path}: not a whole JPEG or PNG ({error}); fetch it again") from error
 

@@ -222,7 +222,14 @@ def _read_npz(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
             normals = np.asarray(data["normals"], np.float32)
             valid = data["valid"] > 0 if "valid" in data else np.ones(normals.shape[:2], bool)
             return normals, valid
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        MemoryError,  # of a header that claims a huge array
+        zipfile.BadZipFile,
+    ) as error:
         raise DatasetError(f"{path}: expected an array 'normals' [{HEIGHT},{WIDTH},3]") from error
 
 

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.datasets import files
 from pag_ros.evaluation.datasets.sample import Sample
 from pag_ros.evaluation.metrics import DepthProtocol
+
+MAX_INDEX_BYTES = 1 << 28
+"""Of frames.jsonl: about two million frames."""
 
 
 @dataclass(frozen=True)
@@ -68,21 +69,31 @@ def read_index(folder: Path) -> list[RoomFrame]:
     """The complete frames of a rendered dataset.
 
     Raises:
-        DatasetError: no index, or none of its lines is valid.
+        DatasetError: no index, an empty one, or a line in it is damaged.
     """
     path = folder / "frames.jsonl"
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; make a dataset with `pag_ros data render`")
-    frames = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-            frames.append(RoomFrame(folder, Path(entry["id"]).name, float(entry["fx"])))
-        except (ValueError, KeyError, TypeError):
-            continue  # a line cut off by a kill; its frame is rendered again on resume
-    if not frames:
+    text = files.read_text(path, MAX_INDEX_BYTES)
+    lines = text.splitlines()
+    if lines and not text.endswith("\n") and not lines[-1].endswith("}"):
+        del lines[-1]  # cut off by a kill; its frame is rendered again on resume
+    if not lines:
         raise DatasetError(f"{path}: holds no frames")
-    return frames
+    return [_entry(folder, path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _entry(folder: Path, path: Path, number: int, line: str) -> RoomFrame:
+    try:
+        entry = json.loads(line)
+        frame = RoomFrame(folder, Path(entry["id"]).name, float(entry["fx"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DatasetError(
+            f'{path}: line {number} is {line[:80]!r}; expected {{"id": "000000", "fx": 250.0, ...}}'
+        ) from error
+    if not 0.0 < frame.focal_px < 1e5:
+        raise DatasetError(f"{path}: line {number}: fx {frame.focal_px} px; expected above 0")
+    return frame
 
 
 def read_frame(frame: RoomFrame) -> Sample:
@@ -91,27 +102,19 @@ def read_frame(frame: RoomFrame) -> Sample:
     Raises:
         DatasetError: one of them is missing, damaged or of another kind or size.
     """
-    stem = str(frame.folder / "frames" / frame.id)
-    color = _read(f"{stem}.color.jpg", cv2.IMREAD_COLOR, np.uint8, 3)
-    depth = _read(f"{stem}.depth.png", cv2.IMREAD_UNCHANGED, np.uint16, 2)
-    normals = _read(f"{stem}.normal.png", cv2.IMREAD_COLOR, np.uint8, 3)
-    labels = _read(f"{stem}.label.png", cv2.IMREAD_UNCHANGED, np.uint8, 2)
-    if len({picture.shape[:2] for picture in (color, depth, normals, labels)}) > 1:
-        raise DatasetError(f"{stem}: its four pictures differ in size; render the dataset again")
-    unit = normals[..., ::-1].astype(np.float32) / 127.5 - 1.0
+    stem = frame.folder / "frames" / frame.id
+    color = files.read_color(Path(f"{stem}.color.jpg"))
+    depth = files.read_gray16(Path(f"{stem}.depth.png"))
+    normals = files.read_color(Path(f"{stem}.normal.png"))
+    labels = files.read_gray8(Path(f"{stem}.label.png"))
+    files.same_size(Path(stem), color, depth, normals, labels)
+    unit = normals.astype(np.float32) / 127.5 - 1.0
     # Joined by hand: NumPy reduces over three neighbours ten times as slowly.
     unit[(normals[..., 0] | normals[..., 1] | normals[..., 2]) == 0] = 0.0
     return Sample(
-        color=np.ascontiguousarray(color[..., ::-1]),
+        color=color,
         depth=depth.astype(np.float32) / 1000.0,
         normals=unit,
         labels=labels,
         focal_px=frame.focal_px,
     )
-
-
-def _read(path: str, flag: int, dtype: type[np.generic], dimensions: int) -> NDArray[np.uint8]:
-    picture = cv2.imread(path, flag)
-    if picture is None or picture.dtype != dtype or picture.ndim != dimensions:
-        raise DatasetError(f"{path}: missing or damaged picture; render the dataset again")
-    return np.asarray(picture)

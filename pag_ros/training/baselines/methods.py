@@ -31,7 +31,7 @@ from pag_ros.training.baselines.variants import (
     truncated,
     without_multipool,
 )
-from pag_ros.training.modes import GATE_NOISE
+from pag_ros.training.modes import GATE_NOISE, mixed_densities
 
 _DENSITY_MIN = 0.15
 """Smallest density that the network for every budget is trained for, as in `TrainConfig`."""
@@ -106,22 +106,15 @@ class Pag(Method):
     _gating: ClassVar[type[PixelGating]] = PixelGating
 
     def training(self, batch: int, noise: float) -> MeasuredGating:
-        return self._gating(self._densities(batch), GATE_NOISE * noise)
+        blocks = len(self.network.gated)
+        density = mixed_densities(batch, blocks, _DENSITY_MIN, self.device)
+        return self._gating(density, GATE_NOISE * noise)
 
     def inference(self, budget: float) -> MeasuredGating:
         return self._gating(self._uniform(budget))
 
     def _uniform(self, budget: float) -> Tensor:
         return torch.full((len(self.network.gated),), budget, device=self.device)
-
-    def _densities(self, batch: int) -> Tensor:
-        """[batch,L]: a fifth full, an eighth smallest, the rest around a random level."""
-        low, blocks = _DENSITY_MIN, len(self.network.gated)
-        level = low + (1 - low) * torch.rand(batch, 1, device=self.device)
-        jitter = 0.4 * (torch.rand(batch, blocks, device=self.device) - 0.5)
-        kind = torch.rand(batch, 1, device=self.device)
-        density = torch.where(kind < 0.2, 1.0, (level + jitter).clamp(low, 1.0))
-        return torch.where(kind > 0.875, low, density)
 
 
 class PagSpecialist(Pag):

@@ -166,7 +166,10 @@ class MeshLibrary:
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
-        cache.mkdir(parents=True, exist_ok=True)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatasetError(f"{cache}: cannot be made ({error.strerror})") from error
         self.mesh = lru_cache(maxsize=256)(self._mesh)
 
     def _mesh(self, model: Model) -> Mesh | None:

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from pag_ros.errors import DatasetError
+from pag_ros.evaluation.datasets.files import read_json
 from pag_ros.training.scenes.camera import Intrinsics
 from pag_ros.training.scenes.classes import CLASSES
 from pag_ros.training.scenes.render import View
@@ -53,19 +54,23 @@ class DatasetWriter:
         done: ids of the frames that are complete.
 
     Raises:
-        DatasetError: another process writes into the folder, or it holds other frames.
+        DatasetError: another process writes into the folder, it holds other frames or a damaged
+            index, or it cannot be written to.
     """
 
     def __init__(self, out: Path, description: dict[str, object]) -> None:
-        (out / "frames").mkdir(parents=True, exist_ok=True)
+        try:
+            (out / "frames").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatasetError(f"{out}: cannot be written to ({error.strerror})") from error
         self._lock = _locked(out / ".lock")
         self._index = out / "frames.jsonl"
         self.done = _read_ids(self._index)
         document = {"format": FORMAT, "classes": list(CLASSES), **description}
         header = out / "dataset.json"
         if header.exists() and self.done:
-            known = json.loads(header.read_text(encoding="utf-8"))
-            if known.get("generator") != document.get("generator"):
+            known = read_json(header)
+            if not isinstance(known, dict) or known.get("generator") != document.get("generator"):
                 raise DatasetError(
                     f"{out} holds frames made with other arguments: choose another folder"
                 )
@@ -106,7 +111,10 @@ def _read_ids(index: Path) -> set[str]:
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         _write_atomically(index, whole.encode())
-    return {json.loads(line)["id"] for line in whole.splitlines()}
+    try:
+        return {str(json.loads(line)["id"]) for line in whole.splitlines()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{index}: damaged ({error}); choose another folder") from error
 
 
 def write_frame(out: Path, frame: str, view: View) -> None:

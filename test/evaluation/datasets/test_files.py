@@ -14,6 +14,7 @@ scipy_io = pytest.importorskip("scipy.io")
 
 from pag_ros.errors import DatasetError  # noqa: E402
 from pag_ros.evaluation.datasets import files, open_dataset, split_spec  # noqa: E402
+from pag_ros.evaluation.datasets.files import read_mat  # noqa: E402
 
 
 def test_a_plain_folder_is_rendered_rooms(rooms: Path) -> None:
@@ -76,6 +77,18 @@ def write_bsds(folder: Path, name: str = "12003") -> None:
         drawn[:, 2 + i] = 1
         cells[0, i] = {"Segmentation": drawn.astype(np.uint16), "Boundaries": drawn}
     scipy_io.savemat(folder / f"{name}.mat", {"groundTruth": cells})
+
+
+def test_a_matlab_file_that_claims_many_cells_is_refused(tmp_path: Path) -> None:
+    def element(kind: int, data: bytes) -> bytes:
+        return struct.pack("<II", kind, len(data)) + data + b"\0" * (-len(data) % 8)
+
+    flags, dimensions = struct.pack("<II", 1, 0), struct.pack("<ii", 1, 10**9)  # 1: a cell array
+    matrix = element(6, flags) + element(5, dimensions) + element(1, b"groundTruth")
+    header = b"MATLAB 5.0".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
+    (tmp_path / "cells.mat").write_bytes(header + element(14, matrix))
+    with pytest.raises(DatasetError, match=r"cells\.mat.*claims 1x1000000000 elements"):
+        read_mat(tmp_path / "cells.mat")
 
 
 def test_bsds_keeps_its_annotators_apart(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ scipy_io = pytest.importorskip("scipy.io")
 from pag_ros.errors import DatasetError  # noqa: E402
 from pag_ros.evaluation.datasets import TRAINING, open_dataset  # noqa: E402
 from pag_ros.evaluation.datasets.geometry import Pinhole, edges, normals_of, rays, register  # noqa: E402
+from pag_ros.evaluation.datasets.nyuv2 import read_normals  # noqa: E402
 from pag_ros.evaluation.datasets.s2d3d import areas_of  # noqa: E402
 
 
@@ -81,6 +84,17 @@ def test_nyu_published_normals_face_the_camera(nyu: Path) -> None:
     assert not dataset[0].normals[200, 300].any()
     np.savez(nyu / "normals/000002.npz", normals=-normals)
     assert dataset[0].normals[200, 300].tolist() == [0.0, 0.0, -1.0]
+
+
+def test_an_npz_that_claims_a_huge_array_is_refused(nyu: Path) -> None:
+    (nyu / "normals").mkdir(exist_ok=True)
+    header = io.BytesIO()
+    claims = {"descr": "<f4", "fortran_order": False, "shape": (10**15,)}
+    np.lib.format.write_array_header_1_0(header, claims)
+    with zipfile.ZipFile(nyu / "normals/000002.npz", "w") as archive:
+        archive.writestr("normals.npy", header.getvalue() + bytes(64))
+    with pytest.raises(DatasetError, match=r"000002\.npz: expected an array 'normals'"):
+        read_normals(nyu / "normals", 2)
 
 
 def test_pickles_in_npz_are_refused(nyu: Path) -> None:

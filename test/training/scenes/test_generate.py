@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from pag_ros.cli import main
 from pag_ros.errors import DatasetError, ParameterError
 from pag_ros.training.scenes import render_dataset, render_walk
 from pag_ros.training.scenes import walk as walking
+from pag_ros.training.scenes.catalog import MeshLibrary
 from pag_ros.training.scenes.classes import CLASSES
 from pag_ros.training.scenes.walk import Walk, along_path
 from pag_ros.training.scenes.writer import DatasetWriter
@@ -177,3 +179,42 @@ def test_a_missing_scheduler_is_named(furniture: Path, cache: Path, tmp_path: Pa
     pytest.importorskip("distributed")
     with pytest.raises(ParameterError, match=r"no Dask scheduler answers there"):
         render_dataset(tmp_path, 1, furniture, cache=cache, scheduler="nonsense://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("frames.jsonl", "nothing\n"), ("frames.jsonl", "[1]\n"), ("dataset.json", "{")],
+)
+def test_a_damaged_index_or_header_is_named(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "frames.jsonl").write_text('{"id": "000000"}\n')
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DatasetError, match=name.replace(".", r"\.")):
+        DatasetWriter(tmp_path, {"generator": {}})
+
+
+@pytest.mark.parametrize("make", [MeshLibrary, lambda out: DatasetWriter(out, {})])
+def test_a_folder_that_cannot_be_made_is_named(
+    make: Callable[[Path], object], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match="file/out: cannot be"):
+        make(tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize("option", ["--frames=0", "--frames=many", "--seed=-1", "--workers=0"])
+def test_numbers_out_of_range_are_refused(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["data", "render", "--out", str(tmp_path), "--furniture", "x", option]
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "is not a whole number of" in capsys.readouterr().err
+
+
+def test_missing_textures_are_named(
+    furniture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ["--furniture", str(furniture), "--textures", str(tmp_path / "none")]
+    assert main(["data", "render", "--out", str(tmp_path / "rooms"), *folders]) == 2
+    assert "none: no such folder" in capsys.readouterr().err
+    assert not (tmp_path / "rooms").exists()
