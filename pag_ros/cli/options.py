@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 _PLOT_SUFFIXES = (".png", ".svg", ".pdf")
-from collections.abc import Callable
 
 
 def image_size(text: str) -> tuple[int, int]:
