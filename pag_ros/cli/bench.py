@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pag_ros.cli import bench_deadline, bench_load
+from pag_ros.cli.options import plot_file, whole
 from pag_ros.errors import BackendError, ParameterError
 
 _KINDS = {"ops": "convolutions and gated blocks", "network": "whole networks"}
@@ -38,10 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="what has TEXT in its name")
     parser.add_argument("--densities", type=_density, nargs="+", metavar="D", help="0 to 1")
-    parser.add_argument("--threads", type=_positive, default=2, metavar="N", help="(default: 2)")
-    parser.add_argument("--rounds", type=_positive, default=9, metavar="N", help="(default: 9)")
+    parser.add_argument("--threads", type=whole(1), default=2, metavar="N", help="(default: 2)")
+    parser.add_argument("--rounds", type=whole(1), default=9, metavar="N", help="(default: 9)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them (.png, .svg or .pdf)")
+    parser.add_argument(
+        "--plot", type=plot_file, metavar="FILE", help="draw them (.png, .svg or .pdf)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -137,11 +140,4 @@ def _density(text: str) -> float:
     value = float(text)
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
