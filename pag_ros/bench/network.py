@@ -40,9 +40,9 @@ MODELS: Mapping[str, tuple[dict[str, Any], tuple[int, int]]] = {
     ),
     "lite0-plain": ({"encoder": "lite0", "multipool": False}, (320, 240)),
 }
-"""Name -> network configuration and input size. lite0 and lite2 are those of engines/; the ResNets
-are the paper's form at its output stride of 8, and at 16. lite0-plain has no MultiPool, of which a
-dense runtime computes every candidate at every pixel."""
+"""Name -> network configuration and input size. lite0 is the shipped one, lite2 a larger one; the
+ResNets are the paper's form at its output stride of 8, and at 16. lite0-plain has no MultiPool, of
+which a dense runtime computes every candidate at every pixel."""
 
 
 def measure(
