@@ -25,6 +25,10 @@ class DatasetError(PagError):
     """A dataset or raw material is missing, damaged, or in another layout than documented."""
 
 
+class TrainingError(PagError):
+    """Training cannot go on: what it computes is no longer a number."""
+
+
 class ParameterError(PagError):
     """A parameter or option has a value outside what it may be."""
 

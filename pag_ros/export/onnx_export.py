@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxscript.optimizer
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pag_ros.errors import ModelError, ParameterError
@@ -22,6 +23,7 @@ from pag_ros.export.graph import DenseNetwork, DeployedNetwork
 from pag_ros.manifest import GatedBlock, Manifest, save_manifest, sha256_of
 from pag_ros.model import PagNetwork
 from pag_ros.model.cost import count_macs
+from pag_ros.model.finite import require_finite
 from pag_ros.model.gating import DenseGating
 from pag_ros.model.network import CANONICAL_FOCAL
 from pag_ros.model.operators import unlimited_plan
@@ -52,7 +54,7 @@ def export_model(
 
     Raises:
         ParameterError: the card's classes are not the network's, or `path` cannot be written.
-        ModelError: torch cannot export the network.
+        ModelError: torch cannot export the network, or a weight is infinite or NaN.
     """
     _check_classes(network, card)
     width, height = size
@@ -104,6 +106,7 @@ def _write(
     module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], path: Path
 ) -> None:
     _prepare(path)
+    require_finite(module.state_dict(), path)
     with _quiet():
         program = torch.onnx.export(
             module.eval(),
@@ -168,8 +171,11 @@ def _store_half(model: onnx.ModelProto) -> None:
         values = onnx.numpy_helper.to_array(constant)
         if values.dtype != np.float32 or values.size < _HALF_FROM:
             continue
+        half = _to_half(values)
+        if half is None:
+            continue
         name = constant.name
-        constant.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        constant.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.half"))
         casts.append(
             onnx.helper.make_node(
                 "Cast", [f"{name}.half"], [name], f"{name}.cast", to=onnx.TensorProto.FLOAT
@@ -178,6 +184,13 @@ def _store_half(model: onnx.ModelProto) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def _to_half(values: NDArray[np.float32]) -> NDArray[np.float16] | None:
+    """The constant in 16 bits; None where a value is too large for them."""
+    if np.abs(values).max() > np.finfo(np.float16).max:
+        return None
+    return values.astype(np.float16)
 
 
 def _count(network: PagNetwork, size: tuple[int, int]) -> tuple[tuple[GatedBlock, ...], int]:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pag_ros.errors import ModelError
+from pag_ros.model.finite import require_finite
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -20,18 +21,21 @@ def read_state(path: Path) -> dict[str, Tensor]:
         path: .safetensors, or anything else as written by `torch.save` (weights_only=True).
 
     Raises:
-        ModelError: the file is missing, damaged, or holds something else than named tensors.
+        ModelError: the file is missing, damaged, holds something else than named tensors, or
+            values that are not finite.
     """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file") from error
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, SafetensorError) as error:
         raise ModelError(f"{path}: not a weights file ({_first_line(error)})") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(f"{path}: not a weights file (no mapping of names to tensors)")
+    require_finite(state, path)
     return state
 
 

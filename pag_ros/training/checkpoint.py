@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pag_ros.errors import DatasetError, ModelError, ParameterError
 from pag_ros.model import NetworkConfig, PagNetwork, build_network
+from pag_ros.model.finite import require_finite
 
 _CONFIG_KEY = "pag_ros.network"
 _HEADS = "decoder.heads."
@@ -52,7 +53,7 @@ def load_checkpoint(path: Path) -> PagNetwork:
 
     Raises:
         DatasetError: no such file.
-        ModelError: the file is damaged, or holds something else.
+        ModelError: the file is damaged, holds something else, or weights that are not finite.
     """
     if not path.is_file():
         raise DatasetError(f"{path}: no such checkpoint; train with `pag_ros train`")
@@ -65,9 +66,11 @@ def load_checkpoint(path: Path) -> PagNetwork:
             for key, value in state["average"].items()
             if key.startswith("module.")
         }
-        return _network_of(state["config"], weights)
+        network = _network_of(state["config"], weights)
     except (KeyError, *_MISFITS) as error:
         raise _no_checkpoint(path, error) from error
+    require_finite(network.state_dict(), path)
+    return network
 
 
 def save_weights(network: PagNetwork, path: Path) -> None:
@@ -75,7 +78,11 @@ def save_weights(network: PagNetwork, path: Path) -> None:
 
     A tensor is stored as float16 where that loses nothing, else as float32. The file is written
     whole or not at all.
+
+    Raises:
+        ModelError: a weight is infinite or NaN; no file is written.
     """
+    require_finite(network.state_dict(), path)
     tensors = {name: _smallest(value) for name, value in network.state_dict().items()}
     part = path.with_suffix(".part")
     save_file(tensors, part, {"format": "pt", _CONFIG_KEY: json.dumps(asdict(network.config))})
@@ -86,8 +93,8 @@ def load_weights(path: Path) -> PagNetwork:
     """The network of a file by `save_weights`, in evaluation mode; no code in the file is run.
 
     Raises:
-        ModelError: the file is missing, damaged, no network of ours, or of other sizes than its
-            configuration says.
+        ModelError: the file is missing, damaged, no network of ours, of other sizes than its
+            configuration says, or has weights that are not finite.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -98,10 +105,12 @@ def load_weights(path: Path) -> PagNetwork:
     if _CONFIG_KEY not in metadata:
         raise ModelError(f"{path}: holds no network of pag_ros (no {_CONFIG_KEY} in its metadata)")
     try:
-        return _network_of(json.loads(metadata[_CONFIG_KEY]), state)
+        network = _network_of(json.loads(metadata[_CONFIG_KEY]), state)
     except _MISFITS as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise ModelError(f"{path}: weights and configuration disagree ({reason})") from error
+    require_finite(network.state_dict(), path)
+    return network
 
 
 def initialize_from(network: PagNetwork, path: Path) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from pag_ros.errors import DatasetError, ModelError, ParameterError
 from pag_ros.model import PagNetwork, build_network
+from pag_ros.model.finite import require_finite
 from pag_ros.model.gating import MaskedGating
 from pag_ros.model.multipool import MultiPool
 from pag_ros.model.resnet import new_parameters
@@ -49,6 +50,7 @@ from pag_ros.training.processes import (
     current_processes,
     multiplies_bfloat16,
 )
+from pag_ros.training.refusals import RefusedSteps, find_spoilt
 from pag_ros.training.rooms import EndlessSampler, Rooms
 from pag_ros.training.statistics import recalibrate, standardise_gates
 from pag_ros.training.tasks import known_heads, task_losses, task_scores
@@ -120,9 +122,15 @@ class Trainer:
         )
         self._parallel: nn.Module = self.network
         self._recalibrated_at = -1
+        self._refused = RefusedSteps()
 
     def run(self) -> PagNetwork:
-        """Train to the end; returns the averaged network in evaluation mode."""
+        """Train to the end; returns the averaged network in evaluation mode.
+
+        Raises:
+            ParameterError, ModelError, DatasetError: settings, files and data do not fit.
+            TrainingError: one step after the other had to be taken back.
+        """
         self._check_data()
         if self.processes.writes:
             self._make_folder()
@@ -269,19 +277,16 @@ class Trainer:
                 row[name] = row.get(name, 0.0) + value
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.processes.average_statistics(self.network)
-        if self._is_finite():
-            self.optimizer.step()
-        else:
+        spoilt = find_spoilt(self.network)
+        if spoilt:
             # One infinite variance would stay in its running average for good.
             for buffer, before in zip(self.network.buffers(), statistics, strict=True):
                 buffer.copy_(before)
+        else:
+            self.optimizer.step()
+        self._refused.count(spoilt, self.done + 1)
         self.average.update_parameters(self.network)
-        return {**row, "progress": self._progress()}
-
-    def _is_finite(self) -> bool:
-        """Whether the last passes left only finite gradients and normalisation statistics."""
-        gradients = (p.grad for p in self.network.parameters() if p.grad is not None)
-        return all(bool(t.isfinite().all()) for t in chain(gradients, self.network.buffers()))
+        return {**row, "progress": self._progress(), "refused": float(bool(spoilt))}
 
     def _run_pass(
         self, each: Pass, batch: dict[str, Tensor], teacher: dict[str, Tensor]
@@ -346,7 +351,7 @@ class Trainer:
             keep=[network.encoder] if self.config.encoder_statistics == "frozen" else [],
         )
         scores[True] = self.validate(phase.size)
-        better = self._loss(scores[True]) < self._loss(scores[False])
+        better = is_better(self._loss(scores[True]), self._loss(scores[False]))
         if not better:
             network.load_state_dict(before)
         self._recalibrated_at = self.done
@@ -458,6 +463,8 @@ class Trainer:
                 f"{path}: does not fit this run, or is damaged ({reason}); "
                 "give a new --out folder, or go on with the settings it was begun with"
             ) from error
+        require_finite(self.network.state_dict(), path)
+        require_finite(self.average.state_dict(), path)
 
     def _log(self, row: dict[str, Any]) -> None:
         if not self.processes.writes:
@@ -483,6 +490,11 @@ def _forget_rows_after(log: Path, iteration: int) -> None:
     part = log.with_suffix(".part")
     part.write_text("".join(kept), encoding="utf-8")
     part.replace(log)
+
+
+def is_better(loss: float, than: float) -> bool:
+    """Whether a loss is a number, and the lower one; any number is better than none."""
+    return math.isfinite(loss) and not loss >= than
 
 
 def _density(gating: MaskedGating) -> float:

@@ -11,11 +11,17 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pag_ros.cli import main  # noqa: E402
-from pag_ros.errors import DatasetError, ModelError, ParameterError  # noqa: E402
+from pag_ros.errors import (  # noqa: E402
+    DatasetError,
+    ModelError,
+    ParameterError,
+    TrainingError,
+)
 from pag_ros.model import NetworkConfig  # noqa: E402
 from pag_ros.training.checkpoint import load_checkpoint, load_weights  # noqa: E402
+from pag_ros.training.refusals import MAX_REFUSED_STEPS  # noqa: E402
 from pag_ros.training.rooms import Rooms  # noqa: E402
-from pag_ros.training.trainer import Phase, TrainConfig, Trainer  # noqa: E402
+from pag_ros.training.trainer import Phase, TrainConfig, Trainer, is_better  # noqa: E402
 
 NETWORK = NetworkConfig(
     blocks=2, channels=16, classes=2, heads=("depth", "normals", "segmentation", "boundary")
@@ -70,10 +76,60 @@ def test_a_step_that_overflows_leaves_weights_and_statistics_as_they_were(
     batch = trainer._frame(Rooms([rooms], (64, 48), train=True)[0])
     overflow = torch.full_like(batch["image"].float(), float("inf"))
 
-    trainer._step({**batch, "image": overflow})
+    row = trainer._step({**batch, "image": overflow})
 
+    assert row["refused"] == 1.0
     for name, value in trainer.network.state_dict().items():
         assert torch.equal(value, before[name]), name
+    assert trainer._step(batch)["refused"] == 0.0
+
+
+def test_a_run_whose_steps_are_all_refused_ends_with_the_reason(
+    rooms: Path, tmp_path: Path
+) -> None:
+    trainer = Trainer(config(30), [rooms], [rooms], tmp_path / "run", pretrained=None)
+    trainer.network.trunk[1].bn1.running_var.fill_(torch.inf)
+    with pytest.raises(TrainingError, match=r"trunk\.1\.bn1\.running_var infinite or NaN"):
+        trainer.run()
+    assert trainer.done == MAX_REFUSED_STEPS - 1
+    assert not (tmp_path / "run" / "network.safetensors").exists()
+
+
+def test_a_checkpoint_that_is_no_numbers_is_not_gone_on_from(rooms: Path, tmp_path: Path) -> None:
+    first = train(rooms, tmp_path / "run", 1)
+    first.network.trunk[0].bn2.running_var.fill_(torch.nan)
+    first._save()
+    with pytest.raises(ModelError, match=r"checkpoint\.pt: 16 of 16 .*trunk\.0\.bn2\.running_var"):
+        train(rooms, tmp_path / "run", 2)
+
+
+def test_new_statistics_are_kept_where_the_old_ones_give_no_number(
+    rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recalibrated = replace(config(1), recalibrate=1)
+    trainer = Trainer(recalibrated, [rooms], [rooms], tmp_path / "run", pretrained=None)
+    losses = iter([0.5, float("nan")])  # with new statistics, with the old ones
+    monkeypatch.setattr(trainer, "_loss", lambda scores: next(losses))
+    trainer.run()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
+    assert rows[-1]["recalibrated"] is True
+
+
+@pytest.mark.parametrize(
+    ("loss", "than", "better"),
+    [
+        (1.0, 2.0, True),
+        (2.0, 1.0, False),
+        (1.0, 1.0, False),
+        (1.0, float("nan"), True),
+        (float("nan"), 1.0, False),
+        (float("nan"), float("nan"), False),
+        (1.0, float("inf"), True),
+        (float("inf"), float("nan"), False),
+    ],
+)
+def test_a_loss_that_is_no_number_is_never_better(loss: float, than: float, better: bool) -> None:
+    assert is_better(loss, than) is better
 
 
 def test_a_checkpoint_that_is_cut_off_is_named(rooms: Path, tmp_path: Path) -> None:

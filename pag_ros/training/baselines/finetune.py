@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from pag_ros.model.multipool import MultiPool
 from pag_ros.training.baselines.methods import Method
+from pag_ros.training.refusals import RefusedSteps, find_spoilt
 from pag_ros.training.rooms import EndlessSampler, Rooms
 from pag_ros.training.tasks import task_losses
 
@@ -63,9 +64,13 @@ def finetune(
     Args:
         folders: rendered datasets.
         progress: called after every iteration.
+
+    Raises:
+        TrainingError: one step after the other had to be refused.
     """
     torch.manual_seed(recipe.seed)
     optimizer = torch.optim.AdamW(_parameter_groups(method, recipe), weight_decay=0.01)
+    refused = RefusedSteps()
     for iteration, batch in enumerate(_batches(method, folders, recipe)):
         done = iteration / recipe.iterations
         final = done >= 1.0 - _FINAL_SHARE
@@ -73,7 +78,8 @@ def finetune(
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * fall * group["scale"]
         _set_mode(method, final)
-        _step(method, batch, optimizer, noise=0.0 if final else 1.0)
+        spoilt = _step(method, batch, optimizer, noise=0.0 if final else 1.0)
+        refused.count(spoilt, iteration + 1)
         progress()
     method.network.eval()
 
@@ -93,7 +99,8 @@ def _batches(method: Method, folders: list[Path], recipe: Recipe) -> Iterator[di
 
 def _step(
     method: Method, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer, noise: float
-) -> None:
+) -> list[str]:
+    """Take a step, unless it is not finite; then, what of it is not."""
     gating = method.training(len(batch["image"]), noise)
     with torch.autocast(method.device.type, torch.bfloat16):
         outputs = method.network(to_input(batch["image"], method.device), gating)
@@ -102,9 +109,11 @@ def _step(
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, 5.0)
-    if norm.isfinite():
+    nn.utils.clip_grad_norm_(parameters, 5.0)
+    spoilt = find_spoilt(method.network) + (find_spoilt(method.extra) if method.extra else [])
+    if not spoilt:
         optimizer.step()
+    return spoilt
 
 
 def _set_mode(method: Method, final: bool) -> None:
