@@ -1,5 +1,7 @@
 """Start the node: `ros2 launch pag_ros perception.launch.py image_topic:=/camera/image_raw`."""
 
+from pathlib import Path
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
@@ -103,11 +105,19 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def perception_node(context: LaunchContext) -> list[Node]:
-    """The node; arguments left empty must not overrule params_file, hence a function."""
+    """The node; arguments left empty must not overrule params_file, hence a function.
+
+    Raises:
+        ValueError: an argument that the node could not work with.
+    """
 
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
+    params_file = value("params_file")
+    if params_file and not Path(params_file).is_file():
+        # launch itself would say so in a warning, and start the node on its defaults.
+        raise ValueError(f"params_file {params_file}: no such file")
     default_parameters = PathJoinSubstitution([SHARE, "config", "perception.yaml"])
     optional = ("model", "device", "image_transport", "cameras")
     overrides = {name: value(name) for name in optional if value(name)}
@@ -118,7 +128,7 @@ def perception_node(context: LaunchContext) -> list[Node]:
         executable="perception_node",
         name="pag_perception",
         namespace=value("namespace"),
-        parameters=[value("params_file") or default_parameters, {**flags, **overrides}],
+        parameters=[params_file or default_parameters, {**flags, **overrides}],
         remappings=[
             *remappings("image", value("image_topic"), value("cameras")),
             *remappings("camera_info", value("camera_info_topic"), value("cameras")),

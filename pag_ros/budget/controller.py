@@ -197,10 +197,14 @@ class Controller:
             self.table = self._refresh.table
             self._tabulate()
 
+    @property
+    def floor_seconds(self) -> float:
+        """What the smallest budget is expected to take now, without a margin."""
+        return self.slowdown * self._total_at(self.settings.floor)
+
     def floor_fits(self, time_left_s: float) -> bool:
         """Whether the smallest budget, with its margin, is expected to be in time."""
-        affordable = time_left_s / (self.slowdown * (1.0 + self.margin))
-        return self._total_at(self.settings.floor) <= affordable
+        return self.floor_seconds <= time_left_s / (1.0 + self.margin)
 
     def rescale(self, ratio: float) -> None:
         """The machine's clock has visibly changed: durations are `ratio` times what they were.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sensor_msgs.msg import CameraInfo
 
 from pag_ros.ros.pipeline import Pipeline
 from pag_ros.ros.publishers import Publishers
 from pag_ros.ros.statistics import FrameStatistics, SequenceGaps
+from pag_ros.ros.subscriptions import CameraSubscription
 from pag_ros.ros.timing import Arrivals, CameraPeriod
 
 _SILENT_PERIODS = 5.0
@@ -27,7 +26,8 @@ class Channel:
         period: between its frames.
         arrivals: while the node is active, else None.
         info: its newest calibration.
-        subscriptions: while the node is active.
+        gaps: in the numbers of its images.
+        subscriptions: to its images and its calibration while the node is active.
     """
 
     def __init__(
@@ -41,14 +41,21 @@ class Channel:
         self.gaps = SequenceGaps()
         self.arrivals: Arrivals | None = None
         self.info: CameraInfo | None = None
-        self.subscriptions: list[Any] = []
+        self.subscriptions: list[CameraSubscription] = []
+
+    @property
+    def reliable(self) -> bool:
+        """Whether its images are asked for again if they are lost."""
+        return bool(self.subscriptions) and self.subscriptions[0].reliable
 
     def start(self, now_s: float) -> None:
         """The node listens from now on."""
         self.arrivals, self.gaps = Arrivals(now_s), SequenceGaps()
 
     def stop(self) -> None:
-        """The node does not listen any more; its subscriptions are gone."""
+        """Listen no longer."""
+        for subscription in self.subscriptions:
+            subscription.destroy()
         self.subscriptions, self.arrivals, self.info = [], None, None
 
     def sends(self, now_s: float) -> bool:

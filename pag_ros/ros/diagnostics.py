@@ -1,10 +1,12 @@
 """What /diagnostics says: is there input, are deadlines met, with what budget, on which engine.
 
-Plain functions from figures to statuses, so that each verdict can be tested without a node.
+Plain functions from figures to statuses, so that each verdict can be tested without a node; `sign`
+puts the node's name before theirs.
 """
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +15,12 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from pag_ros.budget import Rung
 from pag_ros.manifest import Manifest
 from pag_ros.ros.messages import key_values
+from pag_ros.ros.timing import ArrivalReport
 from pag_ros.runtime import Session
 from pag_ros.runtime.machine_state import MachineState
+
+_LOST_SHARE_TO_WARN = 0.05
+"""Of the images since the last report."""
 
 
 @dataclass(frozen=True)
@@ -25,34 +31,41 @@ class Input:
         topic: its full name.
         expected_type: e.g. "sensor_msgs/msg/Image".
         published_types: of every publisher on the topic.
-        silent_s: seconds since the last image, or since activation; None while not active.
-        rate_hz: images per second since the last report.
+        arrivals: what came since the last report; None while not active.
+        reliable: whether images are asked for again if they are lost.
         camera: size and focal length that CameraInfo tells; None without a usable one.
     """
 
     topic: str
     expected_type: str
     published_types: Sequence[str]
-    silent_s: float | None
-    rate_hz: float
+    arrivals: ArrivalReport | None
+    reliable: bool
     camera: str | None
 
 
 def input_status(state: Input, no_image_s: float) -> DiagnosticStatus:
-    """ERROR without images for `no_image_s` seconds, WARN without calibration."""
-    level, message = DiagnosticStatus.OK, f"{state.rate_hz:.1f} images/s"
-    if state.silent_s is None:
-        message = "not active"
-    elif state.silent_s > no_image_s:
-        level, message = DiagnosticStatus.ERROR, _why_silent(state)
+    """ERROR without images for `no_image_s` seconds, WARN where many are lost on their way, or
+    without calibration."""
+    arrivals = state.arrivals
+    if arrivals is None:
+        level, message = DiagnosticStatus.OK, "not active"
+    elif arrivals.silent_s > no_image_s:
+        level, message = DiagnosticStatus.ERROR, _why_silent(state, arrivals)
+    elif arrivals.lost_share > _LOST_SHARE_TO_WARN:
+        level, message = DiagnosticStatus.WARN, f"{_rate(arrivals)} (the log says what to do)"
     elif state.camera is None:
         level, message = DiagnosticStatus.WARN, "no calibrated CameraInfo: depth is not published"
+    else:
+        level, message = DiagnosticStatus.OK, _rate(arrivals)
     values = {
         "topic": state.topic,
         "type": state.expected_type,
         "publishers": len(state.published_types),
-        "rate_hz": state.rate_hz,
-        "seconds_since_image": state.silent_s,
+        "reliability": "reliable" if state.reliable else "best effort",
+        "rate_hz": arrivals.rate_hz if arrivals else 0.0,
+        "seconds_since_image": arrivals and arrivals.silent_s,
+        "lost_share": arrivals.lost_share if arrivals else 0.0,
         "camera_info": state.camera or "none or uncalibrated",
     }
     return _status("input", level, message, values)
@@ -82,7 +95,8 @@ def deadline_status(
 def budget_status(budget: Mapping[str, object], rung: Rung) -> DiagnosticStatus:
     """What the controller gave the last frame; empty before the first one.
 
-    WARN while escalated, ERROR where the deadline cannot be kept whatever is done.
+    WARN while escalated or where publishing is too slow, ERROR where the deadline cannot be kept
+    whatever is done.
     """
     level, message = DiagnosticStatus.OK, "n/a: no frame yet"
     if budget:
@@ -91,6 +105,9 @@ def budget_status(budget: Mapping[str, object], rung: Rung) -> DiagnosticStatus:
         level, message = DiagnosticStatus.ERROR, "degraded: even half the frame rate is late"
     elif rung != Rung.FULL:
         level, message = DiagnosticStatus.WARN, f"{message} at {_words(rung)}"
+    if budget and budget["slow_publishing"] and rung != Rung.DEGRADED:
+        level = DiagnosticStatus.WARN
+        message += f"; late by publishing, most of it {budget['slowest_output']}"
     return _status("budget", level, message, {**budget, "escalation": _words(rung)})
 
 
@@ -145,17 +162,35 @@ def of_camera(camera: str, statuses: Sequence[DiagnosticStatus]) -> list[Diagnos
     return list(statuses)
 
 
+def sign(statuses: Sequence[DiagnosticStatus], node: str) -> None:
+    """Say whose statuses they are, so that those of two nodes, or two robots, do not collide.
+
+    Args:
+        node: its name with its namespace.
+    """
+    for status in statuses:
+        status.name = f"{node}: {status.name}"
+        status.hardware_id = platform.node() or node
+
+
 def _words(rung: Rung) -> str:
     return rung.name.lower().replace("_", " ")
 
 
-def _why_silent(state: Input) -> str:
-    silence = f"no image for {state.silent_s:.1f} s"
+def _rate(arrivals: ArrivalReport) -> str:
+    lost = f", {arrivals.lost_share:.0%} lost on their way" if arrivals.lost_share > 0.0 else ""
+    return f"{arrivals.rate_hz:.1f} images/s{lost}"
+
+
+def _why_silent(state: Input, arrivals: ArrivalReport) -> str:
+    silence = f"no image for {arrivals.silent_s:.1f} s"
     if not state.published_types:
         return f"{silence}: nobody publishes {state.topic}"
     if state.expected_type not in state.published_types:
         others = ", ".join(sorted(set(state.published_types)))
         return f"{silence}: {state.topic} is {others}, not {state.expected_type} (image_transport?)"
+    if arrivals.lost_share > 0.0:
+        return f"{silence}: all were lost on their way (the log says what to do)"
     return silence
 
 
@@ -163,9 +198,8 @@ def _status(
     name: str, level: bytes, message: str, values: Mapping[str, object]
 ) -> DiagnosticStatus:
     return DiagnosticStatus(
-        name=f"pag_perception: {name}",
+        name=name,
         level=level,
         message=message,
-        hardware_id="pag_perception",
         values=key_values(values),
     )

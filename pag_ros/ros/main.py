@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 import threading
+from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
@@ -17,6 +18,7 @@ from rclpy.utilities import ok, try_shutdown
 from pag_ros.errors import PagError
 from pag_ros.ros.memory import keep_freed_memory
 from pag_ros.ros.node import PerceptionNode
+from pag_ros.ros.pipeline import WARN_EVERY_S
 from pag_ros.ros.transport import prepare_for_images
 
 SIGNAL_CHECK_S = 0.1
@@ -47,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # a parameter file or command line that ROS cannot read
-        print(f"pag_perception: {' '.join(str(error).split())}", file=sys.stderr)
+        reason = " ".join(str(error).split())
+        print(f"pag_perception: ROS arguments refused: {reason}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -71,8 +74,7 @@ def _run() -> int:
             return 0 if node.trigger_configure() == TransitionCallbackReturn.SUCCESS else 2
         if node.autostart and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             node.trigger_activate()
-        while ok():
-            executor.spin_once(timeout_sec=SIGNAL_CHECK_S)
+        _spin(executor, node.get_logger())
         return 0
     except (KeyboardInterrupt, ExternalShutdownException):
         return stopped
@@ -86,6 +88,21 @@ def _run() -> int:
         node.release()
         node.destroy_node()
         impatience.cancel()
+
+
+def _spin(executor: Executor, logger: Any) -> None:
+    """Run callbacks until ROS is shut down; one that fails is reported and ends nothing."""
+    while ok():
+        try:
+            executor.spin_once(timeout_sec=SIGNAL_CHECK_S)
+        except ExternalShutdownException:
+            return
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            logger.error(
+                f"a callback failed, the node goes on: {type(error).__name__}: {reason}",
+                throttle_duration_sec=WARN_EVERY_S,
+            )
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
+from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
@@ -32,26 +32,37 @@ from pag_ros.ros.engine import log_cut_off, open_perception, recalibrate
 from pag_ros.ros.figures import FIGURES
 from pag_ros.ros.memory import spare_nothing, spare_survivors
 from pag_ros.ros.outputs import outputs_of
-from pag_ros.ros.parameters import DEFAULTS, RULES, Change, Settings, camera_names, updated
+from pag_ros.ros.parameters import (
+    DEFAULTS,
+    RULES,
+    Change,
+    Settings,
+    camera_names,
+    describe_unknown,
+    updated,
+)
 from pag_ros.ros.pipeline import WARN_EVERY_S, Frame, Pipeline
-from pag_ros.ros.publishers import Publishers, refused, topic_of
+from pag_ros.ros.publishers import Publishers, topic_of
 from pag_ros.ros.statistics import FrameStatistics
+from pag_ros.ros.subscriptions import CameraSubscription
 from pag_ros.ros.timing import age_at_arrival
+from pag_ros.ros.transport import explain_loss
 from pag_ros.ros.worker import Worker
 from pag_ros.runtime import Perception
 from pag_ros.runtime.machine_state import clock_ratio, read_machine_state
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
-
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 
-SENSOR_DATA = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
-)
+USE_SIM_TIME = "use_sim_time"
+ROS_PARAMETERS = frozenset({USE_SIM_TIME, "start_type_description_service"})
+"""Those that rclpy declares for every node."""
+
+QOS_OVERRIDES = "qos_overrides."
+"""Begins the parameters that are declared with a topic of theirs, some when the node activates."""
+
+FOLLOW_PERIOD_S = 0.2
+"""Between two looks at who publishes, and how reliably. A look takes a tenth of a millisecond."""
 
 NUMBERED = hasattr(Subscription, "CallbackType")
 """Whether callbacks may ask for the message's number: Jazzy's may, Humble's may not."""
@@ -89,7 +100,10 @@ class PerceptionNode(LifecycleNode):
     """
 
     def __init__(self, **node_options: Any) -> None:
-        super().__init__("pag_perception", **node_options)
+        super().__init__(
+            "pag_perception", automatically_declare_parameters_from_overrides=True, **node_options
+        )
+        self._given = self._take_given_parameters()
         self._settings = self._declare_parameters()
         self.add_on_set_parameters_callback(self._on_parameters)
         self._worker: Worker[_Job] | None = None
@@ -98,11 +112,17 @@ class PerceptionNode(LifecycleNode):
         self._channels: list[Channel] = []
         self._reports: Publishers | None = None
         self._diagnostics_timer: Any = None
+        self._follow_timer: Any = None
         self._machine = read_machine_state()
         self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
         self.create_service(Trigger, "~/calibrate", self._on_calibrate)
         self.create_service(Trigger, "~/save_snapshot", self._on_save_snapshot)
-        self._survive_illegal_transitions()
+        self._guard_services()
+
+    @property
+    def full_name(self) -> str:
+        """The node's name with its namespace, without the first slash: "front/pag_perception"."""
+        return str(self.get_fully_qualified_name()).lstrip("/")
 
     @property
     def autostart(self) -> bool:
@@ -158,7 +178,12 @@ class PerceptionNode(LifecycleNode):
         """Listen to the cameras."""
         for channel in self._channels:
             self._listen(channel)
-        heard = [_described(each) for channel in self._channels for each in channel.subscriptions]
+        # Of a clock that never stands still, as simulated time may.
+        self._follow_timer = self.create_timer(
+            FOLLOW_PERIOD_S, self._follow_publishers, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        self._tell_unused_qos_overrides()
+        heard = [each.describe() for channel in self._channels for each in channel.subscriptions]
         self.get_logger().info(f"active, listening to {'; '.join(heard)}")
         clock = self.resolve_topic_name("/clock")
         if self._sim_time and self.count_publishers(clock) == 0:
@@ -236,55 +261,82 @@ class PerceptionNode(LifecycleNode):
         image_type = CompressedImage if self._settings.image_transport == "compressed" else Image
         on_image = self._on_numbered_image if NUMBERED else self._on_image
         channel.start(self._now_s())
-        for message_type, topic, callback in (
-            (image_type, "image", on_image),
-            (CameraInfo, "camera_info", self._on_camera_info),
+        for message_type, topic, callback, on_lost in (
+            (image_type, "image", on_image, self._on_lost_images),
+            (CameraInfo, "camera_info", self._on_camera_info, self._on_lost_infos),
         ):
             channel.subscriptions.append(
-                self._subscribe(
+                CameraSubscription(
+                    self,
                     message_type,
                     topic_of(channel.name, topic),
                     functools.partial(callback, channel),
+                    functools.partial(on_lost, channel),
                 )
             )
 
-    def _stop_listening(self) -> None:
+    def _follow_publishers(self) -> None:
+        """Have every subscription ask for the reliability that its publishers offer now."""
         for channel in self._channels:
             for subscription in channel.subscriptions:
-                self.destroy_subscription(subscription)
+                if subscription.follow():
+                    self.get_logger().info(f"now listening to {subscription.describe()}")
+
+    def _stop_listening(self) -> None:
+        if self._follow_timer is not None:
+            self.destroy_timer(self._follow_timer)
+            self._follow_timer = None
+        for channel in self._channels:
             channel.stop()
         if self._worker is not None:
             for dropped, _ in self._worker.drain():
                 dropped.statistics.finished("idle")
 
-    def _survive_illegal_transitions(self) -> None:
-        """Answer a request for an impossible transition with "no".
+    def _guard_services(self) -> None:
+        """Have every service answer whatever its callback raises; the answer is then an empty one.
 
-        rclpy, Humble's and Jazzy's, lets the error out of the service instead: it ends `spin`,
-        and with it the process.
+        rclpy lets an error out of the service instead, of its own services as well (an impossible
+        transition, a parameter of an unknown type): it ends `spin`, and with it the process.
         """
-        change_state = self._service_change_state.callback
+        for service in self.services:
+            service.callback = self._guarded(service.srv_name, service.callback)
 
-        def answered(request: Any, response: Any) -> Any:
+    def _guarded(self, name: str, callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def answer(request: Any, response: Any) -> Any:
             try:
-                return change_state(request, response)
-            except RuntimeError as error:
-                self.get_logger().warning(f"transition refused: {str(error).splitlines()[0]}")
-                response.success = False
+                return callback(request, response)
+            except Exception as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                self.get_logger().warning(f"request of {name} refused: {reason}")
                 return response
 
-        self._service_change_state.callback = answered
+        return answer
 
     # Frames.
 
     def _on_numbered_image(self, channel: Channel, message: Any, info: dict[str, Any]) -> None:
         """Also account for the images that newer ones have replaced in the DDS queue."""
-        missed = channel.gaps.missed(info["publication_sequence_number"])
+        replaced = channel.gaps.arrived(info["publication_sequence_number"])
         # With several publishers the numbers of one say nothing of the other's.
-        if missed and self.count_publishers(self._image_topic(channel)) == 1:
-            channel.statistics.received(missed)
-            channel.statistics.finished("superseded", missed)
+        if replaced and self.count_publishers(self._image_topic(channel)) == 1:
+            channel.statistics.received(replaced)
+            channel.statistics.finished("superseded", replaced)
         self._on_image(channel, message)
+
+    def _on_lost_images(self, channel: Channel, images: int) -> None:
+        channel.gaps.lost(images)
+        channel.statistics.lost(images)
+        if channel.arrivals is not None:
+            channel.arrivals.lost(images)
+        reason = explain_loss(get_rmw_implementation_identifier(), channel.reliable)
+        self.get_logger().warning(
+            f"{channel.statistics.counts()['lost']} images on {self._image_topic(channel)} were "
+            f"lost on their way: {reason}",
+            throttle_duration_sec=WARN_EVERY_S,
+        )
+
+    def _on_lost_infos(self, channel: Channel, infos: int) -> None:
+        """Calibrations are small, and the next one says the same."""
 
     def _on_image(self, channel: Channel, message: Any) -> None:
         arrived = time.perf_counter()
@@ -315,32 +367,10 @@ class PerceptionNode(LifecycleNode):
 
     @property
     def _sim_time(self) -> bool:
-        return bool(self.get_parameter("use_sim_time").value)
+        return bool(self.get_parameter(USE_SIM_TIME).value)
 
     def _now_s(self) -> float:
         return float(self.get_clock().now().nanoseconds) * 1e-9
-
-    def _subscribe(self, message_type: type, topic: str, callback: Callable[..., None]) -> Any:
-        full_name = self.resolve_topic_name(topic)
-
-        def lost(event: Any) -> None:
-            self.get_logger().warning(
-                f"{event.total_count_change} messages lost on {full_name}: the network or this "
-                "process is too slow for them",
-                throttle_duration_sec=WARN_EVERY_S,
-            )
-
-        try:
-            return self.create_subscription(
-                message_type,
-                topic,
-                callback,
-                SENSOR_DATA,
-                event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            )
-        except Exception as error:
-            raise refused(full_name, error) from error
 
     # Services.
 
@@ -372,6 +402,32 @@ class PerceptionNode(LifecycleNode):
             return _answer(response, False, f"{type(error).__name__}: {error}")
 
     # Parameters.
+
+    def _take_given_parameters(self) -> frozenset[str]:
+        """The names of the parameters that file, command line or launch have given.
+
+        rclpy tells them only by declaring them. Taken back, those that we have can be declared with
+        their descriptors, and the others are not lost without a word.
+
+        Raises:
+            ParameterError: use_sim_time is neither true nor false.
+        """
+        sim_time = self.get_parameter(USE_SIM_TIME).value
+        if not isinstance(sim_time, bool):
+            raise ParameterError(f"{USE_SIM_TIME} must be true or false, got {sim_time!r}")
+        given = frozenset(self.get_parameters_by_prefix("").keys() - ROS_PARAMETERS)
+        for name in sorted(given):
+            self.undeclare_parameter(name)
+            if name not in RULES and not name.startswith(QOS_OVERRIDES):
+                self.get_logger().warning(describe_unknown(name, RULES))
+        return given
+
+    def _tell_unused_qos_overrides(self) -> None:
+        """Warn of overrides for topics that the node does not have; after the last is declared."""
+        declared = self.get_parameters_by_prefix("").keys()
+        for name in sorted(self._given - declared):
+            if name.startswith(QOS_OVERRIDES):
+                self.get_logger().warning(describe_unknown(name, declared))
 
     def _declare_parameters(self) -> Settings:
         values = {}
@@ -406,6 +462,7 @@ class PerceptionNode(LifecycleNode):
         statuses.append(
             diagnostics.engine_status(perception.session, self._machine, whole, cut_off)
         )
+        diagnostics.sign(statuses, self.full_name)
         report = DiagnosticArray(status=statuses)
         report.header.stamp = self.get_clock().now().to_msg()
         self._reports.publish({"/diagnostics": report})
@@ -444,15 +501,13 @@ class PerceptionNode(LifecycleNode):
     def _input(self, channel: Channel) -> diagnostics.Input:
         topic = self._image_topic(channel)
         compressed = self._settings.image_transport == "compressed"
-        silent_s, rate_hz = None, 0.0
-        if channel.arrivals is not None:
-            silent_s, rate_hz = channel.arrivals.report(self._now_s())
+        arrivals = channel.arrivals.report(self._now_s()) if channel.arrivals else None
         return diagnostics.Input(
             topic=topic,
             expected_type=f"sensor_msgs/msg/{'CompressedImage' if compressed else 'Image'}",
             published_types=[p.topic_type for p in self.get_publishers_info_by_topic(topic)],
-            silent_s=silent_s,
-            rate_hz=rate_hz,
+            arrivals=arrivals,
+            reliable=channel.reliable,
             camera=channel.info and described(channel.info),
         )
 
@@ -477,14 +532,6 @@ def _save_snapshots(channels: Sequence[Channel]) -> str:
 def _answer(response: Any, success: bool, message: str) -> Any:
     response.success, response.message = success, message
     return response
-
-
-def _described(subscription: Any) -> str:
-    """A subscription for people: topic, type, QoS."""
-    qos = subscription.qos_profile
-    kind = subscription.msg_type.__name__
-    reliability = qos.reliability.name.lower().replace("_", " ")
-    return f"{subscription.topic_name} ({kind}, {reliability}, keep last {qos.depth})"
 
 
 def _descriptor(name: str) -> ParameterDescriptor:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
@@ -183,6 +184,17 @@ def updated(settings: Settings, changes: Mapping[str, Any], configured: bool) ->
             f"budget_min ({result.budget_min}) must not exceed budget ({result.budget})"
         )
     return result
+
+
+def describe_unknown(name: str, known: Iterable[str]) -> str:
+    """What to say of a parameter that was given and that this node does not have.
+
+    Args:
+        known: the names that it might be a slip of.
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"parameter {name} is ignored, there is no such parameter{hint}"
 
 
 def camera_names(text: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
-from pag_ros.budget import Reserve, Rung
+from pag_ros.budget import Rung
 from pag_ros.errors import ImageError, ParameterError
 from pag_ros.evaluation.decode import to_rgb
 from pag_ros.manifest import LabelClass, Manifest
@@ -23,6 +23,7 @@ from pag_ros.ros.outputs import OUTPUTS, Finished, Style, parts_shown
 from pag_ros.ros.palette import recolored
 from pag_ros.ros.parameters import Settings
 from pag_ros.ros.publishers import Publishers
+from pag_ros.ros.publishing import Published, PublishingTime
 from pag_ros.ros.snapshot import default_folder, save_snapshot
 from pag_ros.ros.statistics import FrameStatistics
 from pag_ros.ros.timing import Stopwatch
@@ -106,7 +107,7 @@ class Pipeline:
         self._classes = _classes(settings, perception.session.manifest)
         self._style = self._styled(settings)
         self._last: Finished | None = None
-        self._publishing = Reserve()
+        self._publishing = PublishingTime()
         self._dropped_last = False
 
     def apply(self, settings: Settings) -> None:
@@ -178,9 +179,7 @@ class Pipeline:
             topics = self._without_metric(topics)
             focal_px = self._usual_focal_px(image.shape[1])
         due = frame.due + (frame.deadline_s if escalation.half_rate else 0.0)
-        plan_for = min(due, watch.began + frame.fair_s)
-        after_s = self._publishing.seconds + self._settings.guard_ms * 1e-3
-        time_left_s = plan_for - watch.lap("decode") - after_s
+        time_left_s = self._time_for_network(frame, due, watch)
         wanted = self._shown(topics)
         if not wanted:
             self._statistics.finished("idle")
@@ -189,7 +188,9 @@ class Pipeline:
             image, focal_px, time_left_s, wanted, may_skip=not self._dropped_last
         )
         done_at = watch.lap("perception")
-        self._climb(result, done_at + self._publishing.seconds > due, time_left_s)
+        late = done_at + self._publishing.seconds > due
+        network_s = self.perception.floor_seconds if result is None else done_at - watch.began
+        self._climb(result, late and not self._publishing.exceeds(network_s), time_left_s)
         if result is None:
             self._drop("skipped")
             return
@@ -198,9 +199,31 @@ class Pipeline:
             return
         self._dropped_last = False
         self._last = Finished(frame.message.header, image, frame.info, result)
-        self._publishers.publish(_messages(topics, self._last, self._style))
+        published = self._publish(topics, self._last)
         watch.lap("publish")
-        self._account(frame, self._last, topics, watch)
+        self._account(frame, self._last, topics, watch, published)
+
+    def _time_for_network(self, frame: Frame, due: float, watch: Stopwatch) -> float:
+        """Seconds that the network is planned for, of those until the outputs are due."""
+        guard_s = self._settings.guard_ms * 1e-3
+        now = watch.lap("decode")
+        left_s = min(due, watch.began + frame.fair_s) - now - guard_s
+        whole_s = min(due - frame.arrived, frame.fair_s) - guard_s
+        return self._publishing.time_for_network(left_s, whole_s, self.perception.floor_seconds)
+
+    def _publish(self, topics: frozenset[str], frame: Finished) -> Published:
+        """All messages are made before any is sent: they appear together or not at all."""
+        messages, seconds = {}, Stopwatch()
+        for name in sorted(topics & OUTPUTS.keys()):
+            message = OUTPUTS[name].render(frame, self._style)
+            seconds.lap(name)
+            if message is not None:
+                messages[name] = message
+        sent = self._publishers.publish(messages)
+        return Published(
+            {name: seconds.laps[name] + sent[name] for name in messages},
+            {name: len(m.data) for name, m in messages.items() if hasattr(m, "data")},
+        )
 
     def _is_worthless(self, frame: Frame, late_s: float) -> bool:
         """Whether a newer frame is worth more than this one; never two dropped in a row."""
@@ -247,7 +270,12 @@ class Pipeline:
         return float(np.sqrt(low * high)) * image_width / manifest.width
 
     def _account(
-        self, frame: Frame, done: Finished, topics: frozenset[str], watch: Stopwatch
+        self,
+        frame: Frame,
+        done: Finished,
+        topics: frozenset[str],
+        watch: Stopwatch,
+        published: Published,
     ) -> None:
         """Statistics, and the topics with figures."""
         now = time.perf_counter()
@@ -275,6 +303,8 @@ class Pipeline:
         self.last_budget = {
             **self._budget(frame, result, late),
             **{f"{part}_ms": 1e3 * seconds for part, seconds in parts.items()},
+            "slowest_output": published.slowest(),
+            "slow_publishing": late and self._is_late_by_publishing(watch, published),
         }
         figures = Figures(
             done.header, total_s * 1e3, (total_s + frame.age_s) * 1e3, self.last_budget
@@ -282,6 +312,20 @@ class Pipeline:
         self._publishers.publish(
             {name: FIGURES[name].render(figures) for name in topics if name in FIGURES}
         )
+
+    def _is_late_by_publishing(self, watch: Stopwatch, published: Published) -> bool:
+        """Whether a late frame is late by publishing, which is also said in the log."""
+        before_s = watch.laps["decode"] + watch.laps["perception"]
+        if not self._publishing.exceeds(before_s):
+            return False
+        self._logger.warning(
+            f"deadline: publishing takes {1e3 * watch.laps['publish']:.0f} ms, most of it "
+            f"{published.slowest()}, and all before it {1e3 * before_s:.0f} ms: a subscriber has "
+            "stopped or cannot keep up, or the output is too large; the network keeps its "
+            "resolution and its rate",
+            throttle_duration_sec=WARN_EVERY_S,
+        )
+        return True
 
     def _budget(self, frame: Frame, result: FrameResult, late: bool) -> dict[str, object]:
         controller = self.perception.controller
@@ -296,12 +340,6 @@ class Pipeline:
             "slowdown": controller.slowdown,
             "margin": controller.margin,
         }
-
-
-def _messages(topics: frozenset[str], frame: Finished, style: Style) -> dict[str, Any]:
-    """All messages before any is sent: a frame's outputs appear together or not at all."""
-    rendered = {name: OUTPUTS[name].render(frame, style) for name in topics if name in OUTPUTS}
-    return {name: message for name, message in rendered.items() if message is not None}
 
 
 def _classes(settings: Settings, manifest: Manifest) -> tuple[LabelClass, ...]:

@@ -99,6 +99,7 @@ class Player:
             camera: which of the node's cameras to play; empty for the only one.
         """
         self._camera = camera
+        self._perception = f"{namespace}/{NODE_NAME}".strip("/")
         self._engine = "unknown"
         self._stages: dict[str, str] = {}
         self._log = log
@@ -271,12 +272,12 @@ class Player:
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
             values = {item.key: item.value for item in status.values}
-            if status.name == f"{NODE_NAME}: counters {self._camera}".rstrip():
+            if status.name == f"{self._perception}: counters {self._camera}".rstrip():
                 self._counters = {key: int(value) for key, value in values.items()}
                 self._diagnostics_seen += 1
-            elif status.name == f"{NODE_NAME}: engine":
+            elif status.name == f"{self._perception}: engine":
                 self._engine = status.message
-            elif status.name == f"{NODE_NAME}: deadline {self._camera}".rstrip():
+            elif status.name == f"{self._perception}: deadline {self._camera}".rstrip():
                 self._stages = {
                     key.removesuffix("_ms"): f"{value} ms"
                     for key, value in values.items()

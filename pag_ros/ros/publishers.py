@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from std_msgs.msg import String
 from pag_ros.errors import ParameterError
 from pag_ros.manifest import LabelClass
 from pag_ros.ros.messages import labels_json
+from pag_ros.ros.timing import Stopwatch
 
 RELIABLE = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE
@@ -76,10 +78,13 @@ class Publishers:
             if publisher.get_subscription_count() > 0
         )
 
-    def publish(self, messages: Mapping[str, Any]) -> None:
-        """Send one message on each of some topics."""
+    def publish(self, messages: Mapping[str, Any]) -> dict[str, float]:
+        """Send one message on each of some topics; how long each took, in seconds."""
+        watch = Stopwatch()
         for topic, message in messages.items():
             self._by_topic[topic].publish(message)
+            watch.lap(topic)
+        return watch.laps
 
     def latch_labels(self, classes: tuple[LabelClass, ...]) -> None:
         """Publish the meaning of the class ids, for those who subscribe later, too."""
@@ -113,7 +118,7 @@ class Publishers:
             return self._node.create_publisher(
                 message_type,
                 name,
-                qos,
+                copy.copy(qos),  # rclpy writes this topic's overrides into it
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
         except Exception as error:

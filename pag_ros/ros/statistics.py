@@ -34,6 +34,11 @@ class FrameStatistics:
         with self._lock:
             self._counts["received"] += frames
 
+    def lost(self, frames: int) -> None:
+        """Frames were lost between the camera and the node: nothing that a deadline can mend."""
+        with self._lock:
+            self._counts["lost"] += frames
+
     def finished(self, outcome: str, frames: int = 1) -> None:
         """Frames that were not processed have met their end, one of `OUTCOMES`."""
         with self._lock:
@@ -56,9 +61,9 @@ class FrameStatistics:
                 self._seconds.setdefault(stage, deque(maxlen=RECENT_FRAMES)).append(duration)
 
     def counts(self) -> dict[str, int]:
-        """Totals: received, every outcome, and late (a part of processed)."""
+        """Totals: received, every outcome; late, a part of processed; lost, none of received."""
         with self._lock:
-            return {name: self._counts[name] for name in ("received", *OUTCOMES, "late")}
+            return {name: self._counts[name] for name in ("received", *OUTCOMES, "late", "lost")}
 
     def miss_rate(self) -> float | None:
         """Share of recent frames late or dropped for time; None before the first frame."""
@@ -76,18 +81,35 @@ class FrameStatistics:
 
 
 class SequenceGaps:
-    """Finds the messages that a queue of one has dropped before anybody saw them."""
+    """Tells messages that a newer one has replaced in the queue from those lost on their way.
+
+    Both leave a gap in the publisher's numbers. The middleware reports the lost ones apart, a
+    moment before or after the message behind the gap.
+    """
 
     def __init__(self) -> None:
         self._last: int | None = None
+        self._unexplained = 0
+        self._lost_ahead = 0
 
-    def missed(self, number: int | None) -> int:
-        """How many messages are missing before this one.
+    def arrived(self, number: int | None) -> int:
+        """Take note of a message.
 
         Args:
             number: the publisher's count of its messages, None where the middleware does not tell.
+
+        Returns:
+            How many messages had been replaced in the queue before the message before this one.
         """
         last, self._last = self._last, number
-        if number is None or last is None or number <= last:
-            return 0
-        return number - last - 1
+        gap = 0 if number is None or last is None else max(0, number - last - 1)
+        replaced = self._unexplained
+        self._unexplained = max(0, gap - self._lost_ahead)
+        self._lost_ahead = max(0, self._lost_ahead - gap) if gap else 0
+        return replaced
+
+    def lost(self, messages: int) -> None:
+        """Take note of messages that the middleware says were lost."""
+        explained = min(messages, self._unexplained)
+        self._unexplained -= explained
+        self._lost_ahead += messages - explained

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,25 +69,44 @@ class Stopwatch:
         return now
 
 
+class ArrivalReport(NamedTuple):
+    """How an input does.
+
+    Attributes:
+        silent_s: seconds since the last image, or since the beginning.
+        rate_hz: images per second since the last report.
+        lost_share: of the images since the last report, those that were lost on their way; 0 to 1.
+    """
+
+    silent_s: float
+    rate_hz: float
+    lost_share: float
+
+
 class Arrivals:
-    """Rate and silence of an input, by the node's clock."""
+    """Rate, silence and losses of an input, by the node's clock."""
 
     def __init__(self, now_s: float) -> None:
         self._last_arrival = self._last_report = now_s
-        self._count = 0
+        self._count = self._lost = 0
 
     def arrived(self, now_s: float) -> None:
         """An image has come."""
         self._last_arrival = now_s
         self._count += 1
 
+    def lost(self, images: int) -> None:
+        """Images have not come."""
+        self._lost += images
+
     def silent_s(self, now_s: float) -> float:
         """Seconds since the last image, or since the beginning."""
         return max(0.0, now_s - self._last_arrival)
 
-    def report(self, now_s: float) -> tuple[float, float]:
-        """Seconds of silence, and images per second since the last report."""
+    def report(self, now_s: float) -> ArrivalReport:
+        """What has come, and what has not, since the last report."""
         elapsed = now_s - self._last_report
         rate = self._count / elapsed if elapsed > 0.0 else 0.0
-        self._last_report, self._count = now_s, 0
-        return self.silent_s(now_s), rate
+        lost_share = self._lost / max(1, self._count + self._lost)
+        self._last_report, self._count, self._lost = now_s, 0, 0
+        return ArrivalReport(self.silent_s(now_s), rate, lost_share)

@@ -26,3 +26,25 @@ def prepare_for_images() -> None:
     if not any(variable in os.environ for variable in PROFILE_VARIABLES):
         os.environ[PROFILE_VARIABLES[0]] = str(PROFILE)
     os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "SYNCHRONOUS")
+
+
+def explain_loss(rmw: str, reliable: bool) -> str:
+    """Why images are lost between two processes, and what to do about it.
+
+    Args:
+        rmw: name of the middleware, "rmw_fastrtps_cpp".
+        reliable: whether the subscription asks for lost pieces again.
+    """
+    if reliable:
+        return "the network, or this process, is too slow for them even though it is asked again"
+    if "fastrtps" not in rmw:
+        return (
+            "the camera offers best effort only, and nobody asks for lost pieces again; have it "
+            "publish reliably"
+        )
+    return (
+        "the camera offers best effort only, and its pictures do not fit into the shared memory of "
+        "Fast DDS; have it publish reliably, or start it with "
+        f"{PROFILE_VARIABLES[0]}={PROFILE}, or use RMW_IMPLEMENTATION=rmw_cyclonedds_cpp on both "
+        "sides"
+    )

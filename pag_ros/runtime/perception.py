@@ -170,6 +170,11 @@ class Perception:
             density=self._density(prediction.keep_used),
         )
 
+    @property
+    def floor_seconds(self) -> float:
+        """What a frame of the smallest budget is expected to take, preparing it included."""
+        return self.controller.floor_seconds + self._overhead.seconds
+
     def ended(self, late: bool, budget: float | None, time_left_s: float) -> Rung | None:
         """Tell how a frame that was planned for a deadline ended, so that the ladder can follow.
 

@@ -48,9 +48,16 @@ def test_cameras_have_topics_of_their_own() -> None:
     ]
 
 
-def test_arguments_left_empty_do_not_overrule_the_parameter_file() -> None:
+def test_a_parameter_file_that_is_not_there_starts_nothing() -> None:
+    with pytest.raises(ValueError, match=r"params_file /no/such\.yaml: no such file"):
+        _node(params_file="/no/such.yaml")
+
+
+def test_arguments_left_empty_do_not_overrule_the_parameter_file(tmp_path: Path) -> None:
     module = _load("perception.launch.py")
-    context = _context(module, params_file="mine.yaml", model="other.onnx")
+    params_file = tmp_path / "mine.yaml"
+    params_file.touch()
+    context = _context(module, params_file=str(params_file), model="other.onnx")
     overrides = _overrides(module.perception_node(context)[0])
     assert overrides["model"] == "other.onnx"
     assert "device" not in overrides

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,19 +12,26 @@ pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from pag_ros.budget import Rung
 from pag_ros.ros.diagnostics import (
     Input,
+    budget_status,
     counters_status,
     deadline_status,
     engine_status,
     input_status,
+    of_camera,
+    sign,
 )
+from pag_ros.ros.timing import ArrivalReport
 from pag_ros.runtime import open_session
 from pag_ros.runtime.machine_state import read_machine_state
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 IMAGE = "sensor_msgs/msg/Image"
-FINE = Input("/image", IMAGE, [IMAGE], silent_s=0.1, rate_hz=10.0, camera="640x480, fx 525")
+COMING = ArrivalReport(silent_s=0.1, rate_hz=10.0, lost_share=0.0)
+SILENT = COMING._replace(silent_s=3.0)
+FINE = Input("/image", IMAGE, [IMAGE], COMING, reliable=True, camera="640x480, fx 525")
 
 
 def test_a_live_calibrated_camera_is_fine() -> None:
@@ -34,12 +42,15 @@ def test_a_live_calibrated_camera_is_fine() -> None:
 @pytest.mark.parametrize(
     ("change", "level", "text"),
     [
-        ({"silent_s": None}, OK, "not active"),
+        ({"arrivals": None}, OK, "not active"),
         ({"camera": None}, WARN, "depth is not published"),
-        ({"silent_s": 3.0, "published_types": []}, ERROR, "nobody publishes /image"),
-        ({"silent_s": 3.0}, ERROR, "no image for 3.0 s"),
+        ({"arrivals": SILENT, "published_types": []}, ERROR, "nobody publishes /image"),
+        ({"arrivals": SILENT}, ERROR, "no image for 3.0 s"),
+        ({"arrivals": SILENT._replace(lost_share=1.0)}, ERROR, "all were lost on their way"),
+        ({"arrivals": COMING._replace(lost_share=0.5)}, WARN, "10.0 images/s, 50% lost on"),
+        ({"arrivals": COMING._replace(lost_share=0.01)}, OK, "10.0 images/s, 1% lost on"),
         (
-            {"silent_s": 3.0, "published_types": ["sensor_msgs/msg/CompressedImage"]},
+            {"arrivals": SILENT, "published_types": ["sensor_msgs/msg/CompressedImage"]},
             ERROR,
             "image_transport",
         ),
@@ -60,6 +71,40 @@ def test_misses_are_judged_by_the_limits(miss_rate: float | None, level: bytes) 
     assert ("n/a" in status.message) == (miss_rate is None)
     values = {v.key: v.value for v in status.values}
     assert values["total_ms"] == "p50 1.00, p95 2.00, p99 3.00"
+
+
+@pytest.mark.parametrize(
+    ("rung", "slow_publishing", "level", "text"),
+    [
+        (Rung.FULL, False, OK, "budget 0.50"),
+        (Rung.FULL, True, WARN, "budget 0.50; late by publishing, most of it points (412 ms)"),
+        (Rung.HALF_RATE, False, WARN, "budget 0.50 at half rate"),
+        (Rung.HALF_RATE, True, WARN, "at half rate; late by publishing"),
+        (Rung.DEGRADED, True, ERROR, "degraded: even half the frame rate is late"),
+    ],
+)
+def test_what_the_deadline_fails_by_is_named(
+    rung: Rung, slow_publishing: bool, level: bytes, text: str
+) -> None:
+    budget = {
+        "budget": 0.5,
+        "slow_publishing": slow_publishing,
+        "slowest_output": "points (412 ms)",
+    }
+    status = budget_status(budget, rung)
+    assert status.level == level
+    assert text in status.message
+    assert budget_status({}, Rung.FULL).message == "n/a: no frame yet"
+
+
+def test_statuses_carry_the_name_of_their_node_and_machine() -> None:
+    statuses = [input_status(FINE, no_image_s=2.0), budget_status({}, Rung.FULL)]
+    sign(of_camera("left", statuses), "front/pag_perception")
+    assert [status.name for status in statuses] == [
+        "front/pag_perception: input left",
+        "front/pag_perception: budget left",
+    ]
+    assert {status.hardware_id for status in statuses} == {platform.node()}
 
 
 def test_bad_messages_are_a_warning() -> None:

@@ -28,8 +28,8 @@ def test_it_starts_by_itself_and_says_what_it_listens_to(
 ) -> None:
     assert client.state() == "active"
     heard = next(line for line in shared_node.log.splitlines() if "listening to" in line)
-    assert "/image (Image, best effort, keep last 1)" in heard
-    assert "/camera_info (CameraInfo, best effort, keep last 1)" in heard
+    assert "/image (Image, reliable, keep last 5)" in heard
+    assert "/camera_info (CameraInfo, reliable, keep last 5)" in heard
 
 
 def test_illegal_transitions_are_refused_and_survived(client: Client) -> None:

@@ -11,6 +11,8 @@ pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.parameter import Parameter
 from ros_client import PATIENCE_S, Client, NodeProcess, image
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
@@ -58,6 +60,60 @@ def test_a_wrong_start_value_ends_the_node_with_one_line(
     node = start_node(device="abacus")
     assert node.process.wait(PATIENCE_S) == 2
     assert "device must be one of auto, tensorrt, cpu" in node.log
+
+
+def test_simulated_time_that_is_no_boolean_ends_the_node_with_one_line(
+    start_node: Callable[..., NodeProcess],
+) -> None:
+    node = start_node(use_sim_time="x")
+    assert node.process.wait(PATIENCE_S) == 2
+    assert "use_sim_time must be true or false, got 'x'" in node.log
+
+
+def test_parameters_that_do_not_exist_are_told_with_what_may_have_been_meant(
+    start_node: Callable[..., NodeProcess],
+) -> None:
+    node = start_node(
+        **{
+            "bugdet": 0.5,
+            "qos_overrides./imgae.subscription.depth": 3,
+            "qos_overrides./image.subscription.depth": 4,
+        }
+    )
+    node.wait_for_log("listening to /image (Image, reliable, keep last 4)")
+    assert "parameter bugdet is ignored, there is no such parameter; did you mean budget?" in (
+        node.log
+    )
+    assert "parameter qos_overrides./imgae.subscription.depth is ignored" in node.log
+    assert node.log.count("is ignored") == 2
+
+
+def test_an_override_of_one_topic_leaves_the_others_as_they_are(
+    start_node: Callable[..., NodeProcess], connect: Callable[[NodeProcess], Client]
+) -> None:
+    node = start_node(**{"qos_overrides./depth/image.publisher.reliability": "best_effort"})
+    node.wait_for_log("active, listening")
+    client = connect(node)
+
+    def offered(topic: str) -> set[str]:
+        publishers = client.node.get_publishers_info_by_topic(topic)
+        return {publisher.qos_profile.reliability.name for publisher in publishers}
+
+    client.until(lambda: bool(offered("/points")), "the publishers")
+    assert offered("/depth/image") == {"BEST_EFFORT"}
+    for topic in ("/normals/image", "/segmentation/mask", "/points", "/diagnostics"):
+        assert offered(topic) == {"RELIABLE"}, topic
+
+
+def test_a_malformed_request_is_answered_and_ends_nothing(client: Client) -> None:
+    message = Parameter("budget", value=0.5).to_parameter_msg()
+    message.value.type = 99
+    for service, kind in (
+        ("set_parameters", SetParameters),
+        ("set_parameters_atomically", SetParametersAtomically),
+    ):
+        client.call(service, kind, kind.Request(parameters=[message]))
+    assert client.set_parameter("budget", 1.0) == (True, "")
 
 
 def test_a_palette_that_has_gone_since_does_not_stand_in_the_way(

@@ -13,7 +13,10 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
+from rclpy.executors import ExternalShutdownException
 from ros_client import PATIENCE_S, SOURCE, next_domain
+
+from pag_ros.ros import main
 
 LOADS_FOR_EVER = """
 import sys, time
@@ -68,3 +71,42 @@ def _start(*arguments: str) -> subprocess.Popen[str]:
         env={**os.environ, **domain},
         text=True,
     )
+
+
+class FailingExecutor:
+    """Raises what its list holds, one at each turn."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self._errors = iter(errors)
+
+    def spin_once(self, timeout_sec: float) -> None:
+        raise next(self._errors)
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def error(self, text: str, **_: object) -> None:
+        self.lines.append(text)
+
+
+def test_a_callback_that_fails_is_reported_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(main, "ok", lambda: True)
+    log = Log()
+    executor = FailingExecutor(
+        KeyError("stamp"), OverflowError("1e999"), ExternalShutdownException()
+    )
+    main._spin(executor, log)
+    assert log.lines == [
+        "a callback failed, the node goes on: KeyError: 'stamp'",
+        "a callback failed, the node goes on: OverflowError: 1e999",
+    ]
+
+
+def test_ctrl_c_does_end_the_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "ok", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        main._spin(FailingExecutor(KeyboardInterrupt()), Log())

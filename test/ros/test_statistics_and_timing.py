@@ -31,9 +31,12 @@ def test_late_skipped_and_superseded_frames_are_misses_but_bad_and_idle_are_not(
         statistics.received()
         statistics.processed({"total": 0.01}, late)
     assert statistics.miss_rate() == pytest.approx(4 / 5)
+    statistics.lost(3)  # never came, so the node has missed nothing
+    assert statistics.miss_rate() == pytest.approx(4 / 5)
     counts = statistics.counts()
     assert counts.pop("received") == 7
     assert counts.pop("late") == 1
+    assert counts.pop("lost") == 3
     assert sum(counts.values()) == 7
 
 
@@ -87,12 +90,33 @@ def test_silence_and_rate_follow_the_clock() -> None:
     arrivals = Arrivals(10.0)
     for now in (10.5, 11.0, 11.5):
         arrivals.arrived(now)
-    assert arrivals.report(12.0) == (0.5, 1.5)
-    assert arrivals.report(13.0) == (1.5, 0.0)
-    assert arrivals.report(3.0)[0] == 0.0, "simulated time has jumped back"
+    arrivals.lost(1)
+    assert arrivals.report(12.0) == (0.5, 1.5, 0.25)
+    assert arrivals.report(13.0) == (1.5, 0.0, 0.0)
+    assert arrivals.report(3.0).silent_s == 0.0, "simulated time has jumped back"
 
 
-def test_gaps_in_the_numbers_are_messages_nobody_saw() -> None:
+def test_gaps_in_the_numbers_are_messages_that_newer_ones_have_replaced() -> None:
     gaps = SequenceGaps()
-    numbers = [7, 8, 11, 12, 2, 4, None, 9]
-    assert [gaps.missed(number) for number in numbers] == [0, 0, 2, 0, 0, 1, 0, 0]
+    numbers = [7, 8, 11, 12, 2, 4, 5, None, 9]
+    # Told with the next message: until then the middleware may say that they were lost.
+    assert [gaps.arrived(number) for number in numbers] == [0, 0, 0, 2, 0, 0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("told_first", [True, False])
+def test_lost_messages_were_replaced_by_nobody(told_first: bool) -> None:
+    gaps = SequenceGaps()
+    gaps.arrived(1)
+    if told_first:
+        gaps.lost(2)
+    assert gaps.arrived(5) == 0  # 2, 3 and 4 are missing
+    if not told_first:
+        gaps.lost(2)
+    assert gaps.arrived(6) == 1
+    assert gaps.arrived(7) == 0
+
+
+def test_what_was_lost_before_the_first_message_excuses_nothing_later() -> None:
+    gaps = SequenceGaps()
+    gaps.lost(40)
+    assert [gaps.arrived(number) for number in (41, 42, 45, 46)] == [0, 0, 0, 2]
