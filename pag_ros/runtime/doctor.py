@@ -59,6 +59,12 @@ print(f"{name.value.decode()}, compute capability {major.value}.{minor.value}, "
       f"driver for CUDA {version // 1000}.{version % 1000 // 10}")
 """
 
+_TENSORRT_PROBE = """
+import tensorrt
+from pag_ros.runtime.tensorrt.requirements import describe_tensorrt
+print(describe_tensorrt(tensorrt))
+"""
+
 _SESSION_PROBE = """
 from pag_ros.runtime.tensorrt.requirements import tensorrt_problem
 problem = tensorrt_problem()
@@ -135,6 +141,8 @@ def _package(part: str, name: str, advice: str) -> Callable[[], Finding]:
     code = f"import {name} as module; print(getattr(module, '__version__', 'no version told'))"
     if name == "pycuda":
         code = "import pycuda, pycuda.driver; print(pycuda.VERSION_TEXT)"
+    if name == "tensorrt":
+        code = _TENSORRT_PROBE
     return lambda: _probed(part, name, code, advice)
 
 
