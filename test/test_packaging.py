@@ -8,10 +8,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from email import message_from_bytes
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import pag_ros
 
@@ -82,6 +87,63 @@ def test_the_version_is_the_same_everywhere(wheel: zipfile.ZipFile) -> None:
 def test_the_change_log_speaks_of_this_version_or_the_next() -> None:
     headings = re.findall(r"^(.+)\n-{3,}$", (SOURCE / "CHANGELOG.rst").read_text(), re.MULTILINE)
     assert headings[0] == "Forthcoming" or headings[0].startswith(pag_ros.__version__)
+
+
+@pytest.mark.parametrize(("distro", "ubuntus_numpy"), [("humble", "1.21.5"), ("jazzy", "1.26.4")])
+def test_constraints_leave_ros_its_numpy(distro: str, ubuntus_numpy: str) -> None:
+    assert str(constraints(distro)["numpy"].specifier) == f"=={ubuntus_numpy}"
+
+
+@pytest.mark.parametrize("distro", ["humble", "jazzy"])
+def test_constraints_allow_everything_that_the_page_installs(
+    wheel: zipfile.ZipFile, distro: str
+) -> None:
+    allowed = constraints(distro)
+    for requirement in installed_on_a_robot(wheel):
+        constraint = allowed[canonicalize_name(requirement.name)]
+        bounds = {each.operator: Version(each.version) for each in constraint.specifier}
+        assert bounds.keys() in ({"=="}, {">=", "<"}), f"{constraint} is open"
+        oldest = bounds.get("==", bounds.get(">="))
+        assert oldest is not None
+        assert oldest in requirement.specifier, f"{constraint} is not {requirement}"
+
+
+def test_the_page_installs_nothing_without_constraints() -> None:
+    commands = pip_commands("docs/jetson.md")
+    assert commands
+    for command in commands:
+        changes_numpy = "--no-deps" not in command
+        assert changes_numpy == ("-c config/constraints/$ROS_DISTRO.txt " in command), command
+
+
+def constraints(distro: str) -> dict[str, Requirement]:
+    """By canonical name."""
+    lines = (SOURCE / "config" / "constraints" / f"{distro}.txt").read_text().splitlines()
+    found = [Requirement(text) for line in lines if (text := line.partition("#")[0].strip())]
+    return {canonicalize_name(each.name): each for each in found}
+
+
+def pip_commands(page: str) -> list[str]:
+    """What a page of the documentation tells to type, in code of any kind."""
+    text = (SOURCE / page).read_text()
+    return re.findall(r"pip install ([^#`\n]+)", text)
+
+
+def installed_on_a_robot(wheel: zipfile.ZipFile) -> Iterator[Requirement]:
+    """What docs/jetson.md lays over ROS, as setup.py asks for it."""
+    wanted = " ".join(pip_commands("docs/jetson.md")).split()
+    assert {".", "'.[cpu]'", "'.[gpu]'", "pycuda", "onnx"} <= set(wanted)
+    (file,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = message_from_bytes(wheel.read(file))
+    for text in metadata.get_all("Requires-Dist", []):
+        requirement = Requirement(text)
+        extras = ("", "cpu", "gpu")
+        if requirement.name in ("tensorrt", "triton"):
+            continue  # They need no NumPy, and the driver decides on TensorRT.
+        if requirement.marker is None or any(
+            requirement.marker.evaluate({"extra": extra}) for extra in extras
+        ):
+            yield requirement
 
 
 def test_the_executable_runs_with_the_python_beside_it(tmp_path: Path) -> None:

@@ -59,6 +59,12 @@ print(f"{name.value.decode()}, compute capability {major.value}.{minor.value}, "
       f"driver for CUDA {version // 1000}.{version % 1000 // 10}")
 """
 
+_TENSORRT_PROBE = """
+import tensorrt
+from pag_ros.runtime.tensorrt.requirements import describe_tensorrt
+print(describe_tensorrt(tensorrt))
+"""
+
 _SESSION_PROBE = """
 from pag_ros.runtime.tensorrt.requirements import tensorrt_problem
 problem = tensorrt_problem()
@@ -122,11 +128,13 @@ def works(findings: list[Finding], part: str) -> bool:
     return all(finding.state == "works" for finding in findings if finding.part == part)
 
 
+_BESIDE_ROS = "beside ROS with its constraints, see docs/jetson.md"
+"""Else pip lays a NumPy over ROS's own that ROS cannot be imported with."""
 _PACKAGES = (
-    (_CPU, "openvino", "pip install 'pag_ros[cpu]'"),
-    (_GPU, "tensorrt", "comes with JetPack; else pip install 'pag_ros[gpu]'"),
-    (_GPU, "pycuda", "pip install 'pag_ros[gpu]'"),
-    (_GPU, "onnx", "pip install 'pag_ros[gpu]'"),
+    (_CPU, "openvino", f"pip install 'pag_ros[cpu]', {_BESIDE_ROS}"),
+    (_GPU, "tensorrt", f"comes with JetPack; else pip install 'pag_ros[gpu]', {_BESIDE_ROS}"),
+    (_GPU, "pycuda", f"pip install pycuda, {_BESIDE_ROS}"),
+    (_GPU, "onnx", f"pip install onnx, {_BESIDE_ROS}"),
     (_OPTIONAL, "triton", "only `pag_ros build kernels` needs it: pip install 'pag_ros[gpu]'"),
 )
 
@@ -135,6 +143,8 @@ def _package(part: str, name: str, advice: str) -> Callable[[], Finding]:
     code = f"import {name} as module; print(getattr(module, '__version__', 'no version told'))"
     if name == "pycuda":
         code = "import pycuda, pycuda.driver; print(pycuda.VERSION_TEXT)"
+    if name == "tensorrt":
+        code = _TENSORRT_PROBE
     return lambda: _probed(part, name, code, advice)
 
 

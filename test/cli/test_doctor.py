@@ -51,6 +51,25 @@ def test_a_broken_package_ends_only_its_own_process(
     assert bool(finding.advice) == (state != "works")
 
 
+@pytest.mark.parametrize(
+    ("version", "text"),
+    [
+        ("8.6.2", "8.6.2, too old: 10.0 is needed"),
+        (
+            "10.13.3.9",
+            "10.13.3.9, where plugins in Python launch our kernels (plans hold them from 10.14 on)",
+        ),
+        ("10.14.1.48", "10.14.1.48, which takes our kernels into its plans"),
+    ],
+)
+def test_how_this_tensorrt_runs_our_kernels_is_told(
+    version: str, text: str, tmp_path: Path, monkeypatch
+):
+    (tmp_path / "tensorrt.py").write_text(f"__version__ = {version!r}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(doctor.__file__).parents[2]}")
+    assert found("tensorrt").text == text
+
+
 def test_what_hangs_is_broken(tmp_path: Path, monkeypatch):
     (tmp_path / "openvino.py").write_text("import time; time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

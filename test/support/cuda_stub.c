@@ -1,6 +1,7 @@
 /* A CUDA driver without a GPU, for tests: memory is the CPU's, kernels are written down and not run,
  * and what is captured is counted. Every call is a line in the file CUDA_STUB_LOG names, and fails
- * with the code that CUDA_STUB_FAIL names, as in "cuMemAlloc_v2=2". Only what our driver needs. */
+ * with the code that CUDA_STUB_FAIL names, as in "cuMemAlloc_v2=2". What loads, allocates or waits
+ * fails during a capture, as with a real driver. Only what our driver needs. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,9 @@ static R called(const char *name, const char *more) {
     snprintf(more, sizeof more, __VA_ARGS__);                    \
     R result = called(__func__, more);                           \
     if (result) return result
+#define NOT_CAPTURED(...) \
+    CALLED(__VA_ARGS__);  \
+    if (capturing) return 900
 #define SIMPLE(name, ...) \
     R name(__VA_ARGS__) { CALLED("%s", ""); return 0; }
 #define GIVES(name, value, type, ...) \
@@ -48,7 +52,9 @@ R cuDeviceGetAttribute(int *value, int attribute, int device) {
     return 0;
 }
 R cuGetErrorName(int error, const char **name) {
-    *name = error == 901 ? "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED" : NULL;
+    *name = error == 900   ? "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"
+            : error == 901 ? "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"
+                           : NULL;
     return *name ? 0 : 1;
 }
 R cuGetErrorString(int error, const char **name) { *name = "failed"; return 0; }
@@ -66,14 +72,14 @@ R cuStreamCreate(H *stream, unsigned flags) {
     return 0;
 }
 SIMPLE(cuStreamDestroy_v2, H stream)
-SIMPLE(cuStreamSynchronize, H stream)
+R cuStreamSynchronize(H stream) { NOT_CAPTURED("%s", ""); return 0; }
 R cuMemGetInfo_v2(size_t *free, size_t *total) {
     CALLED("%s", "");
     *free = 64u << 20, *total = 128u << 20;
     return 0;
 }
 R cuMemAlloc_v2(uint64_t *address, size_t size) {
-    CALLED(" %zu", size);
+    NOT_CAPTURED(" %zu", size);
     *address = (uintptr_t)aligned_alloc(256, (size + 255) / 256 * 256);
     return 0;
 }
@@ -83,7 +89,7 @@ R cuMemFree_v2(uint64_t address) {
     return 0;
 }
 R cuMemHostAlloc(void **address, size_t size, unsigned flags) {
-    CALLED(" %zu %u", size, flags);
+    NOT_CAPTURED(" %zu %u", size, flags);
     *address = aligned_alloc(4096, (size + 4095) / 4096 * 4096);
     return 0;
 }
@@ -111,12 +117,12 @@ R cuMemcpyDtoDAsync_v2(uint64_t target, uint64_t source, size_t size, H stream) 
 }
 
 R cuModuleLoadDataEx(H *module, const void *code, unsigned n, int *options, void **values) {
-    CALLED(" %.4s", (const char *)code);
+    NOT_CAPTURED(" %.4s", (const char *)code);
     *module = (H)0x40;
     return 0;
 }
 R cuModuleLoadData(H *module, const void *code) {
-    CALLED(" %.4s", (const char *)code);
+    NOT_CAPTURED(" %.4s", (const char *)code);
     *module = (H)0x40;
     return 0;
 }
@@ -126,6 +132,7 @@ R cuModuleGetFunction(H *function, H module, const char *name) {
     *function = (H)0x41;
     return 0;
 }
+R cuFuncLoad(H function) { NOT_CAPTURED("%s", ""); return 0; }
 SIMPLE(cuFuncSetBlockShape, H function, int x, int y, int z)
 R cuLaunchKernel(H function, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
                  unsigned bz, unsigned shared, H stream, void **parameters, void **extra) {

@@ -1,22 +1,29 @@
 """Registers a model's programs as plugins that are Python classes; prints what they hand back.
 
 Run as a program: MODEL KERNELS CAPABILITY CUDA_LIBRARY. Of TensorRT it uses the bindings and the
-lean runtime; dimensions, which exist in a builder only, are plain numbers here.
+lean runtime, and calls the plugins in the order in which a builder and a runtime call them;
+dimensions, which exist in a builder only, are plain numbers here. CUDA_LIBRARY is the stub that
+writes calls to the file CUDA_STUB_LOG.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import tensorrt_bindings as trt
+from onnx_import import import_node
 
 from pag_ros.kernels.gpu.store import load_kernels
-from pag_ros.runtime.tensorrt.graph import engine_graph, plugin_name
+from pag_ros.runtime.tensorrt.graph import engine_graph
+from pag_ros.runtime.tensorrt.libcuda import LibCuda
 from pag_ros.runtime.tensorrt.plugin_class import register_programs
 
 STREAM = 0x5EED
@@ -38,38 +45,98 @@ def main(model: Path, kernels: Path, capability: int, library: str) -> None:
     register_programs(WithoutBuilder(), graph.programs, compiled, library)  # changes nothing
     registry = trt.get_plugin_registry()
     ours = [c for c in registry.all_creators if c.plugin_namespace == "pag"]
+    nodes = {
+        graph.programs[node.name].name: node
+        for node in onnx.load_from_string(graph.onnx).graph.node
+        if node.domain == "pag"
+    }
+    cuda = LibCuda(library)
     print(
         json.dumps(
             {
                 "creators": [[c.name, c.plugin_version, c.plugin_namespace] for c in ours],
-                "programs": {spec.name: handed_back(registry, spec) for spec in graph.specs},
+                "programs": {
+                    spec.name: handed_back(nodes[spec.name], spec, cuda) for spec in graph.specs
+                },
             }
         )
     )
 
 
-def handed_back(registry: Any, spec: Any) -> dict[str, Any]:
-    """What one program's plugin says, from a copy of the one that its own fields make."""
-    kind = plugin_name(spec)
-    creator = registry.get_creator(kind, "1", "pag")
-    raw = np.frombuffer(spec.name.encode(), np.int8).copy()
-    fields = trt.PluginFieldCollection([trt.PluginField("program", raw, trt.PluginFieldType.CHAR)])
-    first = creator.create_plugin(kind, fields, trt.TensorRTPhase.BUILD)
-    stored = first.get_fields_to_serialize()
+def handed_back(node: onnx.NodeProto, spec: Any, cuda: LibCuda) -> dict[str, Any]:
+    """What one program's plugin says, and the driver's calls in each part of its life."""
+    built = import_node(trt, node).clone()
+    numbers = SimpleNamespace(constant=int)
+    said = {
+        "types": [str(each).rpartition(".")[2] for each in built.get_output_data_types([])],
+        "shapes": built.get_output_shapes([], [], numbers),
+        "takes": [
+            formats(built, spec, place) for place in range(len(spec.inputs) + len(spec.outputs))
+        ],
+        "outputs": built.num_outputs,
+        "timed": life(built, spec, cuda),
+        "timed without a context": life(built, spec, cuda, attached=False),
+        "unprepared": error_of(lambda: enqueue(built, spec)),
+    }
+    stored = built.get_fields_to_serialize()
     # TensorRT reads this later: memory that nobody holds has another content by then.
     others = [np.full(len(spec.name), ord("?"), np.int8) for _ in range(8)]
-    made = creator.create_plugin(kind, stored, trt.TensorRTPhase.RUNTIME).attach_to_context(None)
+    creator = trt.get_plugin_registry().get_creator(node.op_type, "1", "pag")
+    read = creator.create_plugin(node.op_type, stored, trt.TensorRTPhase.RUNTIME)
+    del others
+    return {**said, "run": life(read, spec, cuda)}
+
+
+def life(plugin: Any, spec: Any, cuda: LibCuda, attached: bool = True) -> dict[str, Any]:
+    """The driver's calls while a plugin is attached to an execution context (or only cloned), while
+    it is prepared, and while its stream is captured for what it enqueues; how preparing failed."""
+    log = CallLog()
+    user = plugin.attach_to_context(None) if attached else plugin.clone()
+    calls = {"attached": log.new_calls()}
+
+    def prepare() -> None:
+        user.configure_plugin([], [])
+        user.set_tactic(0)
+        user.on_shape_change([], [])
+
+    error = error_of(prepare)
+    calls["prepared"] = log.new_calls()
+    if not error:
+        cuda.begin_capture(STREAM)
+        error = error_of(lambda: enqueue(user, spec))
+        cuda.end_capture(STREAM)
+        calls["recorded"] = log.new_calls()
+    return {**calls, "error": error}
+
+
+def enqueue(plugin: Any, spec: Any) -> None:
     inputs = [1000 + number for number in range(len(spec.inputs))]
     outputs = [2000 + number for number in range(len(spec.outputs))]
-    made.enqueue(None, None, inputs, outputs, 0, STREAM)
-    del others
-    numbers = SimpleNamespace(constant=int)
-    return {
-        "types": [str(each).rpartition(".")[2] for each in made.get_output_data_types([])],
-        "shapes": made.get_output_shapes([], [], numbers),
-        "takes": [formats(made, spec, place) for place in range(len(inputs) + len(outputs))],
-        "outputs": made.num_outputs,
-    }
+    plugin.enqueue(None, None, inputs, outputs, 0, STREAM)
+
+
+class CallLog:
+    """The driver's calls from now on."""
+
+    def __init__(self) -> None:
+        self._path = Path(os.environ["CUDA_STUB_LOG"])
+        self._known = 0
+        self.new_calls()
+
+    def new_calls(self) -> list[str]:
+        """Those since the last time."""
+        calls = self._path.read_text().splitlines()
+        new, self._known = calls[self._known :], len(calls)
+        return new
+
+
+def error_of(work: Callable[[], None]) -> str:
+    """How a piece of work failed; empty if it did not."""
+    try:
+        work()
+    except Exception as error:
+        return str(error)
+    return ""
 
 
 def formats(made: Any, spec: Any, place: int) -> list[str]:

@@ -16,7 +16,7 @@ from pag_ros.runtime.tensorrt import plugin_class, plugin_quick
 from pag_ros.runtime.tensorrt.engine import TensorRtLog, logger_of, needed_bytes, started
 from pag_ros.runtime.tensorrt.graph import EngineGraph
 from pag_ros.runtime.tensorrt.progress import BuildProgress, Report, progress_monitor
-from pag_ros.runtime.tensorrt.requirements import AHEAD_OF_TIME, tensorrt_version
+from pag_ros.runtime.tensorrt.requirements import takes_kernels_ahead_of_time
 
 PRECISIONS = ("fp16",)
 """What the GPU kernels compute in; normalisation, scores and heads stay in float32."""
@@ -42,7 +42,7 @@ class Plugins:
 
     def __init__(self, trt: Any) -> None:
         self._trt = trt
-        self.ahead_of_time = tensorrt_version(trt) >= AHEAD_OF_TIME
+        self.ahead_of_time = takes_kernels_ahead_of_time(trt)
         self.kind = "aot" if self.ahead_of_time else "class"
 
     @property

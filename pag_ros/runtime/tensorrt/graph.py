@@ -80,7 +80,10 @@ def engine_graph(model: Path) -> EngineGraph:
 def require_onnx() -> None:
     """Raise BackendError unless the package onnx is installed."""
     if importlib.util.find_spec("onnx") is None:
-        raise BackendError("graphs for the GPU need the package onnx: pip install onnx")
+        raise BackendError(
+            "graphs for the GPU need the package onnx: pip install onnx (beside ROS with its "
+            "constraints, see docs/jetson.md)"
+        )
 
 
 def dense_graph(model: Path) -> bytes:

@@ -120,12 +120,16 @@ class LibCuda:
     def load_function(self, code: bytes, name: str) -> int:
         """Handle of a kernel of machine code or PTX (which ends with a zero byte).
 
-        It is freed with the context that is this thread's.
+        It is on the GPU then, ready to be launched into a stream that is being captured, and is
+        freed with the context that is this thread's.
         """
         module = self._pointer("cuModuleLoadData", ctypes.c_char_p(code))
-        return self._pointer(
+        function = self._pointer(
             "cuModuleGetFunction", ctypes.c_void_p(module), ctypes.c_char_p(name.encode())
         )
+        # Else drivers load lazily: at the first launch.
+        self._call("cuFuncLoad", ctypes.c_void_p(function))
+        return function
 
     def launch_kernel(
         self,

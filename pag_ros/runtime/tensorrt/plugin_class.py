@@ -1,14 +1,18 @@
-"""Our kernels as plugins that are Python classes and launch them (TensorRT 10.0 to 10.8).
+"""Our kernels as plugins that are Python classes and launch them (TensorRT 10.0 to 10.13).
 
 The nodes and their attribute `program` are those of `plugin_quick`. A plan holds only the program's
 name, so a process that runs it registers the plugins first. TensorRT calls `enqueue` while it
 builds a plan, in the first run, and once more while the frame is recorded; the CUDA graph that is
 replayed holds the kernels and no Python.
+
+A builder may time a plugin while its stream is being recorded, and a driver loads no code then. So
+kernels are loaded when a plugin is attached to an execution context, and never in `enqueue`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +21,7 @@ from numpy.typing import NDArray
 from pag_ros.errors import BackendError
 from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, PLUGIN_VERSION, plugin_name
 from pag_ros.runtime.tensorrt.libcuda import LIBRARY, LibCuda
+from pag_ros.runtime.tensorrt.plugin_attributes import find_program
 
 if TYPE_CHECKING:
     from pag_ros.kernels.gpu.programs import Spec
@@ -71,7 +76,7 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
                 base.__init__(self)
             self.plugin_name = kind
             self.plugin_version, self.plugin_namespace = PLUGIN_VERSION, PLUGIN_NAMESPACE
-            self._spec, self._kernel = _programs[program]
+            self._spec, self._kernel = find_program(_programs, program)
             self._text = _text_of(program)
             self._fields = _text_fields(trt, self._text)
             self.num_outputs = len(self._spec.outputs)
@@ -81,10 +86,19 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
             return self
 
         def clone(self) -> Any:
-            return Plugin(self._spec.name)
+            copy = Plugin(self._spec.name)
+            copy._launcher = self._launcher
+            return copy
 
         def attach_to_context(self, context: Any) -> Any:
-            return self.clone()
+            attached = Plugin(self._spec.name)
+            # TensorRT needs a plugin from here, whatever happens: `on_shape_change` says why.
+            with suppress(BackendError):
+                attached._load()
+            return attached
+
+        def _load(self) -> None:
+            self._launcher = _Launcher(self._spec, self._kernel, LibCuda(library))
 
         def get_fields_to_serialize(self) -> Any:
             return self._fields
@@ -108,7 +122,9 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
             """Nothing to configure: a program has one size only."""
 
         def on_shape_change(self, inputs: Any, outputs: Any) -> None:
-            """Shapes never change."""
+            """Shapes never change, but this comes before every first `enqueue`."""
+            if self._launcher is None:
+                self._load()
 
         def set_tactic(self, tactic: int) -> None:
             """There is one only."""
@@ -126,7 +142,7 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
             stream: int,
         ) -> None:
             if self._launcher is None:
-                self._launcher = _Launcher(self._spec, self._kernel, LibCuda(library))
+                raise RuntimeError(f"{self._spec.name} is enqueued before it is attached")
             self._launcher(inputs, outputs, stream)
 
     return Plugin
@@ -143,10 +159,8 @@ def _creator_class(trt: Any, plugin: Any) -> Any:
 
         def create_plugin(self, name: str, fields: Any, phase: Any) -> Any:
             given = {field.name: field.data for field in fields}
-            program = np.asarray(given["program"]).tobytes().rstrip(b"\0").decode()
-            if program not in _programs:
-                raise BackendError(f"no kernel for {program}; run `pag_ros build kernels`")
-            return plugin(program)
+            spec, _ = find_program(_programs, given["program"])
+            return plugin(spec.name)
 
     return Creator
 
@@ -162,7 +176,7 @@ def _text_fields(trt: Any, text: NDArray[np.int8]) -> Any:
 
 
 class _Launcher:
-    """Puts a kernel into streams of the GPU's context that is this thread's.
+    """Puts a kernel into streams of the GPU's context that is this thread's; loads it right now.
 
     With the driver's own functions, since PyCUDA launches into streams of its own making only.
     """

@@ -1,4 +1,4 @@
-"""Our kernels as quickly deployable plugins, compiled ahead of time (TensorRT >= 10.9).
+"""Our kernels as quickly deployable plugins, compiled ahead of time (TensorRT >= 10.14).
 
 TensorRT takes the PTX and the launch parameters while it builds a plan; the plan then holds them
 and runs without Python. Every kind of node (`graph.plugin_name`) is one plugin of the namespace
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pag_ros.errors import BackendError
 from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, plugin_name
+from pag_ros.runtime.tensorrt.plugin_attributes import find_program
 
 if TYPE_CHECKING:
     from pag_ros.kernels.gpu.programs import Spec
@@ -66,7 +67,7 @@ def _front_end(trt: Any) -> Any:
             return module
     raise BackendError(
         f"TensorRT {trt.__version__} has no plugins that are compiled ahead of time: "
-        f"no {' or '.join(names)} with aot_impl, which came with 10.9"
+        f"no {' or '.join(names)} with aot_impl"
     )
 
 
@@ -80,7 +81,7 @@ def _register(trt: Any, plugin: Any, name: str, example: Spec) -> None:
     inputs, outputs = len(example.inputs), len(example.outputs)
 
     def describe(*descriptions: Any, program: str) -> Any:
-        spec, _ = _programs[program]
+        spec, _ = find_program(_programs, program)
         results = tuple(
             plugin.from_shape_expr(tensor.shape, dtype=types[tensor.dtype])
             for tensor in spec.outputs
@@ -91,7 +92,7 @@ def _register(trt: Any, plugin: Any, name: str, example: Spec) -> None:
         return results if outputs > 1 else results[0]
 
     def implement(*arguments: Any) -> Any:
-        _, kernel = _programs[arguments[inputs]]
+        _, kernel = find_program(_programs, arguments[inputs])
         launch = plugin.KernelLaunchParams()
         launch.grid_x, launch.grid_y, launch.grid_z = kernel.grid
         launch.block_x = kernel.threads

@@ -13,8 +13,11 @@ from pag_ros.runtime.tensorrt.libcuda import Gpu, LibCuda
 
 CLASS_PLUGINS = (10, 0)
 """First TensorRT that takes plugins which are Python classes and launch kernels themselves."""
-AHEAD_OF_TIME = (10, 9)
-"""First TensorRT that takes kernels compiled ahead of time, so that its plans need no plugin."""
+AHEAD_OF_TIME = (10, 14)
+"""First TensorRT that takes kernels compiled ahead of time, so that its plans need no plugin.
+
+10.9 was to be it, but until 10.13 the bindings hand over a kernel's name from a string that is gone
+by the time it is read (`getKernel` in NVIDIA's pyPlugin.cpp)."""
 LEAST_DRIVER = (12, 4)
 """CUDA version of a driver that reads our PTX 8.4; JetPack 6.1 has 12.6."""
 LEAST_PYCUDA = (2020, 1)
@@ -86,6 +89,24 @@ def import_pycuda() -> Any:
     if tuple(pycuda.VERSION[:2]) < LEAST_PYCUDA:
         raise BackendError(f"PyCUDA {pycuda.VERSION_TEXT} is too old: {remedy}")
     return _imported("pycuda.driver", "PyCUDA", remedy)
+
+
+def takes_kernels_ahead_of_time(trt: Any) -> bool:
+    """Whether plans of the module tensorrt hold our kernels; else plugins in Python launch them."""
+    return tensorrt_version(trt) >= AHEAD_OF_TIME
+
+
+def describe_tensorrt(trt: Any) -> str:
+    """The version of the module tensorrt and how it runs our kernels, for people."""
+    version = getattr(trt, "__version__", "no version told")
+    if tensorrt_version(trt) < CLASS_PLUGINS:
+        return f"{version}, too old: {_text(CLASS_PLUGINS)} is needed"
+    if takes_kernels_ahead_of_time(trt):
+        return f"{version}, which takes our kernels into its plans"
+    since = _text(AHEAD_OF_TIME)
+    return (
+        f"{version}, where plugins in Python launch our kernels (plans hold them from {since} on)"
+    )
 
 
 def tensorrt_version(trt: Any) -> tuple[int, int]:

@@ -11,7 +11,9 @@ import importlib.util
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pag_ros.errors import BackendError
-from pag_ros.runtime.tensorrt.builder import MIB, layer_summary, require_memory
+from pag_ros.runtime.tensorrt import plugin_class, plugin_quick
+from pag_ros.runtime.tensorrt.builder import MIB, Plugins, layer_summary, require_memory
+from pag_ros.runtime.tensorrt.graph import EngineGraph
 from pag_ros.runtime.tensorrt.progress import BuildProgress, log_lines
 
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -78,6 +82,32 @@ def test_what_a_real_parser_does_not_understand_is_told(tmp_path: Path) -> None:
 def test_a_real_build_can_be_stopped(tmp_path: Path) -> None:
     told = compiled(half_precision_network(tmp_path / "half.onnx"), "stop")
     assert told == {"error": "the build of the plan was stopped"}
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"),
+    [
+        ("10.0.1", "class"),
+        ("10.3.0", "class"),
+        ("10.9.0.34", "class"),
+        ("10.13.3.9", "class"),
+        ("10.14.1.48", "aot"),
+        ("10.16.0", "aot"),
+        ("11.4.0.106", "aot"),
+    ],
+)
+def test_kernels_go_into_plans_where_their_names_survive(
+    monkeypatch: pytest.MonkeyPatch, version: str, kind: str
+) -> None:
+    """Before 10.14 the bindings hand over a kernel's name from a string that is gone."""
+    asked: list[str] = []
+    for module, name in ((plugin_quick, "aot"), (plugin_class, "class")):
+        register = partial(lambda name, *arguments: asked.append(name), name)
+        monkeypatch.setattr(module, "register_programs", register)
+    plugins = Plugins(SimpleNamespace(__version__=version))
+    plugins.register(EngineGraph(b"", {}), {})
+    assert asked == [plugins.kind] == [kind]
+    assert plugins.needed_to_run == (kind == "class")
 
 
 class Clock:

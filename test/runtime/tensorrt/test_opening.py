@@ -6,6 +6,7 @@ how the real ones fail, apart from what their documentation says of it.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from gpu_double import STAMP, DriverDouble, EngineDouble
 from pag_ros.errors import BackendError, ModelError, ParameterError
 from pag_ros.kernels.gpu.store import kernels_path, save_kernels
 from pag_ros.runtime import EngineOptions, open_perception, open_session
-from pag_ros.runtime.tensorrt import opening, requirements
+from pag_ros.runtime.tensorrt import opening, plugin_class, requirements
 from pag_ros.runtime.tensorrt.driver import OutOfMemoryError
 from pag_ros.runtime.tensorrt.libcuda import Gpu
 from pag_ros.runtime.tensorrt.requirements import tensorrt_problem
@@ -46,7 +47,7 @@ class Machine:
         self.refused: set[bytes] = set()
         self.factor = 1.0
         self.drivers: list[DriverDouble] = []
-        self.trt = SimpleNamespace(__version__="10.13.2")
+        self.trt = SimpleNamespace(__version__="10.14.1")
         self.options = EngineOptions(cache, say=self.said.append)
 
     def open(self, device: str = "tensorrt", **options: Any) -> Any:
@@ -58,7 +59,7 @@ class Machine:
 
     def engine(self, trt: Any, content: bytes, manifest: Any) -> EngineDouble:
         if content in self.refused:
-            raise BackendError("TensorRT 10.13.2 refuses the plan: magic tag does not match")
+            raise BackendError("TensorRT 10.14.1 refuses the plan: magic tag does not match")
         engine = EngineDouble(self.model, self.drivers[-1])
         if self.factor != 1.0:
             infer = engine._cpu.infer
@@ -108,7 +109,7 @@ def test_a_plan_is_built_checked_and_found_again(machine: Machine) -> None:
     assert "the plan's numbers are the model's" in machine.said[-1]
     machine.said.clear()
     session = machine.open()
-    assert session.backend == "tensorrt 10.13.2 fp16 Double, CUDA graph"
+    assert session.backend == "tensorrt 10.14.1 fp16 Double, CUDA graph"
     session.close()
     assert machine.said == []
     assert machine.builds == 1
@@ -116,10 +117,29 @@ def test_a_plan_is_built_checked_and_found_again(machine: Machine) -> None:
 
 def test_another_tensorrt_builds_anew_and_says_so(machine: Machine) -> None:
     machine.open().close()
-    machine.trt.__version__ = "10.14.0"
+    machine.trt.__version__ = "10.15.1"
     machine.open().close()
     assert machine.builds == 2
-    assert any("TensorRT 10.13.2, not 10.14.0; that took 9 s" in each for each in machine.said)
+    assert any("TensorRT 10.14.1, not 10.15.1; that took 9 s" in each for each in machine.said)
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"), [("10.3.0", "class"), ("10.13.3", "class"), ("10.14.1", "aot")]
+)
+def test_plugins_in_python_are_known_before_a_plan_is_read(
+    machine: Machine, monkeypatch, version: str, kind: str
+) -> None:
+    asked: list[str] = []
+    machine.trt.__version__ = version
+    monkeypatch.setattr(plugin_class, "register_programs", lambda *_: asked.append("plugins"))
+    engine = machine.engine
+    monkeypatch.setattr(
+        opening, "TensorRtEngine", lambda *args: (asked.append("plan"), engine(*args))[1]
+    )
+    machine.open().close()
+    assert asked == (["plugins", "plan"] if kind == "class" else ["plan"])
+    (note,) = machine.options.cache.glob("*.json")  # type: ignore[union-attr]
+    assert json.loads(note.read_text())["key"]["kernels"].split()[0] == kind
 
 
 def test_an_orin_of_another_size_and_another_release_build_anew(
@@ -160,7 +180,7 @@ def test_a_stored_plan_that_tensorrt_refuses_is_built_anew_once(machine: Machine
     machine.refused.add(b"plan 1")
     machine.open().close()
     assert machine.builds == 2
-    assert any("is discarded: TensorRT 10.13.2 refuses the plan" in each for each in machine.said)
+    assert any("is discarded: TensorRT 10.14.1 refuses the plan" in each for each in machine.said)
     machine.refused |= {b"plan 2", b"plan 3"}
     with pytest.raises(BackendError, match="magic tag"):
         machine.open()
@@ -253,7 +273,7 @@ def test_a_perception_on_the_gpu_escalates_without_half_the_resolution(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     perception = open_perception(machine.model, "auto", escalate=True, engine=machine.options)
     assert [each.session.backend for each in perception.sessions] == [
-        "tensorrt 10.13.2 fp16 Double, CUDA graph"
+        "tensorrt 10.14.1 fp16 Double, CUDA graph"
     ]
     perception.close()
 
@@ -327,19 +347,19 @@ def test_an_old_tensorrt(with_gpu: None, monkeypatch) -> None:
 
 
 def test_no_pycuda(with_gpu: None, monkeypatch) -> None:
-    module(monkeypatch, "tensorrt", __version__="10.9.0")
+    module(monkeypatch, "tensorrt", __version__="10.3.0")
     monkeypatch.setitem(sys.modules, "pycuda", None)
     assert "PyCUDA" in str(tensorrt_problem())
 
 
 def test_an_old_pycuda(with_gpu: None, monkeypatch) -> None:
-    module(monkeypatch, "tensorrt", __version__="10.9.0")
+    module(monkeypatch, "tensorrt", __version__="10.3.0")
     module(monkeypatch, "pycuda", VERSION=(2019, 1), VERSION_TEXT="2019.1")
     assert "PyCUDA 2019.1 is too old" in str(tensorrt_problem())
 
 
 def test_nothing_missing(with_gpu: None, monkeypatch) -> None:
-    module(monkeypatch, "tensorrt", __version__="10.9.0")
+    module(monkeypatch, "tensorrt", __version__="10.3.0")
     module(monkeypatch, "pycuda", VERSION=(2024, 1), VERSION_TEXT="2024.1")
     module(monkeypatch, "pycuda.driver")
     assert tensorrt_problem() is None

@@ -1,12 +1,13 @@
-"""Plugins in Python, for TensorRT 10.0 to 10.8: what NVIDIA's registry and a driver get of them.
+"""Plugins in Python, for TensorRT 10.0 to 10.13: what NVIDIA's registry and a driver get of them.
 
 Bindings, base classes and registry are real, of TensorRT 11.4, which has kept these classes; the
-driver is a stub that writes calls down. That a builder of 10.3 takes the plugins, and that a GPU
-runs what they launch, is not seen here.
+driver is a stub that writes calls down, and loads nothing while a stream is captured. That a
+builder of 10.3 takes the plugins, and that a GPU runs what they launch, is not seen here.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,14 +28,15 @@ NVIDIA_TYPES = {"fp16": "HALF", "fp32": "FLOAT", "i32": "INT32"}
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the plugins hand back, and under "calls" what reached the driver."""
-    folder = tmp_path_factory.mktemp("class_plugins")
+    """What the plugins hand back, and what reaches the driver in each part of their lives."""
+    return from_class_plugins(tmp_path_factory.mktemp("class_plugins"))
+
+
+def from_class_plugins(folder: Path, **environment: str) -> dict[str, Any]:
     log, model = folder / "calls", find_model(MODEL)
     arguments = [model, kernels_path(model), CAPABILITY, cuda_stub(folder)]
-    told = with_nvidia_front_end(
-        "nvidia_class_plugins.py", arguments, folder, CUDA_STUB_LOG=str(log)
-    )
-    return {**told, "calls": log.read_text().splitlines()}
+    environment["CUDA_STUB_LOG"] = str(log)
+    return with_nvidia_front_end("nvidia_class_plugins.py", arguments, folder, **environment)
 
 
 @pytest.fixture(scope="module")
@@ -59,24 +61,62 @@ def test_types_and_shapes_are_those_of_the_programs(said, specs) -> None:
         ]
 
 
+@pytest.mark.parametrize(
+    ("part", "moment"),
+    [("timed", "attached"), ("timed without a context", "prepared"), ("run", "attached")],
+)
+def test_kernels_are_loaded_before_their_stream_is_captured(
+    said, specs, part: str, moment: str
+) -> None:
+    for name in specs:
+        life = said["programs"][name][part]
+        assert life["error"] == ""
+        assert f"cuModuleGetFunction {name}" in life[moment]
+        loading = ["cuInit", "cuModuleLoadData", "cuModuleGetFunction", "cuFuncLoad"]
+        assert [call.split()[0] for call in life["attached"] + life["prepared"]] == loading
+        recorded = {call.split()[0] for call in life["recorded"]}
+        assert recorded - {"cuMemcpyDtoDAsync_v2"} == {
+            "cuStreamBeginCapture_v2",
+            "cuLaunchKernel",
+            "cuStreamEndCapture",
+        }
+
+
+def test_a_plugin_that_was_not_prepared_loads_nothing(said, specs) -> None:
+    for name in specs:
+        assert said["programs"][name]["unprepared"] == f"{name} is enqueued before it is attached"
+
+
+def test_a_kernel_that_cannot_be_loaded_ends_the_build_with_the_reason(tmp_path: Path) -> None:
+    """TensorRT 10.3 ends the process if it is given no plugin when it attaches one."""
+    said = from_class_plugins(tmp_path, CUDA_STUB_FAIL="cuModuleLoadData=2")
+    for program in said["programs"].values():
+        assert program["run"]["error"] == "CUDA: cuModuleLoadData failed with error 2"
+
+
 def test_every_kernel_is_launched_into_tensorrts_stream(said, specs) -> None:
-    launches = [call for call in said["calls"] if call.startswith("cuLaunchKernel")]
-    for spec, call in zip(specs.values(), launches, strict=True):
+    for name, spec in specs.items():
         how = launch(spec, CAPABILITY)
         grid = ",".join(map(str, how.grid))
+        calls = said["programs"][name]["run"]["recorded"]
+        (call,) = [each for each in calls if each.startswith("cuLaunchKernel")]
         assert f" grid {grid} block {32 * how.warps},1,1 shared " in call
         assert "stream 0x5eed first 1000" in call
 
 
 def test_a_block_that_works_in_place_begins_with_its_base(said, specs) -> None:
-    wanted = []
-    for spec in specs.values():
-        if getattr(spec, "in_place", False):
+    in_place = {name: each for name, each in specs.items() if getattr(each, "in_place", False)}
+    assert in_place
+    for name in specs:
+        calls = said["programs"][name]["run"]["recorded"]
+        copies = [call for call in calls if call.startswith("cuMemcpy")]
+        wanted = []
+        if name in in_place:
+            spec = in_place[name]
             place = [tensor.name for tensor in spec.inputs].index("base")
             size = 2 * spec.height * spec.width * spec.features
             wanted.append(f"cuMemcpyDtoDAsync_v2 2000 {1000 + place} {size} 0x5eed")
-    assert wanted
-    assert [call for call in said["calls"] if call.startswith("cuMemcpy")] == wanted
+        assert copies == wanted
 
 
 def test_a_missing_kernel_and_an_old_tensorrt_are_named() -> None:

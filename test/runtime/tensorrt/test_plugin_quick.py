@@ -1,7 +1,8 @@
 """NVIDIA's plugin front end takes our programs as they are.
 
-The bindings, their validation and the plugin registry are the real ones; a builder is not, so that
-TensorRT's parser finds the plugins and runs the kernels is seen on a GPU machine only.
+The bindings, their validation and the plugin registry are the real ones, and our functions are
+called by them only. Parser and builder are not (`onnx_import`, `nvidia_front_end`): that TensorRT's
+parser finds the plugins, and its plans run the kernels, is seen on a GPU machine only.
 """
 
 from __future__ import annotations
@@ -51,6 +52,13 @@ def test_types_and_shapes_are_those_of_the_programs(front_end, specs) -> None:
         said = front_end["programs"][name]
         assert said["types"] == [NVIDIA_TYPES[tensor.dtype] for tensor in spec.outputs]
         assert said["shapes"] == [list(tensor.shape) for tensor in spec.outputs]
+
+
+def test_tensors_are_linear_and_of_the_programs_types(front_end, specs) -> None:
+    for name, spec in specs.items():
+        tensors = (*spec.inputs, *spec.outputs)
+        wanted = [NVIDIA_TYPES[tensor.dtype] for tensor in tensors]
+        assert front_end["programs"][name]["formats"] == wanted
 
 
 def test_blocks_that_work_in_place_alias_their_base(front_end, specs) -> None:
