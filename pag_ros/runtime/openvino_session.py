@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +54,8 @@ class OpenVinoSession:
         with kept_signal_stack():
             self._compiled: Any = self._compile(model)
         self._request: Any = self._compiled.create_infer_request()
+        self._inherited = False
+        _open_sessions.add(self)
         self._inputs = _bind_inputs(self._request, self.manifest)
         self._outputs = [(n, self._compiled.output(n)) for n in output_layout(self.manifest)]
 
@@ -65,6 +70,8 @@ class OpenVinoSession:
         """See `Session.infer`."""
         if self._request is None:
             raise RuntimeError("the session is closed")
+        if self._inherited:
+            raise RuntimeError("the session belongs to the process that forked; open one here")
         check_frame(self.manifest, image, focal_px, keep, deadline, thresholds)
         self._clock.start()
         self._inputs["image"][0] = image
@@ -81,6 +88,16 @@ class OpenVinoSession:
         self._request = self._compiled = None
         self._operators.release()
         self._workspace.close()
+
+    def become_inherited(self) -> None:
+        """Take note that this is a child process of the one that opened the session.
+
+        OpenVINO's threads exist in the parent only. What it compiled would wait for them for ever
+        if it were destroyed, so it is kept until the process ends, whoever drops the session.
+        """
+        self._inherited = True
+        for kept in (self._compiled, self._request):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
     def _compile(self, model: Path) -> Any:
         core = ov.Core()
@@ -111,6 +128,17 @@ class OpenVinoSession:
         stage_seconds = self._clock.stage_seconds()
         outputs = {name: self._request.get_tensor(port).data for name, port in self._outputs}
         return prediction_of(outputs, self.manifest, stage_seconds)
+
+
+_open_sessions: weakref.WeakSet[OpenVinoSession] = weakref.WeakSet()
+
+
+def _tell_inherited_sessions() -> None:
+    for session in _open_sessions:
+        session.become_inherited()
+
+
+os.register_at_fork(after_in_child=_tell_inherited_sessions)
 
 
 def _describe_backend(threads: int) -> str:
