@@ -54,7 +54,6 @@ class OpenVinoSession:
         with kept_signal_stack():
             self._compiled: Any = self._compile(model)
         self._request: Any = self._compiled.create_infer_request()
-        self._inherited = False
         _open_sessions.add(self)
         self._inputs = _bind_inputs(self._request, self.manifest)
         self._outputs = [(n, self._compiled.output(n)) for n in output_layout(self.manifest)]
@@ -70,8 +69,6 @@ class OpenVinoSession:
         """See `Session.infer`."""
         if self._request is None:
             raise RuntimeError("the session is closed")
-        if self._inherited:
-            raise RuntimeError("the session belongs to the process that forked; open one here")
         check_frame(self.manifest, image, focal_px, keep, deadline, thresholds)
         self._clock.start()
         self._inputs["image"][0] = image
@@ -89,13 +86,12 @@ class OpenVinoSession:
         self._operators.release()
         self._workspace.close()
 
-    def become_inherited(self) -> None:
-        """Take note that this is a child process of the one that opened the session.
+    def keep_compiled(self) -> None:
+        """Keep what OpenVINO compiled until the process ends, whoever drops the session.
 
-        OpenVINO's threads exist in the parent only. What it compiled would wait for them for ever
-        if it were destroyed, so it is kept until the process ends, whoever drops the session.
+        A forked process needs that: destroyed there, it would wait for ever for threads that only
+        the parent has.
         """
-        self._inherited = True
         for kept in (self._compiled, self._request):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
@@ -133,12 +129,12 @@ class OpenVinoSession:
 _open_sessions: weakref.WeakSet[OpenVinoSession] = weakref.WeakSet()
 
 
-def _tell_inherited_sessions() -> None:
+def _keep_inherited_sessions() -> None:
     for session in _open_sessions:
-        session.become_inherited()
+        session.keep_compiled()
 
 
-os.register_at_fork(after_in_child=_tell_inherited_sessions)
+os.register_at_fork(after_in_child=_keep_inherited_sessions)
 
 
 def _describe_backend(threads: int) -> str:

@@ -80,7 +80,7 @@ class Session(Protocol):
         Raises:
             ImageError: image has another shape or dtype.
             ValueError: keep, thresholds or focal_px out of range.
-            RuntimeError: the session is closed, or inherited by a forked process.
+            RuntimeError: the session is closed.
         """
         ...
 
