@@ -24,8 +24,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from pag_ros.errors import ImageError
 
-MAX_PIXELS = 1 << 25
-"""Largest picture accepted, in pixels: 8K video (7680x4320) and cameras of 33 megapixels fit."""
+MAX_PIXELS = 25_000_000
+"""Largest picture accepted. Cameras of 24 megapixels fit; depth and labels of such a frame take the
+node .7 GB, and everything that it can publish 1.6 GB."""
 
 STREAM_FORMATS = ("JPEG", "PNG")
 """What messages and datasets hold."""
