@@ -191,7 +191,8 @@ def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
     if picture.mode in _16_BIT_MODES:
         grey = cv2.convertScaleAbs(_to_uint16(picture), alpha=255.0 / 65535.0)
         return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
-    return np.asarray(picture.convert("RGB"))
+    # `convert` would copy what is RGB already.
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def _to_uint16(picture: Image.Image) -> NDArray[np.uint16]:
