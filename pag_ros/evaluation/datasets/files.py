@@ -118,9 +118,12 @@ def matching(folder: Path, pattern: str) -> list[Path]:
 def _decode(path: Path, decode: Callable[[bytes], _Picture]) -> _Picture:
     data = read_bytes(path, MAX_PICTURE_BYTES)
     try:
-        return decode(data)
+        picture = decode(data)
     except ImageError as error:
         raise DatasetError(f"{path}: not a whole JPEG or PNG ({error}); fetch it again") from error
+    # Pillow's arrays are read-only, which torch warns about.
+    writable: _Picture = np.require(picture, requirements=["WRITEABLE"])
+    return writable
 
 
 def _mat_size(path: Path, data: bytes) -> int:
