@@ -135,6 +135,7 @@ setup(
     install_requires=[
         "numpy>=1.21,<3",
         "opencv-python-headless>=4.5.4,<6",
+        "pillow>=9.0,<14",
         "PyYAML>=5.4,<7",
         "tqdm>=4.57,<5",
     ],

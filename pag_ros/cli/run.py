@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from pag_ros.budget import ControllerSettings
 from pag_ros.errors import ImageError, ParameterError
-from pag_ros.evaluation.decode import MAX_PIXELS
+from pag_ros.evaluation.compressed import FILE_FORMATS, read_upright
 from pag_ros.runtime import DEVICES, FrameResult, Perception, find_model, open_perception
 from pag_ros.runtime.frame_picture import frame_picture
 from pag_ros.runtime.models import DEFAULT_MODEL
@@ -34,7 +35,8 @@ _JPEG_QUALITY = 92
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", type=Path, help="a picture, or a folder of pictures")
+    formats = ", ".join(FILE_FORMATS)
+    parser.add_argument("images", type=Path, help=f"a picture, or a folder of pictures ({formats})")
     parser.add_argument("--out", type=Path, required=True, help="folder for what comes out")
     parser.add_argument(
         "--model", default=DEFAULT_MODEL, help="name, or path of .onnx (default: %(default)s)"
@@ -119,17 +121,14 @@ def _read_picture(path: Path) -> NDArray[np.uint8]:
     """An image file as [h,w,3] uint8 RGB, turned upright where the file says so."""
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ImageError(f"{path}: larger than {_MAX_FILE_BYTES >> 20} MiB; skipped")
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except (OSError, cv2.error) as error:
-        raise ImageError(f"{path}: cannot be read ({_first_line(error)})") from error
-    if image is None:
-        raise ImageError(f"{path}: not a picture, or damaged")
-    height, width = image.shape[:2]
-    if height * width > MAX_PIXELS:
-        raise ImageError(f"{path}: {width}x{height}; at most {MAX_PIXELS} pixels; skipped")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+            raise ImageError(f"larger than {_MAX_FILE_BYTES >> 20} MiB")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, about metadata that nobody looks at
+            return read_upright(path.read_bytes())
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}; skipped") from error
 
 
 def _write_outputs(
@@ -188,7 +187,3 @@ def _checked_focal(fx: float, fy: float, cx: float, cy: float) -> float:
 
 def _say(text: str) -> None:
     tqdm.write(f"pag_ros: {text}", file=sys.stderr)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -7,24 +7,19 @@ of rosbags. Why not `rosbags.image`: its version 0.11 ignores `step` and takes N
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import ImageError
-
-MAX_PIXELS = 1 << 26
-"""Largest picture accepted (8192 x 8192), so that a damaged header cannot exhaust memory."""
+from pag_ros.evaluation.compressed import MAX_PIXELS, read_color, read_grey
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-JPEG_START = b"\xff\xd8"
-PNG_END = b"IEND"
-JPEG_END = b"\xff\xd9"
-PADDING_BYTES = 1024
-"""Cameras may pad their JPEGs: the end mark is looked for in so many last bytes."""
 
 COMPRESSED_DEPTH_HEADER = struct.Struct("<iff")
 """image_transport_plugins `ConfigHeader`: format, then the two depth quantisation parameters."""
@@ -39,12 +34,39 @@ class _Encoding:
         channels: per pixel (and row; NV12's chroma rows come on top).
         to_rgb: cv2.COLOR_* code, None when the channels are RGB already.
         rows_per_line: rows of data for one image row, 3/2 for NV12.
+        multiples: of which width and height must be, so that no pixel lacks its colour.
+        min_side: pixels that width and height must have for the same reason.
     """
 
     dtype: str
     channels: int
     to_rgb: int | None
     rows_per_line: float = 1.0
+    multiples: tuple[int, int] = (1, 1)
+    min_side: int = 1
+
+    def check_size(self, name: str, width: int, height: int) -> None:
+        """Raise ImageError unless pictures of this size can be stored this way."""
+        across, down = self.multiples
+        if width % across or height % down:
+            rule = "both must be even" if down > 1 else "the width must be even"
+            raise ImageError(f"{name} image of {width}x{height}: {rule}")
+        if min(width, height) < self.min_side:
+            rule = f"both must be {self.min_side} or more"
+            raise ImageError(f"{name} image of {width}x{height}: {rule}")
+
+
+def _bayer(dtype: str, to_rgb: int) -> _Encoding:
+    # A smaller mosaic has no pixel that all three colours surround: OpenCV paints it black.
+    return _Encoding(dtype, 1, to_rgb, min_side=3)
+
+
+def _packed_yuv(to_rgb: int) -> _Encoding:
+    return _Encoding("u1", 2, to_rgb, multiples=(2, 1))
+
+
+def _planar_yuv(to_rgb: int) -> _Encoding:
+    return _Encoding("u1", 1, to_rgb, 1.5, multiples=(2, 2))
 
 
 # OpenCV names a Bayer pattern by the second and third pixel of its second row: rggb is its "BG".
@@ -62,21 +84,38 @@ ENCODINGS = {
     "rgba16": _Encoding("u2", 4, cv2.COLOR_RGBA2RGB),
     "bgra16": _Encoding("u2", 4, cv2.COLOR_BGRA2RGB),
     "mono16": _Encoding("u2", 1, cv2.COLOR_GRAY2RGB),
-    "bayer_rggb8": _Encoding("u1", 1, cv2.COLOR_BAYER_BG2RGB),
-    "bayer_bggr8": _Encoding("u1", 1, cv2.COLOR_BAYER_RG2RGB),
-    "bayer_gbrg8": _Encoding("u1", 1, cv2.COLOR_BAYER_GR2RGB),
-    "bayer_grbg8": _Encoding("u1", 1, cv2.COLOR_BAYER_GB2RGB),
-    "bayer_rggb16": _Encoding("u2", 1, cv2.COLOR_BAYER_BG2RGB),
-    "bayer_bggr16": _Encoding("u2", 1, cv2.COLOR_BAYER_RG2RGB),
-    "bayer_gbrg16": _Encoding("u2", 1, cv2.COLOR_BAYER_GR2RGB),
-    "bayer_grbg16": _Encoding("u2", 1, cv2.COLOR_BAYER_GB2RGB),
-    "yuv422": _Encoding("u1", 2, cv2.COLOR_YUV2RGB_UYVY),
-    "uyvy": _Encoding("u1", 2, cv2.COLOR_YUV2RGB_UYVY),
-    "yuv422_yuy2": _Encoding("u1", 2, cv2.COLOR_YUV2RGB_YUYV),
-    "yuyv": _Encoding("u1", 2, cv2.COLOR_YUV2RGB_YUYV),
-    "nv12": _Encoding("u1", 1, cv2.COLOR_YUV2RGB_NV12, 1.5),
-    "nv21": _Encoding("u1", 1, cv2.COLOR_YUV2RGB_NV21, 1.5),
+    "bayer_rggb8": _bayer("u1", cv2.COLOR_BAYER_BG2RGB),
+    "bayer_bggr8": _bayer("u1", cv2.COLOR_BAYER_RG2RGB),
+    "bayer_gbrg8": _bayer("u1", cv2.COLOR_BAYER_GR2RGB),
+    "bayer_grbg8": _bayer("u1", cv2.COLOR_BAYER_GB2RGB),
+    "bayer_rggb16": _bayer("u2", cv2.COLOR_BAYER_BG2RGB),
+    "bayer_bggr16": _bayer("u2", cv2.COLOR_BAYER_RG2RGB),
+    "bayer_gbrg16": _bayer("u2", cv2.COLOR_BAYER_GR2RGB),
+    "bayer_grbg16": _bayer("u2", cv2.COLOR_BAYER_GB2RGB),
+    "yuv422": _packed_yuv(cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": _packed_yuv(cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": _packed_yuv(cv2.COLOR_YUV2RGB_YUYV),
+    "yuyv": _packed_yuv(cv2.COLOR_YUV2RGB_YUYV),
+    "nv12": _planar_yuv(cv2.COLOR_YUV2RGB_NV12),
+    "nv21": _planar_yuv(cv2.COLOR_YUV2RGB_NV21),
 }
+
+
+_Array = TypeVar("_Array", bound=NDArray[Any])
+
+
+def _raising_image_errors(read: Callable[[Any], _Array]) -> Callable[[Any], _Array]:
+    """Let nothing but ImageError out of a reader, whatever OpenCV and NumPy make of a message."""
+
+    @wraps(read)
+    def guarded(message: Any) -> _Array:
+        try:
+            return read(message)
+        except (cv2.error, ValueError, TypeError, OverflowError, MemoryError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ImageError(f"image cannot be decoded ({reason})") from error
+
+    return guarded
 
 
 def is_compressed(message: Any) -> bool:
@@ -84,6 +123,7 @@ def is_compressed(message: Any) -> bool:
     return hasattr(message, "format")
 
 
+@_raising_image_errors
 def to_rgb(message: Any) -> NDArray[np.uint8]:
     """The camera picture in a sensor_msgs Image or CompressedImage.
 
@@ -113,6 +153,7 @@ def to_rgb(message: Any) -> NDArray[np.uint8]:
     return _convert(_to_8_bits(pixels), encoding.to_rgb)
 
 
+@_raising_image_errors
 def to_depth(message: Any) -> NDArray[np.float32]:
     """Metric depth: Image 32FC1 (metres) or 16UC1 (millimetres, 0 = invalid), or either one
     compressed by image_transport's `compressedDepth` or `compressed` (PNG).
@@ -132,6 +173,7 @@ def to_depth(message: Any) -> NDArray[np.float32]:
     raise ImageError(f"depth encoding {message.encoding!r} is not 32FC1 (m) or 16UC1 (mm)")
 
 
+@_raising_image_errors
 def to_normals(message: Any) -> NDArray[np.float32]:
     """Surface normals: Image 32FC3, or an 8-bit colour PNG (CompressedImage) of (n + 1) / 2 * 255.
 
@@ -142,17 +184,21 @@ def to_normals(message: Any) -> NDArray[np.float32]:
         ImageError: another encoding, or sizes that do not fit the data.
     """
     if is_compressed(message):
-        normals = _compressed_to_rgb(message).astype(np.float32) * (2.0 / 255.0) - 1.0
+        normals = _compressed_to_rgb(message).astype(np.float32)
+        normals *= 2.0 / 255.0
+        normals -= 1.0
     elif message.encoding == "32FC3":
         normals = _pixels(message, _Encoding("f4", 3, None)).astype(np.float32)
     else:
         raise ImageError(f"normals encoding {message.encoding!r} is not 32FC3")
-    length = np.linalg.norm(normals, axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        unit = np.where(np.abs(length - 1.0) < 0.1, normals / length, np.nan)
-    return np.asarray(unit, np.float32)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        length = np.sqrt(np.einsum("hwc,hwc->hw", normals, normals))[:, :, None]
+        normals /= length
+        np.copyto(normals, np.float32(np.nan), where=~(np.abs(length - 1.0) < 0.1))
+    return normals
 
 
+@_raising_image_errors
 def to_labels(message: Any) -> NDArray[np.uint8]:
     """Class ids: Image mono8 / 8UC1, or a grey PNG (CompressedImage).
 
@@ -166,7 +212,7 @@ def to_labels(message: Any) -> NDArray[np.uint8]:
         data = memoryview(message.data)
         if data[: len(PNG_SIGNATURE)] != PNG_SIGNATURE:
             raise ImageError("compressed labels must be PNG: other formats change the ids")
-        labels = decompress(data, cv2.IMREAD_UNCHANGED)
+        labels = read_grey(data)
     elif message.encoding in ("mono8", "8UC1"):
         labels = _pixels(message, ENCODINGS["mono8"])
     else:
@@ -176,35 +222,12 @@ def to_labels(message: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(labels, np.uint8)
 
 
-def decompress(data: memoryview, flags: int) -> NDArray[Any]:
-    """A JPEG or PNG as OpenCV decodes it, `flags` being its IMREAD_*: [h,w] or [h,w,3], BGR.
-
-    Raises:
-        ImageError: it is neither, damaged, cut off, or of more than `MAX_PIXELS` pixels.
-    """
-    width, height = _compressed_size(data)
-    # The decoders fill what is cut off with grey or zeros and say nothing.
-    end = PNG_END if data[: len(PNG_SIGNATURE)] == PNG_SIGNATURE else JPEG_END
-    if end not in bytes(data[-PADDING_BYTES:]):
-        raise ImageError(f"compressed image of {width}x{height} is cut off at {len(data)} bytes")
-    if not 0 < width * height <= MAX_PIXELS:
-        raise ImageError(f"compressed image of {width}x{height}; expected 1 to {MAX_PIXELS} pixels")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise ImageError(f"compressed image is damaged ({error.err})") from error
-    if pixels is None:
-        raise ImageError("compressed image is damaged")
-    return np.asarray(pixels)
-
-
 def _pixels(message: Any, encoding: _Encoding) -> NDArray[Any]:
     """The message's data as [rows,w] or [rows,w,channels], native byte order, padding left out."""
     height, width, step = int(message.height), int(message.width), int(message.step)
-    if not 0 < height * width <= MAX_PIXELS:
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
         raise ImageError(f"image of {width}x{height} pixels; expected 1 to {MAX_PIXELS} pixels")
-    if encoding.rows_per_line != 1.0 and (height % 2 or width % 2):
-        raise ImageError(f"{message.encoding} image of {width}x{height}: both must be even")
+    encoding.check_size(message.encoding, width, height)
     dtype = np.dtype(encoding.dtype).newbyteorder(">" if message.is_bigendian else "<")
     rows = int(height * encoding.rows_per_line)
     row_bytes = width * encoding.channels * dtype.itemsize
@@ -218,13 +241,15 @@ def _pixels(message: Any, encoding: _Encoding) -> NDArray[Any]:
     view: NDArray[Any] = np.ndarray((rows, width, encoding.channels), dtype, data, strides=strides)
     if not dtype.isnative:
         view = view.astype(dtype.newbyteorder("="))
+    # OpenCV reads rows of 16 bits that begin at an odd byte from where they are not.
+    view = np.require(view, requirements=["ALIGNED"])
     return view[:, :, 0] if encoding.channels == 1 else view
 
 
 def _to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels
-    return np.asarray((pixels.astype(np.float32) * (255.0 / 65535.0)).round(), np.uint8)
+    return np.asarray(cv2.convertScaleAbs(pixels, alpha=255.0 / 65535.0), np.uint8)
 
 
 def _convert(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
@@ -232,12 +257,11 @@ def _convert(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
 
 
 def _compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = decompress(memoryview(message.data), flags)
+    pixels = read_color(memoryview(message.data))
     # "rgb8; jpeg compressed rgb8": the writer handed RGB to an encoder that expects BGR.
     if "compressed rgb" in message.format:
-        return pixels
-    return _convert(pixels, cv2.COLOR_BGR2RGB)
+        return _convert(pixels, cv2.COLOR_BGR2RGB)
+    return pixels
 
 
 def _compressed_to_depth(message: Any) -> NDArray[np.float32]:
@@ -248,9 +272,10 @@ def _compressed_to_depth(message: Any) -> NDArray[np.float32]:
             raise ImageError(f"compressedDepth message of {len(data)} bytes is cut off")
         _, scale, offset = COMPRESSED_DEPTH_HEADER.unpack_from(data)
         data = data[COMPRESSED_DEPTH_HEADER.size :]
-    pixels = decompress(data, cv2.IMREAD_UNCHANGED)
-    if pixels.ndim != 2 or pixels.dtype != np.uint16:
-        raise ImageError(f"compressed depth is {pixels.shape} {pixels.dtype}, expected 16-bit grey")
+    stored = read_grey(data)
+    if stored.dtype != np.uint16:
+        raise ImageError("compressed depth has 8 bits a pixel; expected 16")
+    pixels = np.asarray(stored, np.uint16)
     if message.format.startswith("32FC1"):
         return _from_inverse(pixels, scale, offset)
     return _millimetres(pixels)
@@ -258,32 +283,21 @@ def _compressed_to_depth(message: Any) -> NDArray[np.float32]:
 
 def _from_inverse(pixels: NDArray[np.uint16], scale: float, offset: float) -> NDArray[np.float32]:
     """compressedDepth stores 32FC1 as quantised inverse depth: depth = scale / (pixel - offset)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        depth = np.float32(scale) / (pixels.astype(np.float32) - np.float32(offset))
-    return _valid(np.where(pixels > 0, depth, np.float32(np.nan)))
+    depth = pixels.astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        depth -= np.float32(offset)
+        np.divide(np.float32(scale), depth, out=depth)
+    depth[pixels == 0] = np.nan
+    return _valid(depth)
 
 
 def _millimetres(pixels: NDArray[np.uint16]) -> NDArray[np.float32]:
-    return np.asarray(np.where(pixels > 0, pixels * 1e-3, np.nan), np.float32)
+    # Multiplied in double precision a few pixels at a time: whole maps of it would be large.
+    depth = np.empty(pixels.shape, np.float32)
+    np.multiply(pixels, 1e-3, out=depth, dtype=np.float64, casting="same_kind")
+    depth[pixels == 0] = np.nan
+    return depth
 
 
 def _valid(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(np.isfinite(depth) & (depth > 0.0), depth, np.float32(np.nan))
-
-
-def _compressed_size(data: memoryview) -> tuple[int, int]:
-    """(width, height) as a PNG's or JPEG's header states it, before anything is decoded."""
-    if data[: len(PNG_SIGNATURE)] == PNG_SIGNATURE and len(data) >= 24:
-        width, height = struct.unpack_from(">II", data, 16)
-        return int(width), int(height)
-    if data[: len(JPEG_START)] != JPEG_START:
-        raise ImageError("compressed image is neither JPEG nor PNG")
-    position = len(JPEG_START)
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        # Start-of-frame markers C0..CF hold the size; C4, C8 and CC are other things.
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            return int(width), int(height)
-        position += 2 + int(struct.unpack_from(">H", data, position + 2)[0])
-    raise ImageError("compressed image is damaged: a JPEG without a size")

@@ -45,7 +45,8 @@ class Workspace:
     """Threads and buffers that a sequence of calls shares; one call at a time may use it.
 
     The threads start here. A thread inherits the CPUs that its maker may use, so make the workspace
-    before an inference runtime pins the calling thread to one of them.
+    before an inference runtime pins the calling thread to one of them. A forked process inherits
+    the workspace without its threads: there a call computes with the calling thread alone.
 
     Args:
         threads: threads to compute with; 0 takes as many as this process may use CPUs, at most 256.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,18 +14,23 @@ from pag_ros.runtime import pictures
 from pag_ros.runtime.perception import FrameResult
 from pag_ros.runtime.pictures import Picture
 
+MAX_SIDE_PX = 2048
+"""Larger frames are shown smaller: a JPEG has room for 65,500 pixels in a row, and six parts of a
+frame of 24 megapixels would take gigabytes."""
+
 
 def frame_picture(image: NDArray[np.uint8], result: FrameResult, manifest: Manifest) -> Picture:
     """Input, depth with its scale, normals, labels with their legend, where it was computed.
 
     Args:
-        image: [h,w,3] uint8 RGB, what the result belongs to.
+        image: [h,w,3] uint8 RGB, what the result belongs to; shown with `MAX_SIDE_PX` at most.
         result: outputs that are None are left out.
         manifest: of the model, for depth range and classes.
 
     Returns:
         [H,W,3] uint8 RGB.
     """
+    image, result = _shrink(image, result)
     height, width = image.shape[:2]
     tiles = [("input", image)]
     if result.depth is not None:
@@ -45,3 +54,21 @@ def frame_picture(image: NDArray[np.uint8], result: FrameResult, manifest: Manif
         title = f"computed: {result.density:.0%} of the gated work, bright = all blocks"
         tiles.append((title, computed))
     return pictures.panel(tiles, columns=3)
+
+
+def _shrink(image: NDArray[np.uint8], result: FrameResult) -> tuple[NDArray[np.uint8], FrameResult]:
+    """Both with sides of `MAX_SIDE_PX` at most."""
+    height, width = image.shape[:2]
+    scale = MAX_SIDE_PX / max(height, width)
+    if scale >= 1.0:
+        return image, result
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+
+    def pick(values: NDArray[Any] | None) -> Any:
+        if values is None:
+            return None
+        return cv2.resize(values, size, interpolation=cv2.INTER_NEAREST)
+
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    names = ("depth", "normals", "labels", "confidence", "boundary", "computed")
+    return small, replace(result, **{name: pick(getattr(result, name)) for name in names})

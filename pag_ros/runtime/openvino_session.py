@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +54,7 @@ class OpenVinoSession:
         with kept_signal_stack():
             self._compiled: Any = self._compile(model)
         self._request: Any = self._compiled.create_infer_request()
+        _open_sessions.add(self)
         self._inputs = _bind_inputs(self._request, self.manifest)
         self._outputs = [(n, self._compiled.output(n)) for n in output_layout(self.manifest)]
 
@@ -82,6 +86,15 @@ class OpenVinoSession:
         self._operators.release()
         self._workspace.close()
 
+    def keep_compiled(self) -> None:
+        """Keep what OpenVINO compiled until the process ends, whoever drops the session.
+
+        A forked process needs that: destroyed there, it would wait for ever for threads that only
+        the parent has.
+        """
+        for kept in (self._compiled, self._request):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+
     def _compile(self, model: Path) -> Any:
         core = ov.Core()
         for extension in self._operators.extensions():
@@ -111,6 +124,17 @@ class OpenVinoSession:
         stage_seconds = self._clock.stage_seconds()
         outputs = {name: self._request.get_tensor(port).data for name, port in self._outputs}
         return prediction_of(outputs, self.manifest, stage_seconds)
+
+
+_open_sessions: weakref.WeakSet[OpenVinoSession] = weakref.WeakSet()
+
+
+def _keep_inherited_sessions() -> None:
+    for session in _open_sessions:
+        session.keep_compiled()
+
+
+os.register_at_fork(after_in_child=_keep_inherited_sessions)
 
 
 def _describe_backend(threads: int) -> str:

@@ -80,6 +80,7 @@ class Session(Protocol):
         Raises:
             ImageError: image has another shape or dtype.
             ValueError: keep, thresholds or focal_px out of range.
+            RuntimeError: the session is closed.
         """
         ...
 

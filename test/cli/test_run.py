@@ -141,11 +141,22 @@ def test_an_output_that_cannot_be_written_is_one_line_and_leaves_no_half_file(
 def test_a_picture_too_large_for_the_memory_is_named_and_skipped(
     folder, tiny_model, capsys, monkeypatch
 ):
-    monkeypatch.setattr("pag_ros.cli.run.MAX_PIXELS", 60 * 80 - 1)
+    monkeypatch.setattr("pag_ros.evaluation.compressed.MAX_PIXELS", 60 * 80 - 1)
     code, out = run(folder, tiny_model)
     assert code == 1
-    assert "a.png: 80x60; at most 4799 pixels" in capsys.readouterr().err
+    assert "a.png: compressed image of 80x60; expected 1 to 4799 pixels" in capsys.readouterr().err
     assert sorted(p.name for p in out.iterdir()) == ["a_jpg.jpg", "grey.jpg"]
+
+
+@pytest.mark.parametrize("size", [(300, 30_000), (30_000, 20), (1, 1)])
+def test_a_picture_of_any_shape_is_shown(size, folder, tiny_model):
+    cv2.imwrite(str(folder / "odd.png"), np.full(size, 90, np.uint8))
+    code, out = run(folder / "odd.png", tiny_model, "--raw")
+    assert code == 0
+    shown = cv2.imread(str(out / "odd.jpg"))
+    assert max(shown.shape) < 3.3 * 2048
+    with np.load(out / "odd.npz") as data:
+        assert data["depth"].shape == size
 
 
 def assert_one_error(code: int, capsys, told: str) -> None:

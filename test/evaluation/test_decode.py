@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import array
+import contextlib
+import itertools
+import math
 import struct
+import zlib
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pag_ros.errors import ImageError
 from pag_ros.evaluation.decode import (
@@ -144,11 +150,78 @@ def test_what_does_not_fit_is_named(changes, text):
         to_rgb(message)
 
 
-def test_every_encoding_accepts_its_smallest_image():
-    for name, encoding in ENCODINGS.items():
-        rows = int(4 * encoding.rows_per_line)
-        stored = np.zeros((rows, 4, encoding.channels), encoding.dtype)
-        assert to_rgb(image(stored, name, height=4)).shape == (4, 4, 3), name
+SIDES = range(1, 6)
+
+
+def fits(encoding, width, height):
+    """Whether every pixel of such an image has a colour."""
+    if encoding.startswith("bayer"):
+        return min(width, height) >= 3
+    across, down = {"yuv": (2, 1), "uyv": (2, 1), "yuy": (2, 1), "nv1": (2, 2), "nv2": (2, 2)}.get(
+        encoding[:3], (1, 1)
+    )
+    return width % across == 0 and height % down == 0
+
+
+def stored(encoding, width, height, padding=0):
+    """Message data of some picture: the bytes, and the bytes of a row."""
+    form = ENCODINGS[encoding]
+    row_bytes = width * form.channels * np.dtype(form.dtype).itemsize + padding
+    rows = math.ceil(height * form.rows_per_line)
+    data = np.random.default_rng(0).integers(0, 256, rows * row_bytes, np.uint8)
+    return data.tobytes(), row_bytes
+
+
+def whole_image(encoding, width, height, padding=0, big=0):
+    data, step = stored(encoding, width, height, padding)
+    return image(np.zeros((height, width)), encoding, step=step, data=data, big=big)
+
+
+@pytest.mark.parametrize("big", [0, 1])
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+def test_every_size_is_decoded_or_refused_in_one_line(encoding, big):
+    for width, height in itertools.product(SIDES, SIDES):
+        message = whole_image(encoding, width, height, big=big)
+        if fits(encoding, width, height):
+            assert to_rgb(message).shape == (height, width, 3)
+        else:
+            with pytest.raises(ImageError, match=rf"^{encoding} image of {width}x{height}: \S.*$"):
+                to_rgb(message)
+
+
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+def test_padding_of_any_length_changes_nothing(encoding):
+    form = ENCODINGS[encoding]
+    expected = to_rgb(whole_image(encoding, 4, 4))
+    data, tight = stored(encoding, 4, 4)
+    rows = np.frombuffer(data, np.uint8).reshape(-1, tight)
+    for padding in (1, 2, 3):
+        padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
+        message = image(np.zeros((4, 4)), encoding, step=tight + padding, data=padded.tobytes())
+        np.testing.assert_array_equal(to_rgb(message), expected, f"{form} {padding}")
+
+
+@given(
+    read=st.sampled_from([to_rgb, to_depth, to_labels, to_normals]),
+    encoding=st.sampled_from([*sorted(ENCODINGS), "32FC1", "32FC3", "16UC1", "64FC1", ""]),
+    size=st.tuples(*[st.one_of(st.integers(0, 9), st.integers(-(2**31), 2**32))] * 2),
+    step=st.one_of(st.integers(-1, 40), st.integers(-(2**31), 2**63)),
+    big=st.integers(0, 255),
+    data=st.binary(max_size=400),
+)
+def test_nothing_but_an_image_error_leaves_a_reader(read, encoding, size, step, big, data):
+    message = image(np.zeros((1, 1)), encoding, *size, step=step, big=big, data=data)
+    with contextlib.suppress(ImageError):
+        assert read(message).shape[:2] == size
+
+
+def test_what_opencv_refuses_is_one_line_too(monkeypatch):
+    def refuse(*_):
+        raise cv2.error("OpenCV: (-215:Assertion failed)\n > what happened\n")
+
+    monkeypatch.setattr("pag_ros.evaluation.decode.cv2.cvtColor", refuse)
+    with pytest.raises(ImageError, match=r"^image cannot be decoded \(OpenCV.*happened\)$"):
+        to_rgb(image(gradient()[:, :, 0].copy(), "mono8"))
 
 
 def test_compressed_pictures_come_out_as_rgb():
@@ -177,8 +250,9 @@ def test_cut_off_compressed_pictures_are_refused(cut, extension):
 
 def test_a_compressed_picture_of_absurd_size_is_refused_unread():
     png = compressed(gradient(), "png").data
-    header = struct.pack(">II", 1 << 20, 1 << 20)
-    message = SimpleNamespace(format="png", data=png[:16] + header + png[24:])
+    header = b"IHDR" + struct.pack(">II", 1 << 20, 1 << 20) + png[24:29]
+    checksum = struct.pack(">I", zlib.crc32(header))
+    message = SimpleNamespace(format="png", data=png[:12] + header + checksum + png[33:])
     with pytest.raises(ImageError, match="1048576x1048576"):
         to_rgb(message)
 

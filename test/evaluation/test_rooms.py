@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -70,7 +71,9 @@ def test_an_index_that_is_no_text_is_named(rooms: Path) -> None:
 def test_a_picture_cut_off_or_huge_is_not_decoded(rooms: Path) -> None:
     color, depth = (rooms / "frames" / f"000001.{name}" for name in ("color.jpg", "depth.png"))
     whole = depth.read_bytes()
-    depth.write_bytes(whole[:16] + struct.pack(">II", 60000, 60000) + whole[24:])
+    header = b"IHDR" + struct.pack(">II", 60000, 60000) + whole[24:29]
+    checksum = struct.pack(">I", zlib.crc32(header))
+    depth.write_bytes(whole[:12] + header + checksum + whole[33:])
     with pytest.raises(DatasetError, match=r"000001\.depth\.png.*60000x60000"):
         read_frame(read_index(rooms)[1])
     color.write_bytes(color.read_bytes()[:-20])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 import weakref
 from pathlib import Path
@@ -256,3 +259,32 @@ def test_thresholds_leave_out_pixels_that_keep_would_allow(session: Session, ima
 def test_thresholds_for_other_blocks_are_refused(session: Session, image):
     with pytest.raises(ValueError, match="1 thresholds for 2 gated blocks"):
         session.infer(image, FOCAL_PX, (1, 1), thresholds=(0.0,))
+
+
+@pytest.mark.parametrize("task", ["session.close()", "del session", "assert_works()", "sys.exit()"])
+def test_a_forked_process_may_use_and_close_what_it_inherits(task: str, tiny_model: Path) -> None:
+    program = f"""
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from pag_ros.runtime import open_session
+
+session = open_session(Path({str(tiny_model)!r}), "cpu", 2)
+image = np.zeros((48, 64, 3), np.uint8)
+expected = session.infer(image, 50.0, (48, 48)).depth
+
+def assert_works():
+    assert np.array_equal(session.infer(image, 50.0, (48, 48)).depth, expected)
+
+child = os.fork()
+if child == 0:
+    signal.alarm(15)  # nobody else would end a child that hangs
+    {task}
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert_works()
+session.close()
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    subprocess.run(command, env=environment, timeout=60, check=True)

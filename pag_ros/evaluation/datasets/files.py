@@ -9,21 +9,23 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError, ImageError
-from pag_ros.evaluation.decode import decompress
+from pag_ros.evaluation.compressed import read_color as decode_color
+from pag_ros.evaluation.compressed import read_grey as decode_grey
 
 MAX_PICTURE_BYTES = 1 << 27
 MAX_TEXT_BYTES = 1 << 25
 MAX_MAT_BYTES = 1 << 28
 """Largest MATLAB 5 file, and what it may unpack to."""
+
+_Picture = TypeVar("_Picture", bound=NDArray[Any])
 
 _MAT_HEADER_BYTES = 128
 _MAT_COMPRESSED = 15
@@ -31,23 +33,23 @@ _MAT_COMPRESSED = 15
 
 def read_color(path: Path) -> NDArray[np.uint8]:
     """A JPEG or PNG as [H,W,3] uint8 RGB; transparency is dropped."""
-    picture = _read(path, cv2.IMREAD_COLOR)
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+    # Not upright: a photograph's orientation tag would turn it away from its labels.
+    return _decode(path, decode_color)
 
 
 def read_gray8(path: Path) -> NDArray[np.uint8]:
     """A grey 8-bit picture, such as a map of label ids, as [H,W] uint8."""
-    picture = _read(path, cv2.IMREAD_UNCHANGED)
-    if picture.dtype != np.uint8 or picture.ndim != 2:
-        raise DatasetError(f"{path}: {_kind(picture)}; expected one channel of 8 bits")
+    picture = _decode(path, decode_grey)
+    if picture.dtype != np.uint8:
+        raise DatasetError(f"{path}: grey of 16 bits; expected 8 bits")
     return np.asarray(picture, np.uint8)
 
 
 def read_gray16(path: Path) -> NDArray[np.uint16]:
     """A grey 16-bit PNG, such as depth or disparity, as [H,W] uint16."""
-    picture = _read(path, cv2.IMREAD_UNCHANGED)
-    if picture.dtype != np.uint16 or picture.ndim != 2:
-        raise DatasetError(f"{path}: {_kind(picture)}; expected one channel of 16 bits")
+    picture = _decode(path, decode_grey)
+    if picture.dtype != np.uint16:
+        raise DatasetError(f"{path}: grey of 8 bits; expected 16 bits")
     return np.asarray(picture, np.uint16)
 
 
@@ -113,18 +115,15 @@ def matching(folder: Path, pattern: str) -> list[Path]:
     return found
 
 
-def _read(path: Path, flag: int) -> NDArray[Any]:
+def _decode(path: Path, decode: Callable[[bytes], _Picture]) -> _Picture:
     data = read_bytes(path, MAX_PICTURE_BYTES)
     try:
-        # A photograph's EXIF rotation would turn it away from its labels.
-        return decompress(memoryview(data), flag | cv2.IMREAD_IGNORE_ORIENTATION)
-    except (ImageError, struct.error) as error:
+        picture = decode(data)
+    except ImageError as error:
         raise DatasetError(f"{path}: not a whole JPEG or PNG ({error}); fetch it again") from error
-
-
-def _kind(picture: NDArray[Any]) -> str:
-    channels = picture.shape[2] if picture.ndim == 3 else 1
-    return f"{channels} channel(s) of {8 * picture.itemsize} bits"
+    # Pillow's arrays are read-only, which torch warns about.
+    writable: _Picture = np.require(picture, requirements=["WRITEABLE"])
+    return writable
 
 
 def _mat_size(path: Path, data: bytes) -> int:

@@ -145,7 +145,20 @@ class Pass {
     const std::int32_t* order_;
 };
 
-// Fill workspace.position from the list, or throw.
+// The job with its list and its map copied to memory that no other thread writes to: what is checked
+// afterwards stays as it is, and so does every address that is made of it.
+Job with_own_lists(Job job, Workspace& workspace) {
+    workspace.listed.assign(job.index, job.index + job.count);
+    job.index = workspace.listed.data();
+    if (job.dilation_map != nullptr) {
+        const std::int32_t* map = job.dilation_map;
+        workspace.dilations.assign(map, map + std::size_t(job.height) * job.width);
+        job.dilation_map = workspace.dilations.data();
+    }
+    return job;
+}
+
+// Check the list and the map, and fill workspace.position from the list; or throw.
 void locate(const Job& job, Workspace& workspace) {
     const int pixels = job.height * job.width;
     workspace.position.assign(pixels, job.count);
@@ -159,6 +172,10 @@ void locate(const Job& job, Workspace& workspace) {
                                         std::to_string(pixel) + " twice");
         workspace.position[pixel] = position;
     }
+    if (job.dilation_map == nullptr) return;
+    const auto& dilations = workspace.dilations;
+    if (std::any_of(dilations.begin(), dilations.end(), [](std::int32_t each) { return each < 0; }))
+        throw std::invalid_argument("dilation_map holds negative dilations");
 }
 
 // -1, 0 or 1: whether taps at this distance cross the lower end of a line of pixels, none or the other.
@@ -332,7 +349,8 @@ void Layer::compute(const Tile& tile, int group) const {
 Branch::Branch(std::vector<std::shared_ptr<Layer>> layers, bool residual)
     : layers_(std::move(layers)), residual_(residual), isa_(layers_.front()->isa()) {}
 
-void Branch::run(const Job& job, Workspace& workspace) const {
+void Branch::run(const Job& given, Workspace& workspace) const {
+    const Job job = with_own_lists(given, workspace);
     locate(job, workspace);
     int widest = 0;
     for (const auto& layer : layers_) widest = std::max(widest, layer->form.channels);

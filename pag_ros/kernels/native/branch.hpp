@@ -64,6 +64,8 @@ struct Workspace {
 
     ThreadPool pool;
     std::mutex in_use;
+    std::vector<std::int32_t> listed;     // the job's index
+    std::vector<std::int32_t> dilations;  // the job's dilation_map
     std::vector<std::int32_t> position;  // of each pixel in the list; count where it is not listed
     std::vector<std::int32_t> order;     // positions as a layer takes them
     std::vector<std::uint8_t> keys;      // what they are ordered by
@@ -84,7 +86,8 @@ class Branch {
     // out = base, and at the listed pixels the layers' result. A pixel that is not listed gives
     // nothing to its neighbours between two layers; the first layer sees x everywhere.
     // Throws std::invalid_argument, before anything is written, if index names a pixel outside the
-    // map or one pixel twice.
+    // map or one pixel twice, or a dilation is negative. Other threads may write to any input
+    // meanwhile: that changes results and nothing else.
     void run(const Job& job, Workspace& workspace) const;
 
    private:

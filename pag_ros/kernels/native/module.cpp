@@ -135,7 +135,9 @@ std::unique_ptr<pag::Workspace> make_workspace(int threads) {
 std::unique_lock<std::mutex> take(pag::Workspace& workspace) {
     std::unique_lock<std::mutex> lock(workspace.in_use, std::try_to_lock);
     if (!lock.owns_lock())
-        throw std::runtime_error("this workspace is at work in another thread: give each its own");
+        throw std::runtime_error(
+            "this workspace is at work in another thread, or was when this process was forked: give "
+            "each its own");
     return lock;
 }
 
@@ -177,9 +179,6 @@ py::object run_branch(const pag::Branch& branch, const py::object& x, const py::
                                                      "[" + std::to_string(pixels) + "] int32");
         check_overlap(result, map, "dilation_map", false);
         job.dilation_map = data_of<std::int32_t>(map);
-        for (std::int64_t pixel = 0; pixel < pixels; ++pixel)
-            if (job.dilation_map[pixel] < 0)
-                throw py::value_error("dilation_map holds negative dilations");
     }
     job.x = data_of<float>(input);
     job.height = static_cast<int>(height);

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
-#if defined(__linux__)
 #include <pthread.h>
-#endif
 
 namespace pag {
 
@@ -15,6 +13,10 @@ constexpr int kPartBits = 20;
 constexpr std::uint64_t kPartMask = (std::uint64_t{1} << kPartBits) - 1;
 constexpr auto kStayAwake = std::chrono::microseconds(60);
 constexpr int kPausesPerLook = 64;
+
+// Counts up in every child process of a fork.
+std::atomic<unsigned> forks{0};
+const int watching_forks = pthread_atfork(nullptr, nullptr, [] { ++forks; });
 
 std::uint64_t next_part(std::uint64_t state) { return state & kPartMask; }
 std::uint64_t end_of(std::uint64_t state) { return state >> kPartBits & kPartMask; }
@@ -29,34 +31,46 @@ void pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : shares_(static_cast<std::size_t>(std::max(threads, 1))) {
+ThreadPool::ThreadPool(int threads)
+    : shares_(static_cast<std::size_t>(std::max(threads, 1))),
+      crew_(std::make_unique<Crew>()),
+      forks_(forks.load()) {
 #if defined(__linux__)
     if (sched_getaffinity(0, sizeof cpus_, &cpus_) != 0) CPU_ZERO(&cpus_);
 #endif
-    others_.reserve(static_cast<std::size_t>(std::max(threads - 1, 0)));
+    crew_->others.reserve(static_cast<std::size_t>(std::max(threads - 1, 0)));
     try {
         for (int thread = 1; thread < threads; ++thread)
-            others_.emplace_back([this, thread] { serve(thread); });
+            crew_->others.emplace_back([this, thread] { serve(thread); });
     } catch (...) {
         end();  // a running thread must not be destroyed: that would end the process
         throw;
     }
 }
 
-ThreadPool::~ThreadPool() { end(); }
+ThreadPool::~ThreadPool() {
+    // Threads that do not exist cannot be joined, and a condition that they sleep on waits for them
+    // when it is destroyed: a child process keeps both until it ends.
+    if (is_inherited())
+        static_cast<void>(crew_.release());
+    else
+        end();
+}
+
+bool ThreadPool::is_inherited() const { return forks_ != forks.load(std::memory_order_relaxed); }
 
 void ThreadPool::end() {
     {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        ending_ = true;
+        const std::lock_guard<std::mutex> lock(crew_->mutex);
+        crew_->ending = true;
     }
-    wake_.notify_all();
-    for (std::thread& other : others_) other.join();
+    crew_->wake.notify_all();
+    for (std::thread& other : crew_->others) other.join();
 }
 
 void ThreadPool::run(int parts, Call call, const void* context) {
     constexpr int kMostParts = static_cast<int>(kPartMask);
-    if (others_.empty() || parts < 2 || parts > kMostParts) {
+    if (threads() < 2 || parts < 2 || parts > kMostParts) {
         for (int part = 0; part < parts; ++part) call(context, part);
         return;
     }
@@ -70,9 +84,9 @@ void ThreadPool::run(int parts, Call call, const void* context) {
         const std::uint64_t begin = parts * share / count, end = parts * (share + 1) / count;
         shares_[share].state.store(task_ << 2 * kPartBits | end << kPartBits | begin);
     }
-    if (asleep_.load() > 0) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        wake_.notify_all();
+    if (crew_->asleep.load() > 0) {
+        const std::lock_guard<std::mutex> lock(crew_->mutex);
+        crew_->wake.notify_all();
     }
     work(0);
     for (int looks = 0; unfinished_.load(std::memory_order_acquire) > 0; ++looks) {
@@ -92,7 +106,7 @@ void ThreadPool::keep_off_callers_cpu() {
     CpuSet allowed = cpus_;
     CPU_CLR(cpu, &allowed);
     // Without permission the scheduler's choice stays.
-    for (std::thread& other : others_)
+    for (std::thread& other : crew_->others)
         pthread_setaffinity_np(other.native_handle(), sizeof allowed, &allowed);
 #endif
 }
@@ -132,11 +146,11 @@ void ThreadPool::serve(int thread) {
             for (int pauses = 0; pauses < kPausesPerLook; ++pauses) pause();
         if (has_part()) continue;
 
-        std::unique_lock<std::mutex> lock(mutex_);
-        asleep_.fetch_add(1);
-        wake_.wait(lock, [this] { return ending_ || has_part(); });
-        asleep_.fetch_sub(1);
-        if (ending_) return;
+        std::unique_lock<std::mutex> lock(crew_->mutex);
+        crew_->asleep.fetch_add(1);
+        crew_->wake.wait(lock, [this] { return crew_->ending || has_part(); });
+        crew_->asleep.fetch_sub(1);
+        if (crew_->ending) return;
     }
 }
 

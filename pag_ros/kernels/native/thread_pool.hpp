@@ -8,6 +8,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -28,6 +29,9 @@ struct CpuSet {};
 // others stay awake for a moment, since the next layer follows at once. They keep off the caller's
 // CPU: there they would wait until the caller has done their work, which the scheduler does not see
 // where the threads of an inference runtime spin on the CPU that is free.
+//
+// A child process that fork() makes inherits the pool without its threads: there the caller's thread
+// does all the work.
 class ThreadPool {
    public:
     // Throws std::system_error if the system gives no more threads.
@@ -36,7 +40,8 @@ class ThreadPool {
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
 
-    int threads() const { return static_cast<int>(others_.size()) + 1; }
+    // That do the work; 1 in a child process.
+    int threads() const { return is_inherited() ? 1 : static_cast<int>(crew_->others.size()) + 1; }
 
     // Calls work(part) for every part in 0 .. parts, on all threads; returns when all are done.
     // work must not throw. One task at a time.
@@ -55,6 +60,16 @@ class ThreadPool {
         std::atomic<std::uint64_t> state{0};
     };
 
+    // The other threads, and what they sleep on.
+    struct Crew {
+        std::atomic<int> asleep{0};
+        bool ending = false;
+        std::mutex mutex;
+        std::condition_variable wake;
+        std::vector<std::thread> others;
+    };
+
+    bool is_inherited() const;
     void run(int parts, Call call, const void* context);
     void keep_off_callers_cpu();
     void work(int thread);
@@ -69,11 +84,8 @@ class ThreadPool {
     const void* context_ = nullptr;
     std::atomic<int> unfinished_{0};
 
-    std::atomic<int> asleep_{0};
-    bool ending_ = false;
-    std::mutex mutex_;
-    std::condition_variable wake_;
-    std::vector<std::thread> others_;
+    std::unique_ptr<Crew> crew_;
+    unsigned forks_;        // of this process and its ancestors when the pool was made
     CpuSet cpus_;           // that the maker of the pool may use
     int callers_cpu_ = -1;  // that the others keep off now
 };

@@ -7,7 +7,6 @@ read as data only: nothing is unpacked to disk, member sizes are limited, names 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import posixpath
 import re
@@ -20,7 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
-from pag_ros.errors import DatasetError
+from pag_ros.errors import DatasetError, ImageError
+from pag_ros.evaluation.compressed import load_picture, open_picture
 from pag_ros.training.scenes.furniture_classes import classify
 from pag_ros.training.scenes.mesh import (
     Image,
@@ -36,6 +36,8 @@ from pag_ros.training.scenes.obj import MtlMaterial, parse_mtl, parse_obj
 PROPERTIES = "PluginFurnitureCatalog.properties"
 MAX_MEMBER_BYTES = 32 << 20
 MAX_PICTURE_PIXELS = 4096 * 4096
+PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "GIF")
+"""What Sweet Home 3D, whose catalogues these are, can show."""
 MAX_FACES = 60_000
 TEXTURE_PIXELS = 256
 LARGEST_METRES = 4.0
@@ -269,12 +271,10 @@ def _material(
 def read_picture(data: bytes, largest: int = TEXTURE_PIXELS) -> Image | None:
     """Decode a picture to [H,W,3] sRGB of at most `largest` pixels a side; None if it is bad."""
     try:
-        opened = PillowImage.open(io.BytesIO(data))
-        if opened.width * opened.height > MAX_PICTURE_PIXELS:
-            return None
+        opened = load_picture(open_picture(data, PICTURE_FORMATS, MAX_PICTURE_PIXELS))
         ground = PillowImage.new("RGBA", opened.size, (200, 200, 200, 255))
         picture = PillowImage.alpha_composite(ground, opened.convert("RGBA")).convert("RGB")
-    except (OSError, ValueError, SyntaxError):
+    except (ImageError, ValueError):  # ValueError: of a kind that has no RGBA
         return None
     picture.thumbnail((largest, largest), PillowImage.Resampling.BOX)
     return np.asarray(picture, np.uint8)

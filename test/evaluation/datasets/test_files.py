@@ -49,6 +49,12 @@ def test_a_picture_that_claims_to_be_huge_is_not_decoded(tmp_path: Path) -> None
         files.read_color(path)
 
 
+def test_pictures_may_be_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.zeros((4, 6, 3), np.uint8))
+    assert files.read_color(path).flags.writeable
+
+
 def test_cut_off_and_wrong_pictures_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8))
