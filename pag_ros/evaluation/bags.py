@@ -227,8 +227,14 @@ class Bag:
 
     def groups(self) -> Iterator[dict[str, Recorded]]:
         """Every image in recording order with what belongs to it, by kind, still serialised."""
-        # What cannot be read was counted when the plan was made.
-        return match(self._recorded(Counter(), Counter()), self.plan)
+        return match(self.recorded(), self.plan)
+
+    def recorded(self) -> Iterator[Recorded]:
+        """The messages of all topics in recording order, still serialised.
+
+        What cannot be read is counted once, by `plan`.
+        """
+        return self._recorded(Counter(), Counter())
 
     def decode(self, message: Recorded) -> Any:
         """The deserialised message.
