@@ -266,9 +266,9 @@ def _pair_by_recording_times(images: Track, truth: Track) -> Pairing:
     # A quarter of the period: the next image is then three times as far away.
     period_ns = _period_ns(images.times, truth.times) or 0
     pairs = _nearest_pairs(images.times, truth.times, period_ns // 4)
-    clear_image = _is_alone(images.times, truth.times)
-    clear_truth = _is_alone(truth.times, images.times)
-    partners = {i: j for i, j in pairs if clear_truth[i] and clear_image[j]}
+    no_other_image = _second_distances(images.times, truth.times) > period_ns // 2
+    no_other_truth = _second_distances(truth.times, images.times) > period_ns // 2
+    partners = {i: j for i, j in pairs if no_other_truth[i] and no_other_image[j]}
     unmatched: Counter[str] = Counter()
     if len(partners) < MIN_PAIRED_BY_TIME * min(len(images), len(truth)):
         partners = {}
@@ -351,10 +351,9 @@ def _distances(images: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[n
     return _nearest_two(images, truth)[0]
 
 
-def _is_alone(clock: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[n] whether the second of `clock` is more than twice as far from each time as the first."""
-    first, second = _nearest_two(clock, times)
-    return second // 2 > first
+def _second_distances(clock: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[n] ns from each time to the second nearest of `clock`; huge if there is none."""
+    return _nearest_two(clock, times)[1]
 
 
 def _nearest_two(

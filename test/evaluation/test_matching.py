@@ -206,6 +206,15 @@ def test_recording_times_that_drift_pair_nothing():
     assert depth_of(messages).partners == {}
 
 
+def test_recording_times_of_a_burst_pair_nothing_in_it():
+    """The third depth, 8 ms late as all are, is nearer to the fourth image than to its own."""
+    times = [0, 100, 200, 210, *range(300, 1300, 100)]
+    messages = [recorded("image", t, 0) for t in times]
+    messages += [recorded("depth", t + 8, 0) for t in times]
+    pairing = depth_of(messages)
+    assert pairing.partners == {i: i for i in range(len(times)) if i not in (2, 3)}
+
+
 def test_a_few_shared_stamps_cost_only_their_own():
     stamps = [0, 0, 0, 300, 400, 500, 600, 700]
     pairing = depth_of(camera(stamps, stamps))

@@ -114,8 +114,19 @@ def test_a_chunk_that_is_too_large_is_refused(messages, tmp_path, monkeypatch):
     path = write(tmp_path / "b", messages, CompressionMode.STORAGE)
     with Bag(path) as bag:
         assert len(list(bag.frames())) == 3
-    monkeypatch.setattr(unpacking, "MAX_UNPACKED_BYTES", 1000)
+    with Bag(path) as bag:
+        # Too late for what the index claims: as if it had lied.
+        monkeypatch.setattr(unpacking, "MAX_UNPACKED_BYTES", 1000)
+        assert list(bag.frames()) == []
+        assert any("more than the 1,000 bytes" in text for text in bag.problems)
     with pytest.raises(BagError, match="more than the 1,000 bytes"):
+        Bag(path)
+
+
+def test_a_bag_s_chunks_are_looked_at_when_it_is_opened(messages, tmp_path, monkeypatch):
+    path = write(tmp_path / "b", messages, CompressionMode.STORAGE)
+    monkeypatch.setattr(unpacking, "MAX_OVERLAPPING_BYTES", 1000)
+    with pytest.raises(BagError, match="overlap in time"):
         Bag(path)
 
 
