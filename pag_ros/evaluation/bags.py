@@ -467,9 +467,13 @@ def _require_sound_index(reader: Any, path: Path) -> None:
     """See that the topics are what they must be: rosbags takes them from metadata.yaml unchecked.
 
     Raises:
-        BagError: a name or a type is no text, a count no whole number.
+        BagError: a name or a type is no text, a count no whole number, the files no list.
     """
     where = path / "metadata.yaml" if path.is_dir() else path
+    files = getattr(reader.storage, "files", [])
+    if not isinstance(files, list):
+        reader.storage.files = []  # rosbags clears it when the bag is closed
+        raise BagError(f"{where}: files is a {type(files).__name__}, not a list")
     for number, connection in enumerate(reader.connections):
         topic, count = connection.topic, connection.msgcount
         for what, value in (("name", topic), ("type", connection.msgtype)):

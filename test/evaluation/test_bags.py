@@ -306,6 +306,14 @@ def test_a_topic_that_is_no_text_is_refused(write_room_bag, field, value):
     assert f"as its {field}, not a text" in error_of(path)
 
 
+def test_files_that_are_no_list_are_refused(write_room_bag):
+    path = write_room_bag()
+    text = (path / "metadata.yaml").read_text()
+    begin, end = text.index("\n  files:"), text.index("\n  message_count:")
+    (path / "metadata.yaml").write_text(text[:begin] + "\n  files: abc" + text[end:])
+    assert "metadata.yaml: files is a str, not a list" in error_of(path)
+
+
 def test_names_from_a_bag_cannot_steer_the_terminal(messages, tmp_path):
     grey = np.zeros((12, 16, 3), np.uint8)
     content = [
