@@ -22,7 +22,10 @@ EXTRAS = {
     "cpu": ["openvino>=2025.0,<2027"],
     "gpu": ["tensorrt>=10.14,<12", "pycuda>=2024.1,<2027", "triton>=3.4,<4", "onnx>=1.16,<2"],
     "eval": [
-        "rosbags>=0.10.4,<0.12",
+        # Together with what it unpacks by, so that there is a bound (evaluation/unpacking.py).
+        "rosbags>=0.11.7,<0.12",
+        "backports.zstd>=1,<2; python_version < '3.14'",
+        "lz4>=4,<5",
         "matplotlib>=3.5,<4",
         "jinja2>=3.0,<4",
         "h5py>=3.6,<4",

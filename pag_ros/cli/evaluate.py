@@ -12,8 +12,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pag_ros.errors import BagError, ParameterError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
 from pag_ros.evaluation.results import Evaluation, percentiles, to_json, write_text
+from pag_ros.evaluation.truth_tally import describe_failures
+
+MAX_SYNC_TOLERANCE_MS = 60_000.0
 
 if TYPE_CHECKING:
     from pag_ros.evaluation.bags import Topics
@@ -39,7 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_topic_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that name the bag's topics; without them they are found by their contents."""
+    """Options that name the bag's topics and tell how they belong together.
+
+    Without them topics are found by their contents, and belong together by their periods.
+    """
     for kind, text in (
         ("image", "camera pictures, Image or CompressedImage"),
         ("camera-info", "CameraInfo of these pictures"),
@@ -48,6 +55,12 @@ def add_topic_arguments(parser: argparse.ArgumentParser) -> None:
         ("labels", "true class ids, or none"),
     ):
         parser.add_argument(f"--{kind}-topic", metavar="TOPIC", help=text)
+    parser.add_argument(
+        "--sync-tolerance",
+        type=float,
+        metavar="MS",
+        help="how far truth may be stamped from its image (default: half a period, at most 50 ms)",
+    )
 
 
 def chosen_topics(args: argparse.Namespace) -> Topics:
@@ -63,6 +76,22 @@ def chosen_topics(args: argparse.Namespace) -> Topics:
     )
 
 
+def chosen_tolerance_ns(args: argparse.Namespace) -> int | None:
+    """The option --sync-tolerance in nanoseconds; None if it was not given.
+
+    Raises:
+        ParameterError: it is out of range.
+    """
+    tolerance_ms: float | None = args.sync_tolerance
+    if tolerance_ms is None:
+        return None
+    if not 0.0 <= tolerance_ms <= MAX_SYNC_TOLERANCE_MS:
+        raise ParameterError(
+            f"--sync-tolerance must lie in 0..{MAX_SYNC_TOLERANCE_MS:.0f} ms, got {tolerance_ms:g}"
+        )
+    return round(1e6 * tolerance_ms)
+
+
 def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
@@ -71,7 +100,7 @@ def main(args: argparse.Namespace) -> int:
     from pag_ros.evaluation.report import write_report
     from pag_ros.runtime import find_model, open_session
 
-    with Bag(args.bag, chosen_topics(args)) as bag:
+    with Bag(args.bag, chosen_topics(args), chosen_tolerance_ns(args)) as bag:
         session = open_session(find_model(args.model), args.device)
         total = bag.count if args.limit is None else min(bag.count, args.limit)
         try:
@@ -89,16 +118,18 @@ def main(args: argparse.Namespace) -> int:
     report = write_report(evaluation, args.out)
     if args.json == "-":
         print(json.dumps(to_json(evaluation), indent=2))
-        return 0
-    if args.json:
-        write_text(Path(args.json), json.dumps(to_json(evaluation), indent=2) + "\n")
-    print_summary(evaluation)
-    print(f"report: {report}")
+    else:
+        if args.json:
+            write_text(Path(args.json), json.dumps(to_json(evaluation), indent=2) + "\n")
+        print_summary(evaluation)
+        print(f"report: {report}")
+    print_warnings(evaluation)
+    require_scored_truth(evaluation, args.bag)
     return 0
 
 
 def print_summary(evaluation: Evaluation) -> None:
-    """A line a run: time and the main score of every task."""
+    """A line a run: time and the main score of every task; then one a topic of truth."""
     for run in evaluation.runs:
         parts = [f"{run.name}: {len(run.records)} frames"]
         if run.latencies_ms.size:
@@ -113,5 +144,27 @@ def print_summary(evaluation: Evaluation) -> None:
             if task in run.scores.tasks:
                 parts.append(f"{task} {metric} {run.scores.tasks[task][metric]:.3f}")
         print(", ".join(parts))
+    counts = [f"{n} {name.removeprefix('images ')}" for name, n in evaluation.counters.items() if n]
+    print(f"images: {', '.join(counts)}")
+    for tally in evaluation.truth:
+        print(tally.summary())
+
+
+def print_warnings(evaluation: Evaluation) -> None:
+    """What was left out, and why, on stderr."""
     for problem, count in evaluation.problems.items():
-        print(f"left out {count} x: {problem}", file=sys.stderr)
+        print(f"warning: {count} x {problem}", file=sys.stderr)
+    for tally in evaluation.truth:
+        for line in tally.warnings():
+            print(f"warning: {line}", file=sys.stderr)
+
+
+def require_scored_truth(evaluation: Evaluation, bag: Path) -> None:
+    """End with an error if a topic of truth gave nothing, though the report has been written.
+
+    Raises:
+        BagError: one gave nothing.
+    """
+    failures = describe_failures(evaluation.truth)
+    if failures is not None:
+        raise BagError(f"{bag}: {failures}")

@@ -15,7 +15,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from pag_ros.cli.evaluate import add_topic_arguments, chosen_topics
+from pag_ros.cli.evaluate import (
+    add_topic_arguments,
+    chosen_tolerance_ns,
+    chosen_topics,
+    print_warnings,
+    require_scored_truth,
+)
 from pag_ros.errors import NodeError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
 from pag_ros.evaluation.results import (
@@ -78,6 +84,7 @@ def main(args: argparse.Namespace) -> int:
         start_node=not args.no_node,
         namespace=args.namespace,
         protocol=DEPTH_PROTOCOLS[args.protocol],
+        tolerance_ns=chosen_tolerance_ns(args),
     )
     evaluation = play(options)
     if args.json == "-":
@@ -86,6 +93,8 @@ def main(args: argparse.Namespace) -> int:
         if args.json:
             write_text(Path(args.json), json.dumps(to_json(evaluation), indent=2) + "\n")
         print_summary(evaluation, args.out)
+    print_warnings(evaluation)
+    require_scored_truth(evaluation, args.bag)
     return exit_code(evaluation)
 
 
@@ -123,7 +132,7 @@ def play(options: ReplayOptions) -> Evaluation:
 
 
 def print_summary(evaluation: Evaluation, out: Path) -> None:
-    """Five lines: frames, latency, density, scores, and where the report is."""
+    """Frames, latency, density, scores, each topic of truth, and where the report is."""
     run = evaluation.runs[0]
     ends = ", ".join(f"{count} {name}" for name, count in run.outcomes.items() if count)
     print(f"frames:  {len(run.records)} sent: {ends}")
@@ -141,7 +150,10 @@ def print_summary(evaluation: Evaluation, out: Path) -> None:
         for task, metric in main_scores.items()
         if task in run.scores.tasks
     ]
-    print(f"scores:  {', '.join(scores) or 'no ground truth in the bag'}")
+    without = "nothing could be scored" if evaluation.truth else "no ground truth in the bag"
+    print(f"scores:  {', '.join(scores) or without}")
+    for tally in evaluation.truth:
+        print(f"         {tally.summary()}")
     print(f"report:  {out / 'report.html'}")
 
 

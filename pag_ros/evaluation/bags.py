@@ -2,14 +2,16 @@
 
 The topics are found by what they carry; name them where a bag holds several candidates. Broken
 messages are left out and counted, so that one of them does not cost the evaluation of a long bag.
+Names and texts from a bag are foreign: they are made `printable` before they are shown.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,20 +21,37 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import BagError, ImageError
 from pag_ros.evaluation.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb
+from pag_ros.evaluation.matching import (
+    MAX_HELD_BYTES,
+    Plan,
+    Recorded,
+    make_plan,
+    match,
+)
+from pag_ros.evaluation.truth_tally import TruthTally, describe_failures
+from pag_ros.evaluation.unpacking import (
+    UNPACKING_ERRORS,
+    bounded,
+    require_bounded_chunks,
+    require_unpackable_files,
+    take_over_messages,
+    unpack_message,
+)
 
-TRUTH_TOLERANCE_NS = 20_000_000
-"""Ground truth may be stamped this far from its image: half a period at 25 Hz."""
+MAX_INFO_BYTES = 1 << 16
+"""Of a CameraInfo; they all stay in memory as far as they differ, and have some 400 bytes."""
 
-MATCH_WINDOW_NS = 500_000_000
-"""How long (in the bag's time) an image waits for messages of its stamp."""
+MAX_COUNT = 1 << 40
+"""Of messages in a bag; a larger number comes from damage."""
 
-MAX_WAITING = 64
-"""Images held while they wait; bounds the memory whatever the bag's times are."""
+MAX_TIME_NS = 1 << 62
+"""Recording times beyond (the year 2116) come from damage."""
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 LABEL_WORDS = ("label", "mask", "segmentation", "semantic")
 NO_TOPIC = "none"
+READING_STOPPED = "reading stopped"
 
 
 @dataclass(frozen=True)
@@ -47,7 +66,8 @@ class Topics:
 
     def text(self) -> str:
         """Those there are, for people."""
-        return ", ".join(f"{kind}: {topic}" for kind, topic in asdict(self).items() if topic)
+        topics = asdict(self).items()
+        return ", ".join(f"{kind}: {printable(topic)}" for kind, topic in topics if topic)
 
 
 @dataclass(frozen=True)
@@ -70,34 +90,21 @@ class Frame:
     """One camera picture with all that the bag says about it.
 
     Attributes:
+        number: of its message among those of its topic, from 0, in recording order.
+        time_ns: its moment: its stamp, or where stamps stand still, when it was recorded.
         stamp_ns: of the image's header.
         frame_id: of the image's header.
         image: [h,w,3] uint8 RGB.
         focal_px: the camera's fx in pixels of this image.
     """
 
+    number: int
+    time_ns: int
     stamp_ns: int
     frame_id: str
     image: NDArray[np.uint8]
     focal_px: float
     truth: Truth
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A message as it lies in the bag.
-
-    Attributes:
-        kind: a field name of `Topics`.
-        time_ns: when it was recorded.
-        stamp_ns: of its header.
-        data: serialised (CDR).
-    """
-
-    kind: str
-    time_ns: int
-    stamp_ns: int
-    data: bytes
 
 
 def frames(path: Path, wanted: Topics | None = None) -> Iterator[Frame]:
@@ -112,16 +119,20 @@ class Bag:
     Attributes:
         topics: what was found or named; None where the bag has no such topic.
         types: message type of each of those topics, e.g. {"image": "sensor_msgs/msg/Image", ...}.
-        count: image messages in the bag.
-        problems: what was left out and how often, filled by reading.
+        count: image messages that the bag's index tells of; `plan.images` is how many there are.
+        problems: what was left out besides ground truth and how often, filled by reading.
+        images_left_out: how many images `frames` could not read.
     """
 
-    def __init__(self, path: Path, wanted: Topics | None = None) -> None:
+    def __init__(
+        self, path: Path, wanted: Topics | None = None, tolerance_ns: int | None = None
+    ) -> None:
         """Open a bag.
 
         Args:
             path: the bag's folder, or its .mcap or .db3 file.
             wanted: topics to use; found by their contents where None.
+            tolerance_ns: how far truth may be stamped from its image, see `matching.make_plan`.
 
         Raises:
             BagError: the bag is missing or damaged, a named topic is not in it or of another type,
@@ -131,13 +142,17 @@ class Bag:
 
         self.path = path
         self.problems: Counter[str] = Counter()
+        self.images_left_out = 0
+        self._wanted = wanted or Topics()
+        self._tolerance_ns = tolerance_ns
         # Only messages of three standard types are read, by definitions we bring along: those in
         # the bag are not trusted, nor needed (bags before Jazzy in sqlite3 have none).
         self._typestore = get_typestore(Stores.ROS2_JAZZY)
         self._open_files = ExitStack()
-        self._reader = _open_reader(path, self._open_files)
         try:
-            self._connections = _resolve(self._candidates(), wanted or Topics(), path)
+            self._reader = _open_reader(path, self._open_files)
+            self._packed = take_over_messages(self._reader)
+            self._connections = _resolve(self._candidates(), self._wanted, path)
         except BaseException:
             self.close()
             raise
@@ -160,23 +175,66 @@ class Bag:
         """Close the bag's files."""
         self._open_files.close()
 
+    @cached_property
+    def plan(self) -> Plan:
+        """Which messages belong together; found by reading the whole bag once."""
+        found: Counter[str] = Counter()
+        plan = make_plan(self._recorded(self.problems, found), self._tolerance_ns)
+        if not any(text.startswith(READING_STOPPED) for text in self.problems):
+            self._compare_with_index(found)
+        self._count_unwritten_journals()
+        return plan
+
+    @cached_property
+    def truth(self) -> dict[str, TruthTally]:
+        """What became of each topic of ground truth: kind -> tally, filled by `frames`.
+
+        A message that was read counts as scored, until it is found to be of no use.
+        """
+        return {
+            kind: TruthTally(
+                kind=kind,
+                topic=printable(self._connections[kind].topic),
+                is_asked_for=getattr(self._wanted, kind) is not None,
+                pairing=pairing,
+            )
+            for kind, pairing in self.plan.truth.items()
+        }
+
+    def require_matched_truth(self) -> None:
+        """See, before any work, that every topic of truth has a message that belongs to an image.
+
+        Raises:
+            BagError: one has none.
+        """
+        failures = describe_failures(self.truth.values())
+        if failures is not None:
+            raise BagError(f"{self.path}: {failures}")
+
     def frames(self) -> Iterator[Frame]:
-        """Every readable frame in recording order; what is not readable goes to `problems`."""
-        for messages in match(self.recorded()):
+        """Every readable frame in recording order; what is not readable is counted."""
+        for number, messages in enumerate(self.groups()):
+            self._count_far_apart(number, messages)
             try:
-                yield self._frame(messages)
+                frame = self._frame(number, messages)
             except ImageError as error:
-                self.problems[str(error)] += 1
+                self.problems[f"image left out: {printable(str(error))}"] += 1
+                self.images_left_out += 1
+                for kind in TRUTH_READERS.keys() & messages.keys():
+                    self.truth[kind].unusable["its image was left out"] += 1
+                continue
+            yield frame
+
+    def groups(self) -> Iterator[dict[str, Recorded]]:
+        """Every image in recording order with what belongs to it, by kind, still serialised."""
+        return match(self.recorded(), self.plan)
 
     def recorded(self) -> Iterator[Recorded]:
-        """The messages of all topics in recording order, still serialised."""
-        kinds = {connection.topic: kind for kind, connection in self._connections.items()}
-        for connection, time_ns, data in self._messages(list(self._connections.values())):
-            stamp_ns = stamp_of(data)
-            if stamp_ns is None:
-                self.problems[f"{connection.topic}: message without a header"] += 1
-                continue
-            yield Recorded(kinds[connection.topic], time_ns, stamp_ns, data)
+        """The messages of all topics in recording order, still serialised.
+
+        What cannot be read is counted once, by `plan`.
+        """
+        return self._recorded(Counter(), Counter())
 
     def decode(self, message: Recorded) -> Any:
         """The deserialised message.
@@ -197,21 +255,48 @@ class Bag:
         except Exception as error:  # rosbags has no common base for what damage makes it raise
             raise ImageError(f"damaged {message_type} message ({_brief(error)})") from error
 
-    def read_truth(self, message: Recorded) -> NDArray[Any] | None:
-        """One ground-truth message as an array; None (and a problem counted) if unreadable."""
-        try:
-            return np.asarray(TRUTH_READERS[message.kind](self.decode(message)))
-        except ImageError as error:
-            self.problems[f"ground truth left out: {error}"] += 1
-            return None
+    def _recorded(self, problems: Counter[str], found: Counter[str]) -> Iterator[Recorded]:
+        """The messages of all topics in recording order, with a count of each kind's."""
+        kinds = {connection.topic: kind for kind, connection in self._connections.items()}
+        for connection, time_ns, data in self._messages(self._connections.values(), problems):
+            kind, stamp_ns = kinds[connection.topic], stamp_of(data)
+            found[kind] += 1
+            if stamp_ns is None:
+                problems[f"{printable(connection.topic)}: message without a header"] += 1
+            elif kind == "camera_info" and len(data) > MAX_INFO_BYTES:
+                problems[f"{printable(connection.topic)}: CameraInfo of {len(data)} bytes"] += 1
+            else:
+                yield Recorded(kind, min(time_ns, MAX_TIME_NS), stamp_ns, data)
 
-    def _frame(self, messages: dict[str, Recorded]) -> Frame:
-        image = self.decode(messages["image"])
-        rgb = to_rgb(image)
+    def _compare_with_index(self, found: Counter[str]) -> None:
+        """Count topics that have not as many messages as the bag's index tells of."""
+        for kind, connection in self._connections.items():
+            if found[kind] != connection.msgcount:
+                self.problems[
+                    f"{printable(connection.topic)}: {found[kind]} messages could be read, "
+                    f"the bag's index tells of {connection.msgcount}"
+                ] += 1
+
+    def _count_unwritten_journals(self) -> None:
+        """Count what a killed recorder has left beside its databases: rosbags does not read it."""
+        for storage in getattr(self._reader.storage, "storages", [self._reader.storage]):
+            journal = Path(f"{storage.path}-wal")
+            if journal.is_file() and journal.stat().st_size:
+                self.problems[
+                    f"{journal}: messages not read; `sqlite3 {storage.path} 'PRAGMA "
+                    "wal_checkpoint(TRUNCATE)'` writes them into the bag"
+                ] += 1
+
+    def _frame(self, number: int, messages: dict[str, Recorded]) -> Frame:
+        recorded = messages["image"]
+        image = self.decode(recorded)
+        rgb = read_pixels(to_rgb, image)
         if "camera_info" not in messages:
-            raise ImageError("no camera_info at the image's time: depth would not be metric")
+            raise ImageError("no readable camera_info: depth would not be metric")
         return Frame(
-            stamp_ns=messages["image"].stamp_ns,
+            number=number,
+            time_ns=recorded.stamp_ns if self.plan.stamps_identify else recorded.time_ns,
+            stamp_ns=recorded.stamp_ns,
             frame_id=str(image.header.frame_id),
             image=rgb,
             focal_px=focal_length(self.decode(messages["camera_info"]), rgb.shape),
@@ -220,16 +305,28 @@ class Bag:
 
     def _truth(self, messages: dict[str, Recorded], image_shape: tuple[int, ...]) -> Truth:
         arrays: dict[str, NDArray[Any]] = {}
-        for kind in TRUTH_READERS:
-            array = self.read_truth(messages[kind]) if kind in messages else None
-            if array is None:
-                continue
-            if array.shape[:2] == image_shape[:2]:
-                arrays[kind] = array
-            else:
-                size = "x".join(str(n) for n in array.shape[1::-1])
-                self.problems[f"{kind} of {size} pixels differs from the image's size"] += 1
+        for kind in TRUTH_READERS.keys() & messages.keys():
+            try:
+                arrays[kind] = self._read_truth(messages[kind], image_shape)
+                self.truth[kind].scored += 1
+            except ImageError as error:
+                self.truth[kind].unusable[printable(str(error))] += 1
         return Truth(**arrays)
+
+    def _read_truth(self, message: Recorded, image_shape: tuple[int, ...]) -> NDArray[Any]:
+        array = read_pixels(TRUTH_READERS[message.kind], self.decode(message))
+        height, width = image_shape[:2]
+        if array.shape[:2] != (height, width):
+            size = f"{array.shape[1]}x{array.shape[0]}"
+            raise ImageError(f"{size} pixels, but its image has {width}x{height}")
+        return array
+
+    def _count_far_apart(self, number: int, messages: dict[str, Recorded]) -> None:
+        """Count truth that belongs to an image but lies too far from it to be there."""
+        for kind, pairing in self.plan.truth.items():
+            if number in pairing.partners and kind not in messages:
+                reason = f"recorded more than {MAX_HELD_BYTES / 1e6:.0f} MB away from its image"
+                self.truth[kind].unmatched[reason] += 1
 
     def _candidates(self) -> dict[str, list[Any]]:
         """Connections that could serve as each kind, judged by their first message."""
@@ -244,19 +341,40 @@ class Bag:
         return found
 
     def _kind_of(self, connection: Any) -> str | None:
-        first = next(self._messages([connection]), None)
+        problems: Counter[str] = Counter()
+        first = next(self._messages([connection], problems), None)
         if first is None:
-            raise BagError(f"{self.path}: {'; '.join(self.problems) or 'the bag is damaged'}")
+            reasons = "; ".join(problems) or (
+                f"it has no message of {printable(connection.topic)}, though its index tells of "
+                f"{connection.msgcount}: damaged"
+            )
+            raise BagError(f"{self.path}: {reasons}")
         try:
             return kind_of(connection.topic, self.deserialise(first[2], connection.msgtype))
         except ImageError:
             return "image"
 
-    def _messages(self, connections: list[Any]) -> Iterator[tuple[Any, int, bytes]]:
+    def _messages(
+        self, connections: Iterable[Any], problems: Counter[str]
+    ) -> Iterator[tuple[Any, int, bytes]]:
+        """(connection, recording time in ns, data), in recording order."""
         try:
-            yield from self._reader.messages(connections=connections)
+            messages = self._reader.messages(connections=list(connections))
+            while True:
+                with bounded():
+                    message = next(messages, None)
+                if message is None:
+                    return
+                connection, time_ns, data = message
+                if self._packed:
+                    try:
+                        data = unpack_message(data)
+                    except UNPACKING_ERRORS as error:
+                        problems[f"{printable(connection.topic)}: {_brief(error)}"] += 1
+                        continue
+                yield connection, time_ns, data
         except Exception as error:  # rosbags has no common base for what damage makes it raise
-            self.problems[f"reading stopped, the bag is damaged ({_brief(error)})"] += 1
+            problems[f"{READING_STOPPED}, the bag is damaged ({_brief(error)})"] += 1
 
 
 def kind_of(topic: str, message: Any) -> str | None:
@@ -289,6 +407,25 @@ def focal_length(camera_info: Any, image_shape: tuple[int, ...]) -> float:
     return fx
 
 
+def read_pixels(reader: Callable[[Any], NDArray[Any]], message: Any) -> NDArray[Any]:
+    """What a reader of `pag_ros.evaluation.decode` makes of a message.
+
+    Raises:
+        ImageError: the reader raised this, or anything else.
+    """
+    try:
+        return np.asarray(reader(message))
+    except ImageError:
+        raise
+    except Exception as error:  # one broken message must not end the evaluation of a long bag
+        raise ImageError(f"cannot be decoded ({_brief(error)})") from error
+
+
+def printable(text: str) -> str:
+    """Text from a file, fit for a terminal: control characters become escape sequences."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def stamp_of(data: bytes) -> int | None:
     """Header stamp in nanoseconds of a serialised message that begins with a std_msgs/Header."""
     if len(data) < 12 or data[1] not in (0, 1):
@@ -298,47 +435,11 @@ def stamp_of(data: bytes) -> int | None:
     return seconds * 1_000_000_000 + int(np.frombuffer(data, f"{order}u4", 1, 8)[0])
 
 
-def match(messages: Iterable[Recorded]) -> Iterator[dict[str, Recorded]]:
-    """Group messages by image: every image with the camera_info and truth that belong to it.
-
-    Messages of one stamp may lie in any order in a bag, so an image waits for others until
-    `MATCH_WINDOW_NS` have passed.
-    """
-    waiting: deque[Recorded] = deque()
-    others: dict[str, deque[Recorded]] = {}
-    for message in messages:
-        if message.kind == "image":
-            waiting.append(message)
-        else:
-            others.setdefault(message.kind, deque(maxlen=2 * MAX_WAITING)).append(message)
-        while waiting and (
-            len(waiting) > MAX_WAITING or message.time_ns - waiting[0].time_ns > MATCH_WINDOW_NS
-        ):
-            yield _gather(waiting.popleft(), others)
-    while waiting:
-        yield _gather(waiting.popleft(), others)
-
-
 TRUTH_READERS: dict[str, Callable[[Any], NDArray[Any]]] = {
     "depth": to_depth,
     "normals": to_normals,
     "labels": to_labels,
 }
-
-
-def _gather(image: Recorded, others: dict[str, deque[Recorded]]) -> dict[str, Recorded]:
-    group = {"image": image}
-    for kind, candidates in others.items():
-        # Older ones cannot be the nearest to this or a later image.
-        while len(candidates) > 1 and candidates[1].stamp_ns <= image.stamp_ns:
-            candidates.popleft()
-        nearest = min(candidates, key=lambda m: abs(m.stamp_ns - image.stamp_ns), default=None)
-        # A camera_info holds until the next one; ground truth is for its own moment.
-        if nearest is not None and (
-            kind == "camera_info" or abs(nearest.stamp_ns - image.stamp_ns) <= TRUTH_TOLERANCE_NS
-        ):
-            group[kind] = nearest
-    return group
 
 
 def _open_reader(path: Path, stack: ExitStack) -> Any:
@@ -350,10 +451,41 @@ def _open_reader(path: Path, stack: ExitStack) -> Any:
         raise BagError(f"{path}: a ROS 1 bag; convert it with `rosbags-convert`")
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         raise BagError(f"{path}: no metadata.yaml, so not a bag; try `ros2 bag reindex {path}`")
+    if path.is_dir():
+        require_unpackable_files(path)
     try:
-        return stack.enter_context(Reader(path))
+        with bounded():
+            reader = stack.enter_context(Reader(path))
     except Exception as error:  # rosbags has no common base for what damage makes it raise
         raise BagError(f"{path}: not a readable bag ({_brief(error)})") from error
+    require_bounded_chunks(reader)
+    _require_sound_index(reader, path)
+    return reader
+
+
+def _require_sound_index(reader: Any, path: Path) -> None:
+    """See that the topics are what they must be: rosbags takes them from metadata.yaml unchecked.
+
+    Raises:
+        BagError: a name or a type is no text, a count no whole number, the files no list.
+    """
+    where = path / "metadata.yaml" if path.is_dir() else path
+    files = getattr(reader.storage, "files", [])
+    if not isinstance(files, list):
+        reader.storage.files = []  # rosbags clears it when the bag is closed
+        raise BagError(f"{where}: files is a {type(files).__name__}, not a list")
+    for number, connection in enumerate(reader.connections):
+        topic, count = connection.topic, connection.msgcount
+        for what, value in (("name", topic), ("type", connection.msgtype)):
+            if not isinstance(value, str):
+                found = type(value).__name__
+                raise BagError(f"{where}: topic {number} has a {found} as its {what}, not a text")
+        if type(count) is not int or not 0 <= count <= MAX_COUNT:
+            found = printable(f"{count!r:.40}")
+            raise BagError(
+                f"{where}: message_count of {printable(topic)} is {found}, not a whole number "
+                f"from 0 to {MAX_COUNT}"
+            )
 
 
 def _resolve(found: dict[str, list[Any]], wanted: Topics, path: Path) -> dict[str, Any]:
@@ -385,12 +517,12 @@ def _choose(
     if name is not None:
         is_info = name in every and every[name].msgtype == CAMERA_INFO_TYPE
         if name not in every or is_info != (kind == "camera_info"):
-            having = ", ".join(sorted(every)) or "nothing of use"
+            having = printable(", ".join(sorted(every))) or "nothing of use"
             raise BagError(f"{path}: no {kind} topic {name} with messages; the bag has {having}")
         return every[name]
     candidates = _preferred(candidates)
     if len(candidates) > 1:
-        names = ", ".join(sorted(c.topic for c in candidates))
+        names = printable(", ".join(sorted(c.topic for c in candidates)))
         raise BagError(f"{path}: several topics could be the {kind}; choose by {option}: {names}")
     return candidates[0] if candidates else None
 
@@ -418,5 +550,6 @@ def _shared_parts(one: str, other: str) -> int:
 
 def _brief(error: Exception) -> str:
     """First line of a foreign error, or its name where it has no text."""
-    lines = str(error).splitlines()
-    return lines[0][:120] if lines else type(error).__name__
+    # What OpenCV says by itself begins with a path of the machine that built it.
+    lines = str(getattr(error, "err", error)).splitlines()
+    return printable(lines[0][:120]) if lines else type(error).__name__

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pag_ros.errors import ImageError
-from pag_ros.evaluation.bags import Bag, Frame
+from pag_ros.evaluation.bags import Bag, Frame, read_pixels
 from pag_ros.evaluation.decode import to_depth, to_labels, to_normals
 from pag_ros.evaluation.metrics import DepthProtocol
 from pag_ros.evaluation.results import (
@@ -25,7 +25,7 @@ from pag_ros.evaluation.results import (
     Sample,
 )
 from pag_ros.evaluation.samples import make_sample, spread
-from pag_ros.evaluation.scoring import Outputs, Scoreboard
+from pag_ros.evaluation.scoring import Outputs, Scoreboard, tally_truth
 from pag_ros.manifest import Manifest
 
 OUTPUT_TOPICS = {
@@ -62,7 +62,7 @@ class Sent:
     """One image sent to the node, and what came back for it.
 
     Attributes:
-        bag_stamp_ns: its stamp in the bag, to find the ground truth.
+        number: of the image in the bag, see `Frame`, to find the ground truth.
         at_ns: when it was sent; also its stamp.
         kept: whether its outputs are held to be scored.
         arrived_ns: kind of output -> when it came.
@@ -72,7 +72,7 @@ class Sent:
         parts_ms: durations of `NODE_PARTS`, as the node reported them; empty if it did not.
     """
 
-    bag_stamp_ns: int
+    number: int
     at_ns: int
     kept: bool
     arrived_ns: dict[str, int] = field(default_factory=dict)
@@ -82,10 +82,10 @@ class Sent:
     parts_ms: Mapping[str, float] = field(default_factory=dict)
 
 
-def worth_keeping(stamps: Sequence[int], pixels: int) -> frozenset[int]:
+def worth_keeping(numbers: Sequence[int], pixels: int) -> frozenset[int]:
     """As many of these images, evenly spread, as there is memory for their outputs."""
-    indices = spread(len(stamps), max(1, MAX_KEPT_BYTES // (pixels * BYTES_PER_PIXEL)))
-    return frozenset(stamps[i] for i in indices)
+    indices = spread(len(numbers), max(1, MAX_KEPT_BYTES // (pixels * BYTES_PER_PIXEL)))
+    return frozenset(numbers[i] for i in indices)
 
 
 class LiveLog:
@@ -100,16 +100,16 @@ class LiveLog:
         """Prepare for a replay.
 
         Args:
-            keep: stamps in the bag of the images to be scored, see `worth_keeping`.
+            keep: numbers in the bag of the images to be scored, see `worth_keeping`.
         """
         self.expected: frozenset[str] = frozenset()
         self.sent: dict[int, Sent] = {}
         self._keep = set(keep)
 
-    def send(self, at_ns: int, bag_stamp_ns: int) -> None:
-        """An image is about to be sent with the stamp `at_ns`."""
-        self.sent[at_ns] = Sent(bag_stamp_ns, at_ns, bag_stamp_ns in self._keep)
-        self._keep.discard(bag_stamp_ns)  # once is enough, however often the bag is played
+    def send(self, at_ns: int, number: int) -> None:
+        """An image of the bag is about to be sent with the stamp `at_ns`."""
+        self.sent[at_ns] = Sent(number, at_ns, number in self._keep)
+        self._keep.discard(number)  # once is enough, however often the bag is played
 
     def arrive(self, kind: str, stamp_ns: int, at_ns: int, data: bytes) -> None:
         """An output has come; one for an image that was never sent is ignored."""
@@ -197,15 +197,16 @@ def evaluate(
     """
     scores = Scoreboard(len(manifest.classes), protocol)
     samples: list[Sample] = []
-    kept = {entry.bag_stamp_ns: entry for entry in log.sent.values() if entry.data}
+    kept = {entry.number: entry for entry in log.sent.values() if entry.data}
     first_ns = next(iter(log.sent), 0)
     shown = spread(len(kept))
     done = 0
     for frame in bag.frames():
-        entry = kept.pop(frame.stamp_ns, None)
+        entry = kept.pop(frame.number, None)
+        outputs = Outputs() if entry is None else _outputs(entry, frame, bag)
+        tally_truth(bag.truth, frame.truth, outputs, len(manifest.classes), protocol)
         if entry is None:
             continue
-        outputs = _outputs(entry, frame, bag)
         scores.add(frame, outputs)
         if done in shown:
             samples.append(_sample(frame, entry, first_ns, outputs, manifest))
@@ -227,6 +228,7 @@ def evaluate(
         depth_range_m=manifest.depth_range_m,
         counters=counters,
         problems=dict(bag.problems),
+        truth=tuple(bag.truth.values()),
         samples=tuple(samples),
         stages=stages,
     )
@@ -236,7 +238,7 @@ def _outputs(entry: Sent, frame: Frame, bag: Bag) -> Outputs:
     arrays: dict[str, Any] = {}
     for kind, data in entry.data.items():
         try:
-            array = READERS[kind](bag.deserialise(data, "sensor_msgs/msg/Image"))
+            array = read_pixels(READERS[kind], bag.deserialise(data, "sensor_msgs/msg/Image"))
         except ImageError as error:
             bag.problems[f"output {OUTPUT_TOPICS[kind]}: {error}"] += 1
             continue

@@ -19,7 +19,7 @@ from pag_ros.evaluation.results import (
     about_software,
 )
 from pag_ros.evaluation.samples import make_sample, spread
-from pag_ros.evaluation.scoring import Outputs, Scoreboard
+from pag_ros.evaluation.scoring import Outputs, Scoreboard, tally_truth
 from pag_ros.runtime import FrameResult, Perception, PlannedSession, Session
 from pag_ros.runtime.calibration import table_for
 
@@ -44,21 +44,24 @@ def evaluate_bag(
         progress: called after each frame.
 
     Raises:
-        BagError: not one frame could be read.
+        BagError: not one frame could be read, or no message of a topic of truth has an image.
         ParameterError: a budget or the limit is out of range.
     """
     if not budgets or not all(0.0 < budget <= 1.0 for budget in budgets):
         raise ParameterError(f"budgets must lie in (0, 1], got {list(budgets)}")
     if limit is not None and limit < 1:
         raise ParameterError(f"limit must be 1 or more, got {limit}")
+    bag.require_matched_truth()
     passes = [_Pass(session, budget, protocol) for budget in budgets]
-    shown = spread(bag.count if limit is None else min(bag.count, limit))
+    shown = spread(bag.plan.images if limit is None else min(bag.plan.images, limit))
     samples: list[Sample] = []
     first_ns: int | None = None
     for i, frame in enumerate(islice(bag.frames(), limit)):
-        first_ns = frame.stamp_ns if first_ns is None else first_ns
-        time_s = (frame.stamp_ns - first_ns) / 1e9
+        first_ns = frame.time_ns if first_ns is None else first_ns
+        time_s = (frame.time_ns - first_ns) / 1e9
         results = [one.process(frame, time_s) for one in passes]
+        outputs, classes = Outputs.of(results[0]), len(session.manifest.classes)
+        tally_truth(bag.truth, frame.truth, outputs, classes, protocol)
         if i in shown:
             title = f"frame {i}, {time_s:.1f} s"
             samples.append(_sample(title, frame, passes, results, session))
@@ -74,8 +77,9 @@ def evaluate_bag(
         runs=tuple(one.run() for one in passes),
         classes=session.manifest.classes,
         depth_range_m=session.manifest.depth_range_m,
-        counters={"images in the bag": bag.count},
+        counters=_count_images(bag, len(passes[0].records)),
         problems=dict(bag.problems),
+        truth=tuple(bag.truth.values()),
         samples=tuple(samples),
     )
 
@@ -90,14 +94,14 @@ class _Pass:
         self.name = f"budget {budget:.2f}"
         self._perception = Perception(PlannedSession(session, controller))
         self._scores = Scoreboard(len(session.manifest.classes), protocol)
-        self._records: list[FrameRecord] = []
+        self.records: list[FrameRecord] = []
 
     def process(self, frame: Frame, time_s: float) -> FrameResult:
         began = time.perf_counter()
         result = self._perception.process(frame.image, frame.focal_px, None, WANTED)
         took_ms = 1e3 * (time.perf_counter() - began)
         assert result is not None, "a fixed budget never skips"
-        self._records.append(FrameRecord(time_s, took_ms, result.density))
+        self.records.append(FrameRecord(time_s, took_ms, result.density))
         self._scores.add(frame, Outputs.of(result))
         return result
 
@@ -105,8 +109,8 @@ class _Pass:
         return Run(
             name=self.name,
             budget=self.budget,
-            records=tuple(self._records),
-            outcomes={PROCESSED: len(self._records)},
+            records=tuple(self.records),
+            outcomes={PROCESSED: len(self.records)},
             scores=self._scores.scores(),
         )
 
@@ -122,6 +126,17 @@ def _sample(
     smallest = min(range(len(passes)), key=lambda i: passes[i].budget)
     rows = {passes[i].name: Outputs.of(results[i]) for i in (0, smallest)}
     return make_sample(title, frame.image, rows, frame.truth, session.manifest)
+
+
+def _count_images(bag: Bag, evaluated: int) -> dict[str, int]:
+    """What became of the bag's images, in numbers that add up."""
+    left_out = bag.images_left_out
+    return {
+        "images in the bag": bag.plan.images,
+        "images evaluated": evaluated,
+        "images left out": left_out,
+        "images not reached": bag.plan.images - evaluated - left_out,
+    }
 
 
 def _about(bag: Bag, session: Session) -> dict[str, str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pag_ros import __version__
 from pag_ros.errors import ParameterError
+from pag_ros.evaluation.truth_tally import TruthTally
 from pag_ros.manifest import LabelClass
 from pag_ros.runtime.calibration import cpu_name
 
@@ -43,7 +44,8 @@ class FrameRecord:
     """What became of one frame.
 
     Attributes:
-        time_s: of its stamp, counted from the run's first frame.
+        time_s: of its stamp, counted from the run's first frame; where the stamps of a bag stand
+            still, of its recording.
         latency_ms: live, from the image's stamp to the arrival of the frame's last output;
             offline, the duration of the processing. None if the frame has no outputs.
         density: share of the gated computation that was done, 0 to 1.
@@ -137,6 +139,7 @@ class Evaluation:
         counters: the node's own, or those of the bag reader.
         stages: duration of each part of the node's work, for people.
         problems: what was left out or went wrong, and how often.
+        truth: what became of each topic of the bag's ground truth.
         depth_range_m: of the depth pictures' colours.
     """
 
@@ -151,6 +154,7 @@ class Evaluation:
     problems: Mapping[str, int] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     stages: Mapping[str, str] = field(default_factory=dict)
+    truth: tuple[TruthTally, ...] = ()
 
 
 def percentiles(values: NDArray[np.float64]) -> dict[str, float]:
@@ -178,6 +182,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "classes": [c.name for c in evaluation.classes],
         "counters": dict(evaluation.counters),
         "problems": dict(evaluation.problems),
+        "truth": {tally.kind: tally.to_json() for tally in evaluation.truth},
         "stages": dict(evaluation.stages),
         "runs": [_run_to_json(run, evaluation.deadline_ms) for run in evaluation.runs],
     }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.evaluation.bags import Frame
+from pag_ros.evaluation.bags import Frame, Truth
 from pag_ros.evaluation.metrics import DepthProtocol, TaskScores
 from pag_ros.evaluation.results import Scores
+from pag_ros.evaluation.truth_tally import TruthTally
 from pag_ros.runtime import FrameResult
 
 
@@ -68,3 +70,40 @@ class Scoreboard:
 
     def _empty(self) -> TaskScores:
         return TaskScores(self._classes, self._protocol)
+
+
+def tally_truth(
+    tallies: Mapping[str, TruthTally],
+    truth: Truth,
+    outputs: Outputs,
+    classes: int,
+    protocol: DepthProtocol | None = None,
+) -> None:
+    """Take back what `Bag.frames` counted as scored, where a frame's truth gave no score.
+
+    Args:
+        tallies: kind -> tally, of the bag that the frame comes from.
+        outputs: that the truth was compared with.
+        classes, protocol: of the scoreboard.
+    """
+    empty = _find_empty(truth, classes, protocol or DepthProtocol())
+    for kind, array in vars(truth).items():
+        if array is None:
+            continue
+        if kind in empty:
+            tallies[kind].reject(empty[kind])
+        elif getattr(outputs, kind) is None:
+            tallies[kind].leave_unscored("no output to be compared with")
+
+
+def _find_empty(truth: Truth, classes: int, protocol: DepthProtocol) -> dict[str, str]:
+    """Kinds of truth without one pixel that counts -> why none does."""
+    empty = {}
+    if truth.depth is not None and not protocol.counts(truth.depth).any():
+        crop = "" if protocol.crop == DepthProtocol().crop else " inside the protocol's crop"
+        empty["depth"] = f"no pixel is from {protocol.min_m:g} to {protocol.cap_m:g} m{crop}"
+    if truth.normals is not None and not np.isfinite(truth.normals).all(axis=-1).any():
+        empty["normals"] = "no pixel has a normal"
+    if truth.labels is not None and not (truth.labels < classes).any():
+        empty["labels"] = f"no pixel has one of the model's {classes} classes"
+    return empty

@@ -178,4 +178,4 @@ def _paced(
     for number in range(round(options.block_s * options.fps)):
         shot = images[number % len(images)]
         at_s = (number + phase) / options.fps
-        yield Shot(at_s, shot.bag_stamp_ns, shot.image, shot.camera_info, has_truth=False)
+        yield Shot(at_s, shot.number, shot.image, shot.camera_info, has_truth=False)

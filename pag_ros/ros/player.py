@@ -46,13 +46,13 @@ class Shot:
 
     Attributes:
         at_s: when, after the start.
-        bag_stamp_ns: its stamp in the bag.
+        number: of the image in the bag, see `pag_ros.evaluation.bags.Frame`.
         image, camera_info: serialised.
         has_truth: whether the bag has any ground truth for it.
     """
 
     at_s: float
-    bag_stamp_ns: int
+    number: int
     image: bytes
     camera_info: bytes
     has_truth: bool
@@ -305,7 +305,7 @@ class Player:
         """Send an image stamped now, and return its stamp."""
         now_ns = time.time_ns()
         if in_log:
-            self._log.send(now_ns, shot.bag_stamp_ns)
+            self._log.send(now_ns, shot.number)
         self._info.publish(stamped(shot.camera_info, now_ns))
         self._image.publish(stamped(shot.image, now_ns))
         return now_ns

@@ -18,9 +18,10 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import try_shutdown
 
 from pag_ros.errors import BagError, ImageError, ParameterError
-from pag_ros.evaluation.bags import TRUTH_READERS, Bag, Recorded, Topics, match
+from pag_ros.evaluation.bags import TRUTH_READERS, Bag, Topics, printable, read_pixels
 from pag_ros.evaluation.decode import to_rgb
 from pag_ros.evaluation.live import LiveLog, evaluate, worth_keeping
+from pag_ros.evaluation.matching import Recorded
 from pag_ros.evaluation.metrics import DepthProtocol
 from pag_ros.evaluation.results import Evaluation, about_software
 from pag_ros.manifest import load_manifest
@@ -50,6 +51,7 @@ class ReplayOptions:
         start_node: False takes the node that runs already, in `namespace`.
         namespace: of the node; None: a new one, so that no other node gets in the way.
         protocol: which true depths count.
+        tolerance_ns: how far truth may be stamped from its image, see `matching.make_plan`.
         progress: called after each image sent.
     """
 
@@ -65,6 +67,7 @@ class ReplayOptions:
     start_node: bool = True
     namespace: str | None = None
     protocol: DepthProtocol | None = None
+    tolerance_ns: int | None = None
     progress: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
@@ -83,17 +86,18 @@ def replay(options: ReplayOptions) -> Evaluation:
     """Play a bag through the node and say what came of it.
 
     Raises:
-        BagError: the bag is unusable.
+        BagError: the bag is unusable, or no message of a topic of truth has an image.
         ModelError: the model is.
         NodeError: the node did not start or did not answer in time.
     """
     model = find_model(options.model)
     manifest = load_manifest(model)
-    with Bag(options.bag, options.topics) as bag:
+    with Bag(options.bag, options.topics, options.tolerance_ns) as bag:
+        bag.require_matched_truth()
         content = _look_into(bag, options.rate)
         deadline_ms = options.deadline_ms or 1e3 * content.period_s
-        stamps = content.with_truth or content.stamps
-        keep = worth_keeping(stamps, content.pixels)
+        numbers = content.with_truth or content.numbers
+        keep = worth_keeping(numbers, content.pixels)
         log = LiveLog(keep)
         with (
             ros_context(),
@@ -108,11 +112,11 @@ def replay(options: ReplayOptions) -> Evaluation:
         "bag": str(options.bag),
         "topics": bag.topics.text(),
         **_timing(options, playback),
-        "chosen to be scored": f"{len(keep)} of {len(stamps)} images, as far as memory allows",
+        "chosen to be scored": f"{len(keep)} of {len(numbers)} images, as far as memory allows",
         "model sha256": manifest.sha256,
         **about_software(),
     }
-    with Bag(options.bag, options.topics) as again:
+    with Bag(options.bag, options.topics, options.tolerance_ns) as again:
         return evaluate(
             log=log,
             bag=again,
@@ -136,14 +140,14 @@ def _timing(options: ReplayOptions, playback: Playback) -> dict[str, str]:
 def shots(bag: Bag, rate: float) -> Iterator[Shot]:
     """The readable images of a bag with their camera_info, in the bag's own time."""
     first_ns: int | None = None
-    for messages in match(bag.recorded()):
+    for number, messages in enumerate(bag.groups()):
         image, info = messages["image"], messages.get("camera_info")
         if info is None or not _readable(bag, image):
             continue
         first_ns = image.time_ns if first_ns is None else first_ns
         at_s = (image.time_ns - first_ns) / 1e9 / rate
         has_truth = bool(messages.keys() & TRUTH_READERS.keys())
-        yield Shot(at_s, image.stamp_ns, image.data, info.data, has_truth)
+        yield Shot(at_s, number, image.data, info.data, has_truth)
 
 
 @contextmanager
@@ -185,36 +189,47 @@ class _Content:
     """What a bag has to play.
 
     Attributes:
-        first: the first image, of `pixels` pixels.
+        first: the first image that can be decoded, of `pixels` pixels.
         period_s: usual time between two images, at the replay's rate.
-        stamps: of all images; `with_truth`: of those that have any ground truth.
+        numbers: of all images; `with_truth`: of those that have any ground truth.
     """
 
     first: Shot
     pixels: int
     period_s: float
-    stamps: list[int]
+    numbers: list[int]
     with_truth: list[int]
 
 
 def _look_into(bag: Bag, rate: float) -> _Content:
     first: Shot | None = None
+    pixels: int | None = None
     times: list[float] = []
-    stamps: list[int] = []
+    numbers: list[int] = []
     with_truth: list[int] = []
     for shot in shots(bag, rate):
-        first = first or shot
+        if pixels is None:
+            first, pixels = shot, _count_pixels(bag, shot)
         times.append(shot.at_s)
-        stamps.append(shot.bag_stamp_ns)
+        numbers.append(shot.number)
         if shot.has_truth:
-            with_truth.append(shot.bag_stamp_ns)
-    if first is None:
+            with_truth.append(shot.number)
+    if first is None or pixels is None:
         reasons = "; ".join(bag.problems) or "no image has a camera_info"
         raise BagError(f"{bag.path}: no image can be played ({reasons})")
-    pixels = to_rgb(bag.deserialise(first.image, bag.types["image"])).size // 3
     gaps = sorted(after - before for before, after in itertools.pairwise(times))
     period_s = gaps[len(gaps) // 2] if gaps else DEFAULT_PERIOD_S
-    return _Content(first, pixels, period_s, stamps, with_truth)
+    return _Content(first, pixels, period_s, numbers, with_truth)
+
+
+def _count_pixels(bag: Bag, shot: Shot) -> int | None:
+    """Pixels of an image; None (and a problem counted) if the node could not decode it either."""
+    try:
+        message = bag.deserialise(shot.image, bag.types["image"])
+        return read_pixels(to_rgb, message).size // 3
+    except ImageError as error:
+        bag.problems[printable(str(error))] += 1
+        return None
 
 
 def _readable(bag: Bag, image: Recorded) -> bool:

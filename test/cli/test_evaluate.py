@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pag_ros.cli import main
+from pag_ros.evaluation import bags
 
 DEMO_BAG = Path(__file__).parents[2] / "demo" / "rooms"
 
@@ -41,6 +42,8 @@ def test_json_on_stdout_is_nothing_but_json(tiny_model, tmp_path, capsys):
         (DEMO_BAG, ("--image-topic", "/front"), "no image topic /front"),
         (DEMO_BAG, ("--budget", "2", "--device", "cpu"), "budgets must lie in"),
         (DEMO_BAG, ("--limit", "0", "--device", "cpu"), "limit"),
+        (DEMO_BAG, ("--sync-tolerance", "-1"), "--sync-tolerance must lie in"),
+        (DEMO_BAG, ("--sync-tolerance", "nan"), "--sync-tolerance must lie in"),
         (DEMO_BAG, ("--model", "nothing.onnx"), "nothing.onnx"),
     ],
 )
@@ -51,3 +54,39 @@ def test_what_is_wrong_is_one_line(tiny_model, tmp_path, capsys, monkeypatch, ba
     assert error.startswith("pag_ros: error: ")
     assert len(error.splitlines()) == 1
     assert text in error
+
+
+def test_what_became_of_images_and_truth_is_said(tiny_model, tmp_path, capsys, monkeypatch):
+    decode, calls = bags.to_depth, []
+
+    def to_depth(message):
+        calls.append(message)
+        if len(calls) == 1:
+            raise ValueError("broken")
+        return decode(message)
+
+    monkeypatch.setitem(bags.TRUTH_READERS, "depth", to_depth)
+    assert evaluate(DEMO_BAG, tiny_model, tmp_path, "--budget", "1", "--limit", "3") == 0
+    printed = capsys.readouterr()
+    assert "images: 128 in the bag, 3 evaluated, 125 not reached" in printed.out
+    assert "75 messages, 2 scored, 1 unusable, 72 not reached" in printed.out
+    assert "1 of 75 messages left out: cannot be decoded (broken)" in printed.err
+
+
+@pytest.mark.parametrize("words", [(), ("--json", "-")])
+def test_truth_that_gives_nothing_is_an_error_after_the_report(
+    tiny_model, tmp_path, capsys, monkeypatch, words
+):
+    def to_depth(message):
+        raise ValueError("broken")
+
+    monkeypatch.setitem(bags.TRUTH_READERS, "depth", to_depth)
+    words = ("--budget", "1", "--limit", "2", *words)
+    assert evaluate(DEMO_BAG, tiny_model, tmp_path, *words) == 2
+    printed = capsys.readouterr()
+    assert (tmp_path / "report.html").is_file()
+    errors = [line for line in printed.err.splitlines() if line.startswith("pag_ros: error: ")]
+    assert len(errors) == 1
+    assert "/truth/depth" in errors[0]
+    assert "2 x cannot be decoded (broken)" in errors[0]
+    assert evaluate(DEMO_BAG, tiny_model, tmp_path, *words, "--depth-topic", "none") == 0

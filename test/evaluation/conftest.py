@@ -19,6 +19,8 @@ PERIOD_NS = 100_000_000
 class Messages:
     """Makes sensor_msgs messages and writes them into bags."""
 
+    types = TYPES
+
     def header(self, stamp_ns: int, frame_id: str = "camera") -> Any:
         time = TYPES.types["builtin_interfaces/msg/Time"](
             sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9
@@ -107,29 +109,38 @@ def room_bag(messages: Messages, tmp_path: Path, storage: str) -> Path:
 
 @pytest.fixture
 def write_room_bag(messages: Messages, tmp_path: Path) -> Callable[..., Path]:
-    def write(name: str = "room", storage: str = "mcap", **kinds: bool) -> Path:
-        return write_room(messages, tmp_path / name, storage, **kinds)
+    def write(name: str = "room", storage: str = "mcap", **changes: Any) -> Path:
+        return write_room(messages, tmp_path / name, storage, **changes)
 
     return write
 
 
 def write_room(
-    messages: Messages, path: Path, storage: str, info: bool = True, truth: bool = True
+    messages: Messages,
+    path: Path,
+    storage: str,
+    info: bool = True,
+    truth: bool = True,
+    stamp_ns: int | None = None,
+    lag_ns: int = 0,
 ) -> Path:
+    """Write the room; all stamped `stamp_ns` if that is given, and truth `lag_ns` later."""
     content: list[tuple[str, int, Any]] = []
     for i in range(4):
         now = 10**9 + i * PERIOD_NS
+        stamp = now if stamp_ns is None else stamp_ns
         grey = np.full((12, 16, 3), 10 * i, np.uint8)
-        content.append(("/camera/image", now, messages.image(grey, "rgb8", now)))
+        content.append(("/camera/image", now, messages.image(grey, "rgb8", stamp)))
         if info:
-            content.append(("/camera/camera_info", now + 1, messages.camera_info(stamp_ns=now)))
+            content.append(("/camera/camera_info", now + 1, messages.camera_info(stamp_ns=stamp)))
         if truth:
             depth = np.full((12, 16), i + 1.0, np.float32)
             normals = np.tile(np.float32([0, 0, -1]), (12, 16, 1))
             labels = np.full((12, 16), i, np.uint8)
+            late = stamp + lag_ns
             content += [
-                ("/truth/depth", now + 2, messages.image(depth, "32FC1", now)),
-                ("/truth/normals", now + 3, messages.image(normals, "32FC3", now)),
-                ("/truth/labels", now + 4, messages.image(labels, "mono8", now)),
+                ("/truth/depth", now + 2, messages.image(depth, "32FC1", late)),
+                ("/truth/normals", now + 3, messages.image(normals, "32FC3", late)),
+                ("/truth/labels", now + 4, messages.image(labels, "mono8", late)),
             ]
     return messages.bag(path, storage, content)

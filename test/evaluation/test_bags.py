@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pag_ros.errors import BagError
-from pag_ros.evaluation.bags import Bag, Recorded, Topics, frames, match, stamp_of
+from pag_ros.evaluation import bags as bags_module
+from pag_ros.evaluation.bags import Bag, Topics, frames, printable, stamp_of
 
 SECOND = 10**9
 
@@ -193,7 +194,8 @@ def test_truth_of_another_size_is_not_used(messages, tmp_path):
     with Bag(messages.bag(tmp_path / "b", "mcap", content)) as bag:
         (frame,) = bag.frames()
         assert frame.truth.depth is None
-        assert list(bag.problems) == ["depth of 8x6 pixels differs from the image's size"]
+        assert bag.truth["depth"].unusable == {"8x6 pixels, but its image has 16x12": 1}
+        assert not bag.problems
 
 
 @pytest.mark.parametrize(("fx", "width"), [(0.0, 16), (float("nan"), 16), (20.0, 32)])
@@ -220,48 +222,105 @@ def test_the_stamp_is_read_without_decoding(messages):
     assert stamp_of(b"\0\1\0\0") is None
 
 
-def recorded(kind: str, time_ms: int, stamp_ms: int) -> Recorded:
-    return Recorded(kind, time_ms * 10**6, stamp_ms * 10**6, b"")
+def test_whatever_a_decoder_raises_costs_one_frame(write_room_bag, monkeypatch):
+    decode = bags_module.to_rgb
+
+    def to_rgb(message):
+        if message.header.stamp.nanosec == 100_000_000:
+            raise ZeroDivisionError("odd width")
+        return decode(message)
+
+    monkeypatch.setattr(bags_module, "to_rgb", to_rgb)
+    with Bag(write_room_bag()) as bag:
+        assert [frame.number for frame in bag.frames()] == [0, 2, 3]
+        assert bag.problems == {"image left out: cannot be decoded (odd width)": 1}
+        assert bag.images_left_out == 1
+        assert bag.truth["depth"].unusable == {"its image was left out": 1}
+        assert bag.truth["depth"].scored == 3
 
 
-def stamps(messages: list[Recorded]) -> list[dict[str, int]]:
-    return [{k: m.stamp_ns // 10**6 for k, m in group.items()} for group in match(messages)]
+def test_whatever_a_reader_of_truth_raises_costs_one_message(write_room_bag, monkeypatch):
+    def to_depth(message):
+        raise MemoryError
+
+    monkeypatch.setitem(bags_module.TRUTH_READERS, "depth", to_depth)
+    with Bag(write_room_bag()) as bag:
+        assert len(list(bag.frames())) == 4
+        assert bag.truth["depth"].unusable == {"cannot be decoded (MemoryError)": 4}
+        assert bag.truth["labels"].scored == 4
 
 
-def test_messages_of_one_stamp_meet_in_any_order():
-    assert stamps(
-        [
-            recorded("depth", 10, 0),
-            recorded("image", 20, 0),
-            recorded("image", 120, 100),
-            recorded("camera_info", 130, 0),
-            recorded("camera_info", 140, 100),
-            recorded("depth", 200, 100),
-        ]
-    ) == [
-        {"image": 0, "camera_info": 0, "depth": 0},
-        {"image": 100, "camera_info": 100, "depth": 100},
+def test_every_message_of_truth_is_counted(messages, tmp_path):
+    grey = np.zeros((12, 16, 3), np.uint8)
+    near, far = np.ones((12, 16), np.float32), np.ones((6, 8), np.float32)
+    content = [("/camera_info", 0, messages.camera_info())]
+    for i in range(6):
+        now = SECOND + i * SECOND // 10
+        content.append(("/image", now, messages.image(grey, "rgb8", now)))
+        stamp = now + SECOND // 10 * 40 if i == 5 else now  # one is stamped seconds later
+        content.append(("/depth", now + 1, messages.image(far if i == 4 else near, "32FC1", stamp)))
+    with Bag(messages.bag(tmp_path / "b", "mcap", content)) as bag:
+        reading = bag.frames()
+        next(reading)
+        tally = bag.truth["depth"]
+        assert (tally.scored, tally.unread, tally.unmatched.total()) == (1, 4, 1)
+        list(reading)
+        assert (tally.scored, tally.matched, tally.unread) == (4, 5, 0)
+        assert tally.unmatched == {"no image within 50 ms": 1}
+        assert tally.unusable == {"8x6 pixels, but its image has 16x12": 1}
+
+
+def test_messages_that_the_index_tells_of_and_that_are_not_there_are_a_problem(write_room_bag):
+    path = write_room_bag()
+    text = (path / "metadata.yaml").read_text()
+    (path / "metadata.yaml").write_text(text.replace("- message_count: 4", "- message_count: 7"))
+    with Bag(path) as bag:
+        assert bag.plan.images == 4
+        assert any(text.startswith("/camera/image: 4 messages") for text in bag.problems)
+
+
+def test_messages_left_in_a_journal_are_a_problem(write_room_bag):
+    path = write_room_bag(storage="sqlite3")
+    next(path.glob("*.db3")).with_suffix(".db3-wal").write_bytes(b"left by a killed recorder")
+    with Bag(path) as bag:
+        assert bag.plan.images == 4
+        assert any("wal_checkpoint" in text for text in bag.problems)
+
+
+@pytest.mark.parametrize("count", [".inf", ".nan", "-1", "'4'", "[4]", "1.5", "null", "true"])
+def test_a_count_that_is_none_is_refused(write_room_bag, count):
+    path = write_room_bag()
+    text = (path / "metadata.yaml").read_text()
+    broken = text.replace("- message_count: 4", f"- message_count: {count}")
+    (path / "metadata.yaml").write_text(broken)
+    assert "metadata.yaml: message_count of /camera/image is" in error_of(path)
+
+
+@pytest.mark.parametrize("field", ["name", "type"])
+@pytest.mark.parametrize("value", ["[/a]", "{a: b}", "5", "null"])
+def test_a_topic_that_is_no_text_is_refused(write_room_bag, field, value):
+    path = write_room_bag()
+    lines = (path / "metadata.yaml").read_text().splitlines()
+    broken = [f"      {field}: {value}" if f"      {field}: " in line else line for line in lines]
+    (path / "metadata.yaml").write_text("\n".join(broken))
+    assert f"as its {field}, not a text" in error_of(path)
+
+
+def test_files_that_are_no_list_are_refused(write_room_bag):
+    path = write_room_bag()
+    text = (path / "metadata.yaml").read_text()
+    begin, end = text.index("\n  files:"), text.index("\n  message_count:")
+    (path / "metadata.yaml").write_text(text[:begin] + "\n  files: abc" + text[end:])
+    assert "metadata.yaml: files is a str, not a list" in error_of(path)
+
+
+def test_names_from_a_bag_cannot_steer_the_terminal(messages, tmp_path):
+    grey = np.zeros((12, 16, 3), np.uint8)
+    content = [
+        ("/a\x1b]0;title\x07", 0, messages.image(grey, "rgb8")),
+        ("/b", 0, messages.image(grey, "rgb8")),
+        ("/camera_info", 0, messages.camera_info()),
     ]
-
-
-def test_one_camera_info_serves_all_images_and_truth_only_its_own():
-    assert stamps(
-        [
-            recorded("camera_info", 0, 0),
-            recorded("depth", 1000, 985),
-            recorded("image", 1000, 1000),
-            recorded("image", 2000, 2000),
-        ]
-    ) == [
-        {"image": 1000, "camera_info": 0, "depth": 985},
-        {"image": 2000, "camera_info": 0},
-    ]
-
-
-def test_an_image_waits_only_a_while():
-    def messages():
-        yield recorded("image", 0, 0)
-        yield recorded("image", 600, 600)
-        raise AssertionError("the first image should have come out by now")
-
-    assert next(match(messages()))["image"].stamp_ns == 0
+    text = error_of(messages.bag(tmp_path / "b", "mcap", content))
+    assert "/a\\x1b]0;title\\x07, /b" in text
+    assert printable("/über \u202e") == "/über \\u202e"

@@ -34,15 +34,14 @@ MANIFEST = Manifest(
     training_data="none",
 )
 START = 50 * 10**9
-BAG_START = 10**9
 MS = 10**6
 
 
 def log_of(count: int) -> LiveLog:
-    log = LiveLog(frozenset(BAG_START + i * 100 * MS for i in range(count)))
+    log = LiveLog(frozenset(range(count)))
     log.expected = KINDS
     for i in range(count):
-        log.send(START + i * 100 * MS, BAG_START + i * 100 * MS)
+        log.send(START + i * 100 * MS, i)
     return log
 
 
@@ -121,25 +120,26 @@ def test_outputs_of_unknown_stamps_are_ignored():
 
 
 def test_outputs_are_kept_as_far_as_memory_allows():
-    stamps = list(range(100, 125))
-    assert worth_keeping(stamps, pixels=1) == frozenset(stamps)
-    some = worth_keeping(stamps, pixels=MAX_KEPT_BYTES // BYTES_PER_PIXEL // 5)
+    numbers = list(range(100, 125))
+    assert worth_keeping(numbers, pixels=1) == frozenset(numbers)
+    some = worth_keeping(numbers, pixels=MAX_KEPT_BYTES // BYTES_PER_PIXEL // 5)
     assert some == {100, 106, 112, 118, 124}
-    assert len(worth_keeping(stamps, pixels=MAX_KEPT_BYTES)) == 1
+    assert len(worth_keeping(numbers, pixels=MAX_KEPT_BYTES)) == 1
 
 
 def test_only_what_is_worth_keeping_is_kept_and_once():
     log = LiveLog(frozenset({7}))
-    for at, stamp in ((1, 7), (2, 8), (3, 7)):
-        log.send(at, stamp)
+    for at, number in ((1, 7), (2, 8), (3, 7)):
+        log.send(at, number)
         log.arrive("depth", at, at, b"x")
     assert [bool(entry.data) for entry in log.sent.values()] == [True, False, False]
 
 
-def test_outputs_are_scored_against_the_truth_of_their_frame(messages, write_room_bag):
+def answered_log(messages, count):
+    """All of `count` images answered by the depths and labels of the room bag, but one label."""
     types = get_typestore(Stores.ROS2_JAZZY)
-    log = log_of(4)
-    for i in range(4):
+    log = log_of(count)
+    for i in range(count):
         stamp = START + i * 100 * MS
         depth = messages.image(np.full((12, 16), i + 1.0, np.float32), "32FC1")
         labels = messages.image(np.full((12, 16), 0 if i == 3 else i, np.uint8), "mono8")
@@ -147,16 +147,17 @@ def test_outputs_are_scored_against_the_truth_of_their_frame(messages, write_roo
             data = bytes(types.serialize_cdr(message, message.__msgtype__))
             log.arrive(kind, stamp, stamp + 20 * MS, data)
         log.report(stamp, 0.25 * i, late=False, parts_ms={})
-    with Bag(write_room_bag()) as bag:
-        evaluation = evaluate(
-            log,
-            bag,
-            MANIFEST,
-            counters={"received": 4},
-            about={"model": "tiny", "device": "none"},
-            stages={},
-            deadline_ms=10.0,
-        )
+    return log
+
+
+def evaluated(log, path):
+    about = {"model": "tiny", "device": "none"}
+    with Bag(path) as bag:
+        return evaluate(log, bag, MANIFEST, {"received": 4}, about, {}, deadline_ms=10.0)
+
+
+def test_outputs_are_scored_against_the_truth_of_their_frame(messages, write_room_bag):
+    evaluation = evaluated(answered_log(messages, 4), write_room_bag())
     run = evaluation.runs[0]
     assert run.scores.tasks["depth"]["AbsRel"] == pytest.approx(0.0)
     assert run.scores.tasks["segmentation"]["pixel_accuracy"] == pytest.approx(0.75)
@@ -165,6 +166,24 @@ def test_outputs_are_scored_against_the_truth_of_their_frame(messages, write_roo
     assert run.densities.tolist() == [0.0, 0.25, 0.5, 0.75]
     assert len(evaluation.samples) == 4
     assert set(evaluation.samples[0].rows["ground truth"]) == {"depth", "normals", "labels"}
+
+
+def test_frames_are_told_apart_where_stamps_stand_still(messages, write_room_bag):
+    log = answered_log(messages, 4)
+    del log.sent[START]
+    run = evaluated(log, write_room_bag(stamp_ns=0)).runs[0]
+    assert run.scores.tasks["depth"]["AbsRel"] == pytest.approx(0.0)
+    assert run.scores.tasks["segmentation"]["pixel_accuracy"] == pytest.approx(2 / 3)
+
+
+def test_truth_without_an_output_is_counted(messages, write_room_bag):
+    depth, normals, labels = evaluated(answered_log(messages, 3), write_room_bag()).truth
+    reason = "no output to be compared with"
+    assert (depth.scored, depth.unscored) == (3, {reason: 1})
+    assert (normals.scored, normals.unscored) == (0, {reason: 4})
+    assert (labels.scored, labels.unscored) == (3, {reason: 1})
+    assert depth.failure() is None
+    assert normals.failure() is None, "the bag is not to blame, and nobody asked for it"
 
 
 def test_a_broken_output_is_a_problem_not_a_crash(write_room_bag):

@@ -117,3 +117,82 @@ def test_a_bag_without_a_readable_frame_says_why(messages, tmp_path):
     content = [("/image", 0, broken), ("/camera_info", 0, messages.camera_info())]
     with pytest.raises(BagError, match="step 1"):
         evaluated(messages.bag(tmp_path / "b", "mcap", content))
+
+
+def test_truth_stamped_later_is_scored_and_the_lag_is_told(write_room_bag):
+    evaluation = evaluated(write_room_bag(lag_ns=30_000_000), budgets=(1.0,))
+    assert evaluation.runs[0].scores.tasks["depth"]["delta1"] == pytest.approx(1 / 4)
+    depth = to_json(evaluation)["truth"]["depth"]
+    assert (depth["messages"], depth["matched"], depth["scored"]) == (4, 4, 4)
+    assert depth["offset_ms"]["median"] == pytest.approx(30.0)
+    assert "+30.0 ms" in evaluation.truth[0].summary()
+
+
+def test_stamps_that_stand_still_give_each_frame_its_own_truth(write_room_bag):
+    evaluation = evaluated(write_room_bag(stamp_ns=0), budgets=(1.0,))
+    tasks = evaluation.runs[0].scores.tasks
+    # Any other pairing has another mean error: true depths are 1, 2, 3 and 4 m, the guess 2 m.
+    assert tasks["depth"]["AbsRel"] == pytest.approx((1 + 0 + 1 / 3 + 1 / 2) / 4)
+    assert [record.time_s for record in evaluation.runs[0].records] == pytest.approx(
+        [0.0, 0.1, 0.2, 0.3]
+    )
+    assert any("stamps stand still" in text for text in evaluation.truth[0].warnings())
+
+
+def test_truth_that_belongs_to_no_image_ends_the_evaluation_before_it_begins(write_room_bag):
+    class NeverRun(GuessingSession):
+        def infer(self, *arguments, **options):
+            raise AssertionError("nothing should have been inferred")
+
+    with (
+        Bag(write_room_bag(lag_ns=70_000_000_000)) as bag,
+        pytest.raises(BagError, match=r"/truth/depth: not one of 4 .* --sync-tolerance 69700"),
+    ):
+        evaluate_bag(bag, NeverRun())
+
+
+def test_truth_without_a_pixel_that_counts_is_unusable(messages, tmp_path):
+    nothing = {
+        "depth": (np.zeros((12, 16), np.uint16), "16UC1"),
+        "normals": (np.full((12, 16, 3), np.nan, np.float32), "32FC3"),
+        "labels": (np.full((12, 16), 255, np.uint8), "mono8"),
+    }
+    content = [
+        ("/image", 0, messages.image(np.zeros((12, 16, 3), np.uint8), "rgb8")),
+        ("/camera_info", 0, messages.camera_info()),
+    ]
+    content += [(f"/{kind}", 1, messages.image(*picture)) for kind, picture in nothing.items()]
+    evaluation = evaluated(messages.bag(tmp_path / "b", "mcap", content), budgets=(1.0,))
+    assert evaluation.runs[0].scores.tasks == {}
+    for tally in evaluation.truth:
+        assert (tally.scored, tally.unusable.total()) == (0, 1)
+        assert "no pixel" in tally.failure()
+
+
+def test_the_bag_s_images_are_accounted_for(messages, tmp_path):
+    content = [("/camera_info", 0, messages.camera_info())]
+    for i in range(6):
+        image = messages.image(np.zeros((12, 16, 3), np.uint8), "rgb8", i * 10**8)
+        image.step = 1 if i == 1 else image.step
+        content.append(("/image", i * 10**8, image))
+    path = messages.bag(tmp_path / "b", "mcap", content)
+    assert evaluated(path, budgets=(1.0,), limit=3).counters == {
+        "images in the bag": 6,
+        "images evaluated": 3,
+        "images left out": 1,
+        "images not reached": 2,
+    }
+
+
+def test_truth_beyond_the_limit_is_no_failure(messages, tmp_path):
+    content = [("/camera_info", 0, messages.camera_info())]
+    for i in range(4):
+        grey = np.zeros((12, 16, 3), np.uint8)
+        content.append(("/image", i * 10**8, messages.image(grey, "rgb8", i * 10**8)))
+    for stamp in (3 * 10**8, 9 * 10**8):
+        depth = messages.image(np.ones((12, 16), np.float32), "32FC1", stamp)
+        content.append(("/depth", 3 * 10**8 + 1, depth))
+    path = messages.bag(tmp_path / "b", "mcap", content)
+    (tally,) = evaluated(path, budgets=(1.0,), limit=2).truth
+    assert (tally.scored, tally.unread, tally.unmatched.total()) == (0, 1, 1)
+    assert tally.failure() is None

@@ -132,3 +132,28 @@ def test_a_bag_with_nothing_to_play_says_why(messages, tmp_path, tiny_model):
     bag = messages.bag(tmp_path / "b", "mcap", content)
     with pytest.raises(BagError, match="no image can be played"):
         replay(ReplayOptions(bag=bag, out=tmp_path, model=str(tiny_model)))
+
+
+def test_truth_that_belongs_to_no_image_is_told_before_the_node_starts(
+    write_room_bag, tmp_path, tiny_model, monkeypatch
+):
+    from pag_ros.ros import replay as module
+
+    monkeypatch.setattr(module, "_node", None)
+    bag = write_room_bag(lag_ns=70_000_000_000)
+    with pytest.raises(BagError, match=r"/truth/depth: not one of 4 .* --sync-tolerance 69700"):
+        module.replay(ReplayOptions(bag=bag, out=tmp_path, model=str(tiny_model)))
+
+
+def test_the_node_is_warmed_up_with_an_image_that_can_be_decoded(messages, tmp_path):
+    from pag_ros.evaluation.bags import Bag
+    from pag_ros.ros.replay import _look_into
+
+    content = [("/camera_info", 0, messages.camera_info())]
+    for i in range(3):
+        image = messages.image(np.zeros((12, 16, 3), np.uint8), "rgb8", i * 10**8)
+        image.step = 1 if i == 0 else image.step
+        content.append(("/image", i * 10**8, image))
+    with Bag(messages.bag(tmp_path / "b", "mcap", content)) as bag:
+        found = _look_into(bag, rate=1.0)
+    assert (found.first.number, found.pixels, found.numbers) == (1, 12 * 16, [0, 1, 2])

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 
+from pag_ros.evaluation.matching import STAMPS, Pairing
 from pag_ros.evaluation.report import METRICS, write_report
 from pag_ros.evaluation.results import (
     PROCESSED,
@@ -20,6 +21,7 @@ from pag_ros.evaluation.results import (
     percentiles,
     to_json,
 )
+from pag_ros.evaluation.truth_tally import TruthTally
 from pag_ros.manifest import LabelClass
 
 SCORES = Scores(
@@ -58,6 +60,22 @@ def evaluation(**changes):
     return Evaluation(**{**values, **changes})
 
 
+def tally(**changes):
+    pairing = Pairing(
+        messages=9,
+        partners={i: i for i in range(7)},
+        clock=STAMPS,
+        tolerance_ns=50_000_000,
+        offsets_ns=(30_000_000,) * 7,
+        unmatched={"no image within 50 ms": 2},
+        nearest_ns=70_000_000,
+    )
+    values = {"kind": "depth", "topic": "/d<i>", "is_asked_for": False, "scored": 6}
+    result = TruthTally(pairing=pairing, **{**values, **changes})
+    result.unusable["8x6 pixels <b>"] += 1
+    return result
+
+
 def html_of(tmp_path, **changes):
     return write_report(evaluation(**changes), tmp_path).read_text(encoding="utf-8")
 
@@ -75,6 +93,39 @@ def test_names_from_the_bag_are_escaped(tmp_path):
     html = html_of(tmp_path)
     assert "&lt;script&gt;" in html
     assert "<b>bag</b>" not in html
+
+
+def test_what_became_of_the_truth_is_on_the_page_and_in_the_json(tmp_path):
+    html = html_of(tmp_path, truth=(tally(),))
+    assert "/d&lt;i&gt;" in html
+    assert "<i>" not in html
+    assert "2 of 9 messages left out: no image within 50 ms" in html
+    assert "1 of 9 messages left out: 8x6 pixels &lt;b&gt;" in html
+    assert "+30.0 ms" in html
+    data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert data["truth"]["depth"] == {
+        "topic": "/d<i>",
+        "messages": 9,
+        "matched": 7,
+        "scored": 6,
+        "unmatched": {"no image within 50 ms": 2},
+        "unusable": {"8x6 pixels <b>": 1},
+        "unscored": {},
+        "unread": 0,
+        "matched_by": "stamps",
+        "offset_ms": {"median": 30.0, "min": 30.0, "max": 30.0},
+    }
+
+
+def test_truth_that_gave_nothing_is_told_from_truth_that_gave_something():
+    assert tally().failure() is None
+    nothing = tally(scored=0)
+    nothing.unusable["8x6 pixels <b>"] += 6
+    assert "/d<i>: not one of 9 messages of true depth could be scored" in nothing.failure()
+    no_output = tally(scored=0, is_asked_for=True)
+    assert no_output.unread == 6
+    no_output.unscored["no output"] += 6
+    assert "6 x no output" in no_output.failure()
 
 
 def test_the_numbers_are_on_the_page(tmp_path):
