@@ -246,7 +246,7 @@ def test_a_frozen_resnet_still_trains_its_gates(rooms: Path, tmp_path: Path) -> 
         ("phases: 3", "training configuration"),
         ("phases: [{size: [8, 8]}]", "batch"),
         ("- 1", "mapping"),
-        ("a: [", "not a readable YAML"),
+        ("a: [", "not a training configuration"),
         ("phases: []", "at least one"),
     ],
 )
