@@ -22,7 +22,7 @@ from pag_ros.reading import read_limited, reading
 
 FORMAT = 1
 _MAX_FILE_BYTES = 1 << 20
-_MAX_POINTS = 100_000
+_MAX_STAGES, _MAX_POINTS = 1000, 100_000
 
 
 def table_path(key: str) -> Path:
@@ -71,22 +71,31 @@ def load_table(
         return None
 
 
+def table_from_json(data: Any) -> LatencyTable:
+    """The table in a mapping with "stages", as parsed from JSON.
+
+    Raises:
+        ValueError, KeyError: a value is missing or outside what it may be.
+    """
+    stages = checks.items(checks.entries(data, "table")["stages"], "stages", 2, _MAX_STAGES)
+    return LatencyTable(tuple(_stage_from_json(stage) for stage in stages))
+
+
 def _from_json(data: Any, key: str, stages: tuple[str, ...]) -> LatencyTable:
     data = checks.entries(data, "table")
     if data["format"] != FORMAT:
         raise ValueError(f"format {checks.shown(data['format'])}, this version reads {FORMAT}")
     if data["key"] != key:
         raise ValueError("it belongs to another model, device or processor")
-    stored = checks.items(data["stages"], "stages", len(stages), len(stages))
-    return LatencyTable(
-        tuple(_stage_from_json(stage, name) for stage, name in zip(stored, stages, strict=True))
-    )
+    table = table_from_json(data)
+    if tuple(stage.name for stage in table.stages) != stages:
+        raise ValueError("stages: they are not those of the model")
+    return table
 
 
-def _stage_from_json(data: Any, name: str) -> StageLatency:
+def _stage_from_json(data: Any) -> StageLatency:
     data = checks.entries(data, "stages")
-    if data["name"] != name:
-        raise ValueError(f"stages: {checks.shown(data['name'])} where {name} should be")
+    name = checks.name_of(data["name"], "stages: name")
     keep = checks.items(data["keep"], f"{name}: keep", 1, _MAX_POINTS)
     seconds = checks.items(data["seconds"], f"{name}: seconds", len(keep), len(keep))
     return StageLatency(
