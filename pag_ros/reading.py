@@ -77,7 +77,7 @@ def reason_of(error: BaseException) -> str:
     if mark is not None and problem:  # PyYAML's, which would take four lines to say it
         return _shortened(f"line {mark.line + 1}, column {mark.column + 1}: {problem}")
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return _shortened(lines[0]) if lines else type(error).__name__
+    return _shortened("\n".join(lines[:2])) if lines else type(error).__name__
 
 
 def _shortened(text: str) -> str:

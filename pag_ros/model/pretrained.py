@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from pag_ros.errors import ModelError
+from pag_ros.reading import reading
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -22,18 +21,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: the file is missing, damaged, or holds something else than named tensors.
     """
-    try:
+    with reading(path, "a weights file", ModelError):
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such file") from error
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, SafetensorError) as error:
-        raise ModelError(f"{path}: not a weights file ({_first_line(error)})") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ModelError(f"{path}: not a weights file (no mapping of names to tensors)")
-    return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+            raise TypeError("no mapping of names to tensors")
+        return state
