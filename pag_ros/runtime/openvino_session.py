@@ -18,7 +18,7 @@ from pag_ros.runtime.frame_clock import FrameClock, block_plan
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.half_resolution import HALF, halve_graph, halved_manifest
 from pag_ros.runtime.model_layout import input_layout, output_layout
-from pag_ros.runtime.onnx_order import check_order
+from pag_ros.runtime.onnx_precheck import check_onnx
 from pag_ros.runtime.openvino_operators import Operators
 from pag_ros.runtime.session import Deadline, Prediction
 from pag_ros.runtime.signal_stack import kept_signal_stack
@@ -89,7 +89,7 @@ class OpenVinoSession:
             core.add_extension(extension)
         try:
             content = model.read_bytes()
-            check_order(content)
+            check_onnx(content)
             # Bytes, not a path: the model cannot make the reader open any other file.
             graph = core.read_model(content, b"")
             _check_interface(graph, self._whole)

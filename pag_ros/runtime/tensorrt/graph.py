@@ -22,7 +22,7 @@ from pag_ros.errors import BackendError, ModelError
 from pag_ros.kernels.gpu.programs import ConvSpec, SelectSpec, Spec
 from pag_ros.manifest import GatedBlock, Manifest, load_manifest
 from pag_ros.reading import reading
-from pag_ros.runtime.onnx_order import check_order
+from pag_ros.runtime.onnx_precheck import check_onnx
 from pag_ros.runtime.tensorrt.half_precision import Constants, to_half
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _parsed(model: Path) -> ModelProto:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     content = model.read_bytes()
-    check_order(content)
+    check_onnx(content)
     try:
         return onnx.load_model_from_string(content)
     except DecodeError as error:

@@ -1,8 +1,9 @@
-"""Whether the nodes of an ONNX file stand in an order in which they can be computed.
+"""What is looked at in an ONNX file before a reader gets it: that from which one never returns.
 
-The format wants them so: every node reads only what comes before it. OpenVINO's reader trusts that,
-and never returns from a graph that reads its own results. So this is looked at first, in the
-file's bytes: the package onnx is none that a robot needs. Weights are skipped, not read.
+OpenVINO's reader hangs where a graph reads its own results, though the format wants nodes in an
+order in which they can be computed; and it counts up to the versions of the operators that a file
+claims. The bytes are read here by hand: the package onnx is none that a robot needs. Weights are
+skipped.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from pag_ros.checks import shown
 
 _MAX_NESTING = 16
 """Of graphs within the attributes of nodes."""
+_MAX_VERSION = 10_000
+"""Of a set of operators; ONNX has come to the twenties."""
 
 # Numbers of fields in onnx.proto.
-_MODEL_GRAPH, _GRAPH_NODE = 7, 1
+_MODEL_GRAPH, _MODEL_OPERATORS, _OPERATORS_VERSION = 7, 8, 2
+_GRAPH_NODE = 1
 _NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
 _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 6, 11
 
@@ -33,25 +37,31 @@ class _Node:
     gives: tuple[bytes, ...]
 
 
-def check_order(content: bytes) -> None:
-    """Check that every node of an ONNX file reads only what nodes before it give.
+def check_onnx(content: bytes) -> None:
+    """Check that a reader will come to the end of an ONNX file.
 
     Args:
         content: of the file.
 
     Raises:
-        ValueError: a node reads its own or a later result, two give the same one, or the file is no
-            ONNX model.
+        ValueError: a node reads its own or a later result, two give the same one, a version of
+            operators is impossible, or the file is no ONNX model.
     """
-    nodes: list[memoryview] = []
-    for number, part in _fields(memoryview(content)):
-        if number == _MODEL_GRAPH:  # one that comes twice is joined
-            nodes += _parts(part, _GRAPH_NODE)
-    _checked(nodes, 0)
+    model = memoryview(content)
+    for operators in _parts(model, _MODEL_OPERATORS):
+        for number, version in _fields(operators):
+            if number == _OPERATORS_VERSION and not _is_version(version):
+                raise ValueError(f"its operators are of version {shown(version)}")
+    # A graph that comes twice is joined.
+    _checked([node for graph in _parts(model, _MODEL_GRAPH) for node in _parts(graph, _GRAPH_NODE)])
 
 
-def _checked(parts: Iterable[memoryview], nesting: int) -> list[_Node]:
-    """The nodes of a graph, if they are in order."""
+def _is_version(value: int | memoryview) -> bool:
+    return isinstance(value, int) and value <= _MAX_VERSION
+
+
+def _checked(parts: Iterable[memoryview], nesting: int = 0) -> list[_Node]:
+    """The nodes of a graph, if each reads only what those before it give."""
     if nesting > _MAX_NESTING:
         raise ValueError("its graphs are nested too deeply")
     nodes = [_node(part, nesting) for part in parts]
@@ -72,6 +82,8 @@ def _node(part: memoryview, nesting: int) -> _Node:
     reads: list[bytes] = []
     gives: list[bytes] = []
     for number, value in _fields(part):
+        if isinstance(value, int):
+            continue
         if number == _NODE_INPUT:
             reads.append(bytes(value))
         elif number == _NODE_OUTPUT:
@@ -84,11 +96,13 @@ def _node(part: memoryview, nesting: int) -> _Node:
 
 
 def _parts(message: memoryview, *numbers: int) -> list[memoryview]:
-    return [value for number, value in _fields(message) if number in numbers]
+    """The messages in those fields of another."""
+    fields = _fields(message)
+    return [v for number, v in fields if number in numbers and isinstance(v, memoryview)]
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(number, content) of all fields of a message that hold bytes, texts or messages."""
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """(number, content) of a message's fields: whole numbers, and bytes, texts or messages."""
     position = 0
     while position < len(message):
         key, position = _varint(message, position)
@@ -100,7 +114,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
             yield key >> 3, message[position : position + size]
             position += size
         elif kind == _VARINT:
-            _, position = _varint(message, position)
+            value, position = _varint(message, position)
+            yield key >> 3, value
         elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
             position += 8 if kind == _EIGHT_BYTES else 4
         else:
