@@ -7,15 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pag_ros import checks
 from pag_ros.errors import ModelError
+from pag_ros.reading import read_limited, reading
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_MODEL_BYTES = 1 << 30
+MAX_BLOCKS = 256
+MAX_CLASSES = 255
+"""Class ids are bytes, and 255 is none."""
+MAX_DEPTH_M = 1e6
+HEADS = ("depth", "normals", "segmentation", "boundary")
+
+# What no model comes near, and what nothing that is computed from it overflows at.
+_SIDE_PX = (16, 4096)
+_MAX_FOCAL_PX = 1e6
+_MAX_CHANNELS = 1 << 16
+_MAX_MACS = 1 << 50
+_MAX_SCORE = 1e9
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,7 @@ class Manifest:
         budgets: budget b in (0, 1] (as "0.50") -> keep per block; see `keep_for`.
         scores: budget (as "1.00") -> metric name -> value, measured at export; may be empty.
         half_scores: the same at half the input resolution, what escalation leaves; may be empty.
-        heads: subset of ("depth", "normals", "segmentation", "boundary").
+        heads: subset of `HEADS`.
         license, training_data: text for people.
     """
 
@@ -122,10 +137,8 @@ def load_manifest(model: Path) -> Manifest:
     path = manifest_path(model)
     _require_file(model, MAX_MODEL_BYTES)
     _require_file(path, MAX_MANIFEST_BYTES)
-    try:
-        manifest = _from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: not a valid model manifest ({error})") from error
+    with reading(path, "a valid model manifest", ModelError):
+        manifest = _from_json(json.loads(read_limited(path, MAX_MANIFEST_BYTES)))
     actual = sha256_of(model)
     if actual != manifest.sha256:
         raise ModelError(
@@ -160,53 +173,98 @@ def _require_file(path: Path, max_bytes: int) -> None:
         raise ModelError(f"{path}: {size} bytes, expected between 1 and {max_bytes}")
 
 
-def _from_json(data: dict[str, Any]) -> Manifest:
+def _from_json(data: Any) -> Manifest:
+    """Every value is checked here, before anything is computed or allocated from it.
+
+    Raises:
+        ValueError, KeyError: a value is missing or outside what it may be.
+    """
+    data = checks.entries(data, "manifest")
     if data.get("format") != FORMAT:
-        raise ValueError(f"format {data.get('format')!r}, this version reads {FORMAT}")
-    manifest = Manifest(
-        name=str(data["name"]),
-        sha256=str(data["sha256"]),
-        height=int(data["height"]),
-        width=int(data["width"]),
-        focal_range=_pair(data["focal_range"]),
-        depth_range_m=_pair(data["depth_range_m"]),
-        classes=tuple(_label_class(c) for c in data["classes"]),
-        blocks=tuple(GatedBlock(**b) for b in data["blocks"]),
-        dense_macs=int(data["dense_macs"]),
-        heads=tuple(str(h) for h in data["heads"]),
-        license=str(data["license"]),
-        training_data=str(data["training_data"]),
-        budgets={str(b): tuple(int(k) for k in keep) for b, keep in data["budgets"].items()},
-        scores=_scores(data.get("scores", {})),
-        half_scores=_scores(data.get("half_scores", {})),
+        raise ValueError(f"format {checks.shown(data.get('format'))}, this version reads {FORMAT}")
+    blocks = tuple(_block(b) for b in checks.items(data["blocks"], "blocks", 1, MAX_BLOCKS))
+    if len({block.name for block in blocks}) < len(blocks):
+        raise ValueError("blocks: two have the same name")
+    return Manifest(
+        name=checks.name_of(data["name"], "name"),
+        sha256=_checksum(data["sha256"]),
+        height=checks.whole(data["height"], "height", *_SIDE_PX),
+        width=checks.whole(data["width"], "width", *_SIDE_PX),
+        focal_range=checks.rising_range(data["focal_range"], "focal_range", _MAX_FOCAL_PX),
+        depth_range_m=checks.rising_range(data["depth_range_m"], "depth_range_m", MAX_DEPTH_M),
+        classes=_classes(data["classes"]),
+        blocks=blocks,
+        dense_macs=checks.whole(data["dense_macs"], "dense_macs", 0, _MAX_MACS),
+        heads=_heads(data["heads"]),
+        license=checks.text(data["license"], "license"),
+        training_data=checks.text(data["training_data"], "training_data"),
+        budgets=_budgets(data["budgets"], blocks),
+        scores=_scores(data.get("scores", {}), "scores"),
+        half_scores=_scores(data.get("half_scores", {}), "half_scores"),
     )
-    _check(manifest)
-    return manifest
 
 
-def _scores(value: Any) -> dict[str, dict[str, float]]:
-    return {str(budget): dict(row) for budget, row in value.items()}
+def _block(value: Any) -> GatedBlock:
+    data = checks.entries(value, "blocks")
+    name = checks.name_of(data["name"], "blocks: name")
+    if unknown := set(data) - {entry.name for entry in fields(GatedBlock)}:
+        raise ValueError(f"{name}: no block has {checks.shown(unknown.pop())}")
+
+    def size(field: str, high: int) -> int:
+        return checks.whole(data[field], f"{name}: {field}", 1, high)
+
+    return GatedBlock(
+        name=name,
+        height=size("height", _SIDE_PX[1]),
+        width=size("width", _SIDE_PX[1]),
+        channels=size("channels", _MAX_CHANNELS),
+        macs_per_pixel=size("macs_per_pixel", _MAX_MACS),
+    )
 
 
-def _pair(value: Any) -> tuple[float, float]:
-    low, high = (float(v) for v in value)
-    if not 0.0 < low < high:
-        raise ValueError(f"expected 0 < low < high, got {value}")
-    return low, high
+def _classes(value: Any) -> tuple[LabelClass, ...]:
+    return tuple(_label_class(each) for each in checks.items(value, "classes", 1, MAX_CLASSES))
 
 
-def _label_class(value: dict[str, Any]) -> LabelClass:
-    red, green, blue = (int(c) for c in value["color"])
-    return LabelClass(name=str(value["name"]), color=(red, green, blue))
+def _label_class(value: Any) -> LabelClass:
+    data = checks.entries(value, "classes")
+    name = checks.name_of(data["name"], "classes: name")
+    return LabelClass(name, checks.color(data["color"], f"colour of {name}"))
 
 
-def _check(manifest: Manifest) -> None:
-    if not (16 <= manifest.height <= 4096 and 16 <= manifest.width <= 4096):
-        raise ValueError(f"input size {manifest.width}x{manifest.height} out of 16..4096")
-    if not 0 < len(manifest.classes) <= 255:
-        raise ValueError(f"{len(manifest.classes)} classes, expected 1 to 255")
-    for budget, keep in manifest.budgets.items():
-        if not 0.0 < float(budget) <= 1.0 or len(keep) != len(manifest.blocks):
-            raise ValueError(f"budget row {budget!r} does not fit {len(manifest.blocks)} blocks")
-        if any(not 0 <= k <= b.pixels for k, b in zip(keep, manifest.blocks, strict=True)):
-            raise ValueError(f"budget row {budget!r} keeps more pixels than a block has")
+def _heads(value: Any) -> tuple[str, ...]:
+    heads = tuple(checks.items(value, "heads", 1, len(HEADS)))
+    if not all(head in HEADS for head in heads) or len(set(heads)) < len(heads):
+        raise ValueError(f"heads: expected some of {', '.join(HEADS)}, not {checks.shown(value)}")
+    return heads
+
+
+def _budgets(value: Any, blocks: tuple[GatedBlock, ...]) -> dict[str, tuple[int, ...]]:
+    rows = {}
+    for budget, row in checks.entries(value, "budgets").items():
+        name = f"budget row {checks.shown(budget)}"
+        if not 0.0 < float(budget) <= 1.0:
+            raise ValueError(f"{name}: expected a budget above 0, at most 1")
+        if len(checks.items(row, name, 0, MAX_BLOCKS)) != len(blocks):
+            raise ValueError(f"{name} does not fit {len(blocks)} blocks")
+        rows[budget] = tuple(
+            checks.whole(keep, f"{name}, {block.name}", 0, block.pixels)
+            for keep, block in zip(row, blocks, strict=True)
+        )
+    return rows
+
+
+def _scores(value: Any, name: str) -> dict[str, dict[str, float]]:
+    return {
+        checks.name_of(budget, name): {
+            checks.name_of(metric, name): checks.number(score, metric, -_MAX_SCORE, _MAX_SCORE)
+            for metric, score in checks.entries(row, name).items()
+        }
+        for budget, row in checks.entries(value, name).items()
+    }
+
+
+def _checksum(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError(f"sha256: expected 64 hexadecimal digits, not {checks.shown(value)}")
+    return value

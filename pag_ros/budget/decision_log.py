@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from pag_ros.budget.controller import Controller, ControllerSettings, Plan
-from pag_ros.budget.latency import LatencyTable, StageLatency
+from pag_ros.budget.decision_entries import check_event, check_head
+from pag_ros.budget.latency import LatencyTable
+from pag_ros.budget.table_store import table_from_json
+from pag_ros.checks import shown
 from pag_ros.errors import ParameterError
 from pag_ros.manifest import Manifest
+from pag_ros.reading import reading, reason_of
 
 FORMAT = 2
 MOST_BYTES = 256 << 20
@@ -131,32 +135,37 @@ def read_decisions(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         ParameterError: the file is missing or is no log; the message names the line.
     """
-    try:
-        with path.open(encoding="utf-8") as file:
-            yield from _entries(path, file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path}: not a readable decision log ({error})") from error
+    with reading(path, "a decision log", ParameterError), path.open(encoding="utf-8") as file:
+        yield from _entries(file)
 
 
-def _entries(path: Path, file: IO[str]) -> Iterator[dict[str, Any]]:
+def _entries(file: IO[str]) -> Iterator[dict[str, Any]]:
     number = 0
     while line := file.readline(_LONGEST_LINE):
         number += 1
         if not line.endswith("\n"):
             if len(line) == _LONGEST_LINE:
-                raise ParameterError(f"{path}, line {number}: longer than {_LONGEST_LINE} bytes")
+                raise ValueError(f"line {number}: longer than {_LONGEST_LINE} bytes")
             return
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ParameterError(f"{path}, line {number}: not JSON ({error})") from error
-        if not isinstance(entry, dict) or (number == 1) != ("format" in entry):
-            raise ParameterError(f"{path}, line {number}: not a line of a decision log")
-        if number == 1 and entry["format"] != FORMAT:
-            raise ParameterError(f"{path}: format {entry['format']}, this version reads {FORMAT}")
-        yield entry
+        yield _entry(line, number)
     if number == 0:
-        raise ParameterError(f"{path}: empty, expected a decision log")
+        raise ValueError("it is empty")
+
+
+def _entry(line: str, number: int) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"line {number}: not JSON ({reason_of(error)})") from error
+    if not isinstance(entry, dict) or (number == 1) != ("format" in entry):
+        raise ValueError(f"line {number}: not a line of a decision log")
+    if number == 1 and entry["format"] != FORMAT:
+        raise ValueError(f"format {shown(entry['format'])}, this version reads {FORMAT}")
+    try:
+        check_head(entry) if number == 1 else check_event(entry)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"line {number}: {reason_of(error)}") from error
+    return entry
 
 
 def first_difference(path: Path, manifest: Manifest) -> str | None:
@@ -171,21 +180,23 @@ def first_difference(path: Path, manifest: Manifest) -> str | None:
     entries = read_decisions(path)
     head = next(entries)
     _check_model(path, head, manifest)
-    try:
-        controller = Controller(manifest, _table(head), ControllerSettings(**head["settings"]))
-        plan: Plan | None = None
-        for number, entry in enumerate(entries, start=2):
-            before = plan
-            plan = _replayed(controller, entry, before)
-            if entry["event"] == "plan" and _plain(plan) != entry["plan"]:
-                return f"line {number}: planned {entry['plan']}, now {_plain(plan)}"
-            if entry["event"] == "observe" and _state(controller) != (
-                entry["slowdown"],
-                entry["margin"],
-            ):
-                return f"line {number}: slowdown and margin now {_state(controller)}"
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ParameterError(f"{path}: damaged decision log ({error!r})") from error
+    with reading(path, "a decision log of this model", ParameterError):
+        settings = ControllerSettings(**head["settings"])
+        controller = Controller(manifest, table_from_json(head["table"]), settings)
+        return _find_difference(controller, entries)
+
+
+def _find_difference(controller: Controller, entries: Iterator[dict[str, Any]]) -> str | None:
+    plan: Plan | None = None
+    for number, entry in enumerate(entries, start=2):
+        plan = _replayed(controller, entry, plan)
+        if entry["event"] == "plan" and _plain(plan) != entry["plan"]:
+            return f"line {number}: planned {entry['plan']}, now {_plain(plan)}"
+        if entry["event"] == "observe" and _state(controller) != (
+            entry["slowdown"],
+            entry["margin"],
+        ):
+            return f"line {number}: slowdown and margin now {_state(controller)}"
     return None
 
 
@@ -207,18 +218,11 @@ def _replayed(controller: Controller, entry: dict[str, Any], plan: Plan | None) 
 
 
 def _check_model(path: Path, head: dict[str, Any], manifest: Manifest) -> None:
-    if head.get("sha256") != manifest.sha256:
+    if head["sha256"] != manifest.sha256:
         raise ParameterError(
-            f"{path}: decisions on {head.get('model')} ({str(head.get('sha256'))[:12]}...), "
+            f"{path}: decisions on {head['model']} ({head['sha256'][:12]}...), "
             f"not on {manifest.name} ({manifest.sha256[:12]}...); name that model with --model"
         )
-
-
-def _table(head: dict[str, Any]) -> LatencyTable:
-    stages = head["table"]["stages"]
-    return LatencyTable(
-        tuple(StageLatency(s["name"], tuple(s["keep"]), tuple(s["seconds"])) for s in stages)
-    )
 
 
 def _plain(plan: Plan | None) -> Any:

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_KEEP = 1 << 24
+"""Pixels: as many as the largest input of a model has."""
+MAX_STAGE_SECONDS = 1000.0
+
 
 @dataclass(frozen=True)
 class StageLatency:
@@ -15,8 +19,11 @@ class StageLatency:
 
     Attributes:
         name: of the stage.
-        keep: kept pixels, strictly ascending; (0,) for a stage without a gate.
-        seconds: duration at each of `keep`, never falling.
+        keep: kept pixels, strictly ascending, at most `MAX_KEEP`; (0,) for a stage without a gate.
+        seconds: duration at each of `keep`, never falling, at most `MAX_STAGE_SECONDS`.
+
+    Raises:
+        ValueError: a value is outside what it may be.
     """
 
     name: str
@@ -26,10 +33,12 @@ class StageLatency:
     def __post_init__(self) -> None:
         if not self.keep or len(self.keep) != len(self.seconds):
             raise ValueError(f"{self.name}: keep and seconds must be of one length, 1 or more")
-        if self.keep[0] < 0 or any(np.diff(self.keep) <= 0):
-            raise ValueError(f"{self.name}: keep must ascend from 0 or more")
-        if not np.isfinite(self.seconds).all() or self.seconds[0] < 0:
-            raise ValueError(f"{self.name}: seconds must be finite and not negative")
+        if not all(0 <= pixels <= MAX_KEEP for pixels in self.keep):
+            raise ValueError(f"{self.name}: keep must lie in 0..{MAX_KEEP}")
+        if any(np.diff(self.keep) <= 0):
+            raise ValueError(f"{self.name}: keep must ascend")
+        if not all(0 <= value <= MAX_STAGE_SECONDS for value in self.seconds):  # nor NaN
+            raise ValueError(f"{self.name}: seconds must lie in 0..{MAX_STAGE_SECONDS:g}")
         if any(np.diff(self.seconds) < 0):
             raise ValueError(f"{self.name}: seconds must not fall as keep rises")
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import sys
 from collections.abc import Sequence
 
 from pag_ros import __version__
-from pag_ros.errors import PagError
+from pag_ros.cli.guard import guarded
 
 COMMANDS = {
     "run": "pictures in, depth, normals and labels out",
@@ -32,11 +30,25 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; an expected error becomes one line on stderr and exit code 2."""
+    """Run one command; whatever goes wrong becomes one line on stderr, see `guard.guarded`.
+
+    Args:
+        arguments: of the command line, without the program's name; None takes the process's own.
+
+    Returns:
+        The exit code.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return guarded(lambda: _run(given))
+
+
+def _run(arguments: list[str]) -> int:
+    import argparse
+    import importlib
+
     parser = argparse.ArgumentParser(prog="pag_ros", description="Perception before a deadline.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     for name, text in COMMANDS.items():
         subparser = commands.add_parser(name, help=text)
         if name in arguments[:1]:
@@ -48,14 +60,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if hasattr(module, "completed"):
                 arguments[1:] = module.completed(arguments[1:])
     parsed = parser.parse_args(arguments)
-    try:
-        return int(parsed.main(parsed))
-    except PagError as error:
-        text = " ".join(line.strip() for line in str(error).splitlines())
-        print(f"pag_ros: error: {text}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a file or folder of the user's: missing, not writable, disk full
-        print(f"pag_ros: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return int(parsed.main(parsed))

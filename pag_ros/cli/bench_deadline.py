@@ -36,6 +36,7 @@ from pag_ros.budget.simulation.traces import KINDS, LoadSet
 from pag_ros.cli.options import plot_file
 from pag_ros.errors import ParameterError
 from pag_ros.manifest import load_manifest
+from pag_ros.reading import read_limited, reading
 from pag_ros.runtime import find_model
 
 _MAX_TRACE_BYTES = 100_000_000
@@ -110,13 +111,8 @@ def _of_kind(kind: str, loads: LoadSet, seeds: int, seconds: float) -> list[Trac
 
 
 def _read_trace(path: Path) -> Trace:
-    try:
-        if path.stat().st_size > _MAX_TRACE_BYTES:
-            raise ParameterError(f"{path}: more than {_MAX_TRACE_BYTES} bytes")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ParameterError(f"{path}: not a readable trace ({error})") from error
-    return recorded_trace(path.name, data)
+    with reading(path, "a readable trace", ParameterError):
+        return recorded_trace(path.name, json.loads(read_limited(path, _MAX_TRACE_BYTES)))
 
 
 def _play_all(

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
-
-from pag_ros.errors import ModelError, ParameterError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,13 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    from pag_ros.training.config import read_config
     from pag_ros.training.processes import process_group
-    from pag_ros.training.trainer import TrainConfig, Trainer
+    from pag_ros.training.trainer import Trainer
 
-    try:
-        config = TrainConfig.from_mapping(_read(args.config))
-    except (ParameterError, ModelError) as error:
-        raise ParameterError(f"{args.config}: {error}") from error
+    config = read_config(args.config)
     with process_group():
         trainer = Trainer(
             config,
@@ -59,18 +54,6 @@ def main(args: argparse.Namespace) -> int:
             _draw(args.out / "log.jsonl")
             print(f"trained network: {args.out / 'network.safetensors'}")
     return 0
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParameterError(f"not a readable YAML file ({error})") from error
-    if not isinstance(values, dict):
-        raise ParameterError("expected a mapping; see config/train/ for examples")
-    return values
 
 
 def _draw(log: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pag_ros import checks
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.results import write_text
+from pag_ros.reading import read_limited, reading
 
 FORMAT = 1
+MAX_RESULT_BYTES = 1 << 20
+_MAX_SEED = (1 << 63) - 1
 
 FULL = "full"
 """The method that computes everything."""
@@ -100,18 +103,14 @@ def load_run(path: Path) -> RunResult:
     Raises:
         DatasetError: it is missing, damaged, or of another kind.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+    remedy = "delete it and compare again"
+    with reading(path, "a result of `pag_ros compare`", DatasetError, remedy):
+        data = json.loads(read_limited(path, MAX_RESULT_BYTES))
         if data.pop("format") != FORMAT:
             raise ValueError(f"not of format {FORMAT}")
         run = RunResult(**data)
         _check(run)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f"{path}: not a result of `pag_ros compare` ({str(error) or type(error).__name__}); "
-            "delete it and compare again"
-        ) from error
-    return run
+        return run
 
 
 def load_runs(folder: Path) -> list[RunResult]:
@@ -130,11 +129,12 @@ def load_runs(folder: Path) -> list[RunResult]:
 
 def _check(run: RunResult) -> None:
     if run.method not in TITLES:
-        raise ValueError(f"unknown method {run.method!r}")
-    numbers = [run.budget, run.seed, run.realised_budget, *run.scores.values(), *run.macs.values()]
+        raise ValueError(f"unknown method {checks.shown(run.method)}")
+    checks.whole(run.seed, "seed", 0, _MAX_SEED)
+    numbers = [run.budget, run.realised_budget, *run.scores.values(), *run.macs.values()]
     if run.milliseconds is not None:
         numbers.append(run.milliseconds)
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+    if not all(checks.is_number(value) for value in numbers):
         raise ValueError("a value that is no number")
     if not 0.0 < run.budget <= 1.0:
         raise ValueError(f"budget {run.budget!r} not in (0, 1]")

@@ -151,7 +151,8 @@ def _falls(course: Course) -> list[Fall]:
 def _why(course: Course, frame: int) -> str:
     """What changed most between two frames: the machine's pace or the time left."""
     pace = course.slowdown[frame] / course.slowdown[frame - 1]
-    left = course.time_left_ms[frame - 1] / course.time_left_ms[frame]
+    before_ms, now_ms = course.time_left_ms[frame - 1], course.time_left_ms[frame]
+    left = before_ms / now_ms if now_ms else math.inf
     if math.isfinite(pace) and pace >= left:
         return (
             f"the machine slowed down, s {course.slowdown[frame - 1]:.2f} -> "

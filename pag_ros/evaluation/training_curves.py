@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pag_ros.checks import shown, whole
 from pag_ros.errors import DatasetError
+from pag_ros.reading import reading
 
 Curve = list[tuple[int, float]]
 _COLUMNS = 3
+_MAX_ITERATION = 1 << 40
 _LEFT_OUT = ("seconds", "progress")
 
 
@@ -53,20 +56,24 @@ def read_curves(log: Path) -> dict[str, dict[str, Curve]]:
     Raises:
         DatasetError: the log cannot be read or has no rows yet.
     """
-    try:
-        rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{log}: not the log of a training run ({error})") from error
     panels: dict[str, dict[str, Curve]] = {}
-    for row in rows:
-        for label, values in _labelled(row).items():
-            for name, value in values.items():
-                if name not in _LEFT_OUT:
-                    curve = panels.setdefault(name, {}).setdefault(label, [])
-                    curve.append((row["iteration"], value))
+    with reading(log, "the log of a training run", DatasetError):
+        for line in log.read_text(encoding="utf-8").splitlines():
+            _add_row(panels, json.loads(line))
     if not panels:
         raise DatasetError(f"{log}: no rows yet")
     return panels
+
+
+def _add_row(panels: dict[str, dict[str, Curve]], row: dict[str, Any]) -> None:
+    iteration = whole(row["iteration"], "iteration", 0, _MAX_ITERATION)
+    for label, values in _labelled(row).items():
+        for name, value in values.items():
+            # A loss may have become NaN: the curve then shows a gap.
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name}: expected a number, not {shown(value)}")
+            if name not in _LEFT_OUT:
+                panels.setdefault(name, {}).setdefault(label, []).append((iteration, float(value)))
 
 
 def _labelled(row: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from pag_ros import checks
 from pag_ros.errors import ParameterError
-from pag_ros.manifest import LabelClass
+from pag_ros.manifest import MAX_CLASSES, MAX_DEPTH_M, LabelClass
+from pag_ros.reading import read_limited, reading
+
+MAX_CARD_BYTES = 1 << 20
+_MAX_FOCAL = 100.0
+"""Focal length over image width; that of a telescope."""
 
 
 @dataclass(frozen=True)
@@ -40,36 +44,28 @@ def read_card(path: Path) -> ModelCard:
         ParameterError: the file cannot be read, or an entry is missing, unknown, of another kind or
             out of range.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    with reading(path, "a model card", ParameterError):
+        values = checks.entries(yaml.safe_load(read_limited(path, MAX_CARD_BYTES)), "card")
         known = [entry.name for entry in fields(ModelCard)]
         if unknown := [key for key in values if key not in known]:
-            raise ValueError(f"{unknown[0]!r} is none of {', '.join(known)}")
+            raise ValueError(f"{checks.shown(unknown[0])} is none of {', '.join(known)}")
         return ModelCard(
-            name=str(values["name"]),
-            classes=tuple(LabelClass(name, _color(c)) for name, c in values["classes"].items()),
-            depth_range_m=_range(values["depth_range_m"]),
-            focal_range=_range(values["focal_range"]),
-            license=str(values["license"]),
-            training_data=str(values["training_data"]),
+            name=checks.name_of(values["name"], "name"),
+            classes=_classes(values["classes"]),
+            depth_range_m=checks.rising_range(
+                values["depth_range_m"], "depth_range_m", MAX_DEPTH_M
+            ),
+            focal_range=checks.rising_range(values["focal_range"], "focal_range", _MAX_FOCAL),
+            license=checks.text(values["license"], "license"),
+            training_data=checks.text(values["training_data"], "training_data"),
         )
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParameterError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
-    except KeyError as error:
-        raise ParameterError(f"{path}: not a model card, it lacks {error}") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ParameterError(f"{path}: not a model card ({error})") from error
 
 
-def _color(value: Any) -> tuple[int, int, int]:
-    red, green, blue = (int(c) for c in value)
-    if not all(0 <= part <= 255 for part in (red, green, blue)):
-        raise ValueError(f"colour {value}: expected three numbers from 0 to 255")
-    return red, green, blue
-
-
-def _range(value: Any) -> tuple[float, float]:
-    low, high = (float(v) for v in value)
-    if not 0.0 < low < high < math.inf:
-        raise ValueError(f"range {value}: expected 0 < low < high")
-    return low, high
+def _classes(value: object) -> tuple[LabelClass, ...]:
+    colors = checks.entries(value, "classes")
+    if not 1 <= len(colors) <= MAX_CLASSES:
+        raise ValueError(f"classes: expected 1 to {MAX_CLASSES}, not {len(colors)}")
+    return tuple(
+        LabelClass(checks.name_of(name, "classes"), checks.color(color, f"colour of {name}"))
+        for name, color in colors.items()
+    )

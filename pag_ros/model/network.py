@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from pag_ros.checks import shown
 from pag_ros.errors import ModelError
+from pag_ros.manifest import HEADS
 from pag_ros.model.blocks import GatedBasicBlock, GatedBlock, GateScope
 from pag_ros.model.efficientnet_lite import EfficientNetLite
 from pag_ros.model.gating import Gating
@@ -25,8 +27,6 @@ from pag_ros.model.resnet import GatedResNet
 
 CANONICAL_FOCAL = 0.8125
 """Focal length over image width at which predicted depth is in metres (260 px at 320)."""
-
-HEADS = ("depth", "normals", "segmentation", "boundary")
 
 _CHOICES = {
     "encoder": ("lite0", "lite2", "resnet18", "resnet50"),
@@ -72,7 +72,7 @@ class NetworkConfig:
                 each other.
         """
         if not isinstance(values, Mapping):
-            raise ModelError(f"network configuration: expected a mapping, not {values!r}")
+            raise ModelError(f"network configuration: expected a mapping, not {shown(values)}")
         values = _with_class_names(values)
         known = [entry.name for entry in fields(cls)]
         if unknown := [key for key in values if key not in known]:
@@ -245,22 +245,24 @@ def _with_class_names(values: Mapping[str, Any]) -> dict[str, Any]:
     classes = values.get("classes")
     names = classes if isinstance(classes, list | tuple) else values.get("class_names", ())
     number = {"classes": len(names)} if isinstance(classes, list | tuple) else {}
-    return {**values, **number, "class_names": tuple(str(name) for name in names)}
+    return {**values, **number, "class_names": tuple(names)}
 
 
 def _problem(config: NetworkConfig) -> str | None:
     """What is wrong with a configuration, for people."""
     for name, choices in _CHOICES.items():
         if (value := getattr(config, name)) not in choices:
-            return f"{name}: expected {' or '.join(map(str, choices))}, not {value!r}"
+            return f"{name}: expected {' or '.join(map(str, choices))}, not {shown(value)}"
     for name, (low, high) in _RANGES.items():
         value = getattr(config, name)
         if type(value) is not int or not low <= value <= high:
-            return f"{name}: expected a whole number from {low} to {high}, not {value!r}"
-    if not config.heads or not set(config.heads) <= set(HEADS):
-        return f"heads: expected some of {', '.join(HEADS)}, not {list(config.heads)}"
+            return f"{name}: expected a whole number from {low} to {high}, not {shown(value)}"
+    if not config.heads or not all(head in HEADS for head in config.heads):
+        return f"heads: expected some of {', '.join(HEADS)}, not {shown(list(config.heads))}"
     if len(set(config.heads)) < len(config.heads):
         return f"heads: {list(config.heads)} names one of them twice"
+    if not all(isinstance(name, str) and name.isprintable() for name in config.class_names):
+        return f"class_names: expected printable names, not {shown(list(config.class_names))}"
     if config.class_names and len(config.class_names) != config.classes:
         return f"{len(config.class_names)} class_names for {config.classes} classes"
     if config.encoder == "resnet18" and config.gate_scope == "conv3x3":

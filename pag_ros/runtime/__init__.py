@@ -121,7 +121,9 @@ def open_perception(
     Raises:
         OSError: the log cannot be written.
     """
-    whole = _planned(open_session(model, device, threads, engine=engine), settings, decision_log)
+    engine = engine or EngineOptions()
+    session = open_session(model, device, threads, engine=engine)
+    whole = _planned(session, settings, decision_log, engine)
     is_on_gpu = whole.session.backend.startswith("tensorrt")
     if not escalate or is_on_gpu:
         return Perception(whole)
@@ -130,13 +132,13 @@ def open_perception(
     except ModelError:
         return Perception(whole)
     log = decision_log and decision_log.with_stem(f"{decision_log.stem}_half")
-    return Perception(whole, _planned(half, settings, log))
+    return Perception(whole, _planned(half, settings, log, engine))
 
 
 def _planned(
-    session: Session, settings: ControllerSettings | None, log: Path | None
+    session: Session, settings: ControllerSettings | None, log: Path | None, engine: EngineOptions
 ) -> PlannedSession:
-    manifest, table = session.manifest, table_for(session)
+    manifest, table = session.manifest, table_for(session, engine.say)
     if log is None:
         return PlannedSession(session, Controller(manifest, table, settings))
     return PlannedSession(session, RecordedController(log, manifest, table, settings))

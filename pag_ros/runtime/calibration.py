@@ -20,6 +20,7 @@ from pag_ros.budget import (
 )
 from pag_ros.runtime.machine_state import power_mode
 from pag_ros.runtime.session import Session
+from pag_ros.runtime.tensorrt.options import Say, say_on_stderr
 
 GRID_STEP_PIXELS = 64
 _QUICK_SHARES = (0.0, 0.5, 1.0)
@@ -43,9 +44,13 @@ def calibrate_quickly(session: Session) -> LatencyTable:
     return _measure(session, _QUICK_SHARES, _QUICK_ROUNDS, None)
 
 
-def table_for(session: Session) -> LatencyTable:
-    """The table that `pag_ros calibrate` left for this session, else a quickly measured one."""
-    stored = load_table(latency_key(session), session.stages)
+def table_for(session: Session, say: Say = say_on_stderr) -> LatencyTable:
+    """The table that `pag_ros calibrate` left for this session, else a quickly measured one.
+
+    Args:
+        say: told in a sentence if a table that is there cannot be used.
+    """
+    stored = load_table(latency_key(session), session.stages, say)
     return stored or calibrate_quickly(session)
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pag_ros.errors import ModelError
 from pag_ros.manifest import Manifest
 
 
@@ -22,13 +23,20 @@ def computed_map(
 
     Returns:
         [H,W] uint8, 0 to L.
+
+    Raises:
+        ModelError: a number is none of a block's pixels.
     """
     listed: dict[tuple[int, int], list[NDArray[np.int32]]] = {}
     for block, pixels, used in zip(manifest.blocks, index, count, strict=True):
         listed.setdefault((block.height, block.width), []).append(pixels[:used])
     computed = np.zeros((manifest.height, manifest.width), np.uint8)
     for (height, width), lists in listed.items():
-        runs = np.bincount(np.concatenate(lists), minlength=height * width).astype(np.uint8)
+        pixels = np.concatenate(lists)
+        # A damaged graph may give any numbers, and counting them would allocate the largest.
+        if pixels.size and not 0 <= pixels.min() <= pixels.max() < height * width:
+            raise ModelError(f"{manifest.name}: it lists pixels outside a block's grid; damaged?")
+        runs = np.bincount(pixels, minlength=height * width).astype(np.uint8)
         computed += _enlarged(runs.reshape(height, width), computed.shape)
     return computed
 

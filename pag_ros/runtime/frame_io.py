@@ -13,7 +13,7 @@ from pag_ros.manifest import Manifest
 from pag_ros.runtime.computed_map import computed_map
 from pag_ros.runtime.session import Deadline, Prediction
 
-_MAX_FOCAL_PX = 1e5
+MAX_FOCAL_PX = 1e5
 
 
 def check_frame(
@@ -28,7 +28,7 @@ def check_frame(
     size = (manifest.height, manifest.width, 3)
     if image.shape != size or image.dtype != np.uint8:
         raise ImageError(f"image must be {size} uint8, got {image.shape} {image.dtype}")
-    if not 0.0 < focal_px < _MAX_FOCAL_PX:
+    if not 0.0 < focal_px < MAX_FOCAL_PX:
         raise ValueError(f"focal_px must be positive and finite, got {focal_px}")
     blocks = manifest.blocks
     if len(keep) != len(blocks):

@@ -21,6 +21,7 @@ from pag_ros.runtime.frame_clock import FrameClock, block_plan
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.half_resolution import HALF, halve_graph, halved_manifest
 from pag_ros.runtime.model_layout import input_layout, output_layout
+from pag_ros.runtime.onnx_precheck import check_onnx
 from pag_ros.runtime.openvino_operators import Operators
 from pag_ros.runtime.session import Deadline, Prediction
 from pag_ros.runtime.signal_stack import kept_signal_stack
@@ -100,8 +101,10 @@ class OpenVinoSession:
         for extension in self._operators.extensions():
             core.add_extension(extension)
         try:
+            content = model.read_bytes()
+            check_onnx(content)
             # Bytes, not a path: the model cannot make the reader open any other file.
-            graph = core.read_model(model.read_bytes(), b"")
+            graph = core.read_model(content, b"")
             _check_interface(graph, self._whole)
             if self._half:
                 self._operators.halve()
@@ -116,7 +119,7 @@ class OpenVinoSession:
                 "INFERENCE_PRECISION_HINT": "f32",
             }
             return core.compile_model(graph, "CPU", properties)
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # OpenVINO and our operators stumble over a foreign graph
             self.close()
             raise ModelError(f"{model}: not a usable model ({_gist(error)})") from error
 

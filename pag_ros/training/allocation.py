@@ -11,23 +11,28 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import default_collate
 
+from pag_ros import checks
 from pag_ros.errors import DatasetError, ParameterError
 from pag_ros.evaluation.results import write_text
-from pag_ros.manifest import Manifest
+from pag_ros.manifest import MAX_BLOCKS, Manifest
 from pag_ros.model import PagNetwork
 from pag_ros.model.gating import TopKGating
+from pag_ros.reading import read_limited, reading
 from pag_ros.training.rooms import Rooms
 from pag_ros.training.tasks import task_losses
 
 FORMAT = 1
+MAX_TABLE_BYTES = 1 << 20
 TOLERANCE = 0.005
 """A row may miss its budget by so much of the gated multiply-adds."""
 
 _BATCH = 20
+_MAX_LOSS = 1e9
 _NOTHING = 1e-9
 """Share of the gated multiply-adds that is only rounding."""
 
@@ -250,19 +255,26 @@ def load_allocation(path: Path) -> Allocation:
     Raises:
         DatasetError: it is missing, damaged, or its rows are not nested.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+    with reading(path, "a table of `pag_ros allocate`", DatasetError):
+        data = checks.entries(json.loads(read_limited(path, MAX_TABLE_BYTES)), "table")
         if data["format"] != FORMAT:
             raise ValueError(f"not of format {FORMAT}")
-        rows = {float(b): tuple(float(d) for d in row) for b, row in data["rows"].items()}
+        rows = {
+            float(budget): tuple(
+                checks.number(density, "rows", 0.0, 1.0)
+                for density in checks.items(row, "rows", 0, MAX_BLOCKS)
+            )
+            for budget, row in checks.entries(data["rows"], "rows").items()
+        }
         _check(rows)
-        losses = [
-            {float(b): float(value) for b, value in data[name].items()}
-            for name in ("loss", "uniform_loss")
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path}: not a table of `pag_ros allocate` ({error})") from error
-    return Allocation(rows, *losses)
+        return Allocation(rows, _losses(data, "loss"), _losses(data, "uniform_loss"))
+
+
+def _losses(data: Mapping[str, Any], name: str) -> dict[float, float]:
+    return {
+        float(budget): checks.number(value, name, -_MAX_LOSS, _MAX_LOSS)
+        for budget, value in checks.entries(data[name], name).items()
+    }
 
 
 def _check(rows: Mapping[float, Densities]) -> None:

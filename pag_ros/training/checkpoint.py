@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from pag_ros.errors import DatasetError, ModelError, ParameterError
 from pag_ros.model import NetworkConfig, PagNetwork, build_network
 from pag_ros.model.finite import require_finite
+from pag_ros.reading import reading
 
 _CONFIG_KEY = "pag_ros.network"
 _HEADS = "decoder.heads."
 _LABELS_HEAD = f"{_HEADS}segmentation."
-_MISFITS = (ModelError, RuntimeError, ValueError, TypeError, AttributeError)
-"""What a configuration and weights that do not fit each other, or are something else, raise."""
+_CHECKPOINT = "a checkpoint of `pag_ros train`"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -36,13 +36,11 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     Raises:
         ModelError: the file is damaged, or holds something else.
     """
-    try:
+    with reading(path, _CHECKPOINT, ModelError):
         state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # its unpickler raises whatever it meets in a broken file
-        raise _no_checkpoint(path, error) from error
-    if not isinstance(state, dict):
-        raise _no_checkpoint(path, TypeError(f"a {type(state).__name__}"))
-    return state
+        if not isinstance(state, dict):
+            raise TypeError(f"a {type(state).__name__}")
+        return state
 
 
 def load_checkpoint(path: Path) -> PagNetwork:
@@ -60,15 +58,13 @@ def load_checkpoint(path: Path) -> PagNetwork:
     if path.suffix == ".safetensors":
         return load_weights(path)
     state = read_checkpoint(path, torch.device("cpu"))
-    try:
+    with reading(path, _CHECKPOINT, ModelError):
         weights = {
             key.removeprefix("module."): value
             for key, value in state["average"].items()
             if key.startswith("module.")
         }
         network = _network_of(state["config"], weights)
-    except (KeyError, *_MISFITS) as error:
-        raise _no_checkpoint(path, error) from error
     require_finite(network.state_dict(), path)
     return network
 
@@ -96,19 +92,13 @@ def load_weights(path: Path) -> PagNetwork:
         ModelError: the file is missing, damaged, no network of ours, of other sizes than its
             configuration says, or has weights that are not finite.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: not a safetensors file ({error})") from error
+    with reading(path, "a safetensors file", ModelError), safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if _CONFIG_KEY not in metadata:
         raise ModelError(f"{path}: holds no network of pag_ros (no {_CONFIG_KEY} in its metadata)")
-    try:
+    with reading(path, "a network whose configuration fits its weights", ModelError):
         network = _network_of(json.loads(metadata[_CONFIG_KEY]), state)
-    except _MISFITS as error:
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
-        raise ModelError(f"{path}: weights and configuration disagree ({reason})") from error
     require_finite(network.state_dict(), path)
     return network
 
@@ -162,7 +152,7 @@ def _network_of(config: dict[str, Any], state: dict[str, Tensor]) -> PagNetwork:
     claims costs nothing unless the file holds it.
 
     Raises:
-        One of `_MISFITS`: they do not fit.
+        Exception: of many kinds, by torch too, where they do not fit.
     """
     with torch.device("meta"):
         network = build_network(NetworkConfig.from_mapping(config))
@@ -170,11 +160,6 @@ def _network_of(config: dict[str, Any], state: dict[str, Tensor]) -> PagNetwork:
     named = {name: value.to(kinds.get(name, value.dtype)) for name, value in state.items()}
     network.load_state_dict(named, assign=True)
     return network.eval()
-
-
-def _no_checkpoint(path: Path, error: Exception) -> ModelError:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    return ModelError(f"{path}: not a checkpoint of `pag_ros train`, or damaged ({reason})")
 
 
 def _body(config: NetworkConfig) -> dict[str, Any]:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
+from pag_ros.checks import is_number, shown
 from pag_ros.errors import ParameterError
 from pag_ros.model import NetworkConfig
+from pag_ros.reading import read_limited, reading
+
+MAX_CONFIG_BYTES = 1 << 20
 
 GatingMode = Literal["budgets", "paper"]
 
 _SIDES_PX = (32, 4096)
 """Of a sample; a smaller one leaves the deepest features without a pixel."""
+
+_MAX_BATCH, _MAX_WORKERS, _MAX_COUNT = 1 << 16, 1 << 10, (1 << 31) - 1
+"""What no machine needs, and what no counter overflows at."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +50,11 @@ class Phase:
 
     def __post_init__(self) -> None:
         if len(self.size) != 2:
-            raise ParameterError(f"size: expected [width, height], not {list(self.size)}")
+            raise ParameterError(f"size: expected [width, height], not {shown(list(self.size))}")
         for side in self.size:
             _check_whole("size", side, *_SIDES_PX)
-        _check_whole("batch", self.batch, 1)
-        _check_whole("iterations", self.iterations, 1)
+        _check_whole("batch", self.batch, 1, _MAX_BATCH)
+        _check_whole("iterations", self.iterations, 1, _MAX_COUNT)
         for name in ("learning_rate", "final_learning_rate", "encoder_rate"):
             _check_number(name, getattr(self, name), 0.0)
 
@@ -115,35 +124,43 @@ class TrainConfig:
 
     def _check_choices(self) -> None:
         if self.gating not in ("budgets", "paper"):
-            raise ParameterError(f"gating: expected budgets or paper, not {self.gating!r}")
+            raise ParameterError(f"gating: expected budgets or paper, not {shown(self.gating)}")
         if not isinstance(self.sandwich, bool):
-            raise ParameterError(f"sandwich: expected true or false, not {self.sandwich!r}")
+            raise ParameterError(f"sandwich: expected true or false, not {shown(self.sandwich)}")
         if self.sandwich and self.gating == "paper":
             raise ParameterError("sandwich: of gating budgets only; paper trains for one rate")
         if self.encoder_statistics not in ("frozen", "learned"):
             raise ParameterError(
-                f"encoder_statistics: expected frozen or learned, not {self.encoder_statistics!r}"
+                f"encoder_statistics: expected frozen or learned, not "
+                f"{shown(self.encoder_statistics)}"
             )
 
     def _check_numbers(self) -> None:
         for name in ("log_every", "validate_every"):
-            _check_whole(name, getattr(self, name), 1)
-        for name in ("frozen_blocks", "recalibrate", "workers", "seed"):
-            _check_whole(name, getattr(self, name), 0)
+            _check_whole(name, getattr(self, name), 1, _MAX_COUNT)
+        for name in ("frozen_blocks", "recalibrate", "seed"):
+            _check_whole(name, getattr(self, name), 0, _MAX_COUNT)
+        _check_whole("workers", self.workers, 0, _MAX_WORKERS)
         for name in ("gate_temperature", "multipool_temperature"):
             pair = getattr(self, name)
             if not (isinstance(pair, tuple) and len(pair) == 2 and _positive(*pair)):
-                raise ParameterError(f"{name}: expected [start, end], both above 0, not {pair}")
+                raise ParameterError(
+                    f"{name}: expected [start, end], both above 0, not {shown(pair)}"
+                )
         rates = self.rho if isinstance(self.rho, tuple) else (self.rho,)
         if not all(_positive(rate) and rate < 1.0 for rate in rates):
-            raise ParameterError(f"rho: expected values between 0 and 1 (excluded), not {self.rho}")
+            raise ParameterError(
+                f"rho: expected values between 0 and 1 (excluded), not {shown(self.rho)}"
+            )
         if not (_positive(self.density_min) and self.density_min <= 1.0):
-            raise ParameterError(f"density_min: expected above 0 up to 1, not {self.density_min}")
+            raise ParameterError(
+                f"density_min: expected above 0 up to 1, not {shown(self.density_min)}"
+            )
         _check_number("rho_weight", self.rho_weight, 0.0)
         if not isinstance(self.weights, Mapping):
-            raise ParameterError(f"weights: expected {{head: weight}}, not {self.weights!r}")
+            raise ParameterError(f"weights: expected {{head: weight}}, not {shown(self.weights)}")
         for head, weight in self.weights.items():
-            _check_number(f"weights: {head}", weight, 0.0)
+            _check_number(f"weights: {_plain(head)}", weight, 0.0)
         if not (isinstance(self.class_weights, tuple) and all(map(_positive, self.class_weights))):
             raise ParameterError("class_weights: expected a list of numbers above 0")
 
@@ -179,8 +196,24 @@ class TrainConfig:
             raise ParameterError(f"training configuration: {error}") from error
 
 
+def read_config(path: Path) -> TrainConfig:
+    """The training run that a YAML file describes.
+
+    Raises:
+        ParameterError: the file cannot be read, or a value in it is missing or outside what it may
+            be; the text names the file and the entry.
+    """
+    with reading(path, "a training configuration", ParameterError):
+        values = yaml.safe_load(read_limited(path, MAX_CONFIG_BYTES))
+        if not isinstance(values, dict):
+            raise ParameterError("expected a mapping; see config/train/ for examples")
+        return TrainConfig.from_mapping(values)
+
+
 def _phase(number: int, values: Mapping[str, Any]) -> Phase:
     try:
+        if not isinstance(values, Mapping):
+            raise ParameterError(f"expected a mapping, not {shown(values)}")
         _check_keys(Phase, values)
         return Phase(**{**values, "size": tuple(values["size"])})
     except ParameterError as error:
@@ -190,24 +223,27 @@ def _phase(number: int, values: Mapping[str, Any]) -> Phase:
 def _check_keys(kind: type[Phase | TrainConfig], values: Mapping[str, Any]) -> None:
     known = [entry.name for entry in fields(kind)]
     if unknown := [key for key in values if key not in known]:
-        raise ParameterError(f"{unknown[0]}: no such key; there are {', '.join(known)}")
+        raise ParameterError(f"{_plain(unknown[0])}: no such key; there are {', '.join(known)}")
 
 
 def _positive(*values: Any) -> bool:
-    return all(_is_number(value) and value > 0.0 for value in values)
+    return all(is_number(value) and value > 0.0 for value in values)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+def _plain(key: object) -> str:
+    return key if isinstance(key, str) else shown(key)
 
 
 def _check_number(name: str, value: Any, low: float) -> None:
-    if not (_is_number(value) and value >= low):
+    if not (is_number(value) and value >= low):
         hint = " (YAML takes 1e-3 for text: write 1.0e-3)" if isinstance(value, str) else ""
-        raise ParameterError(f"{name}: expected a number of {low:g} or more, not {value!r}{hint}")
+        raise ParameterError(
+            f"{name}: expected a number of {low:g} or more, not {shown(value)}{hint}"
+        )
 
 
-def _check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
-    if type(value) is not int or value < low or (high is not None and value > high):
-        most = "or more" if high is None else f"to {high}"
-        raise ParameterError(f"{name}: expected a whole number of {low} {most}, not {value!r}")
+def _check_whole(name: str, value: Any, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ParameterError(
+            f"{name}: expected a whole number of {low} to {high}, not {shown(value)}"
+        )

@@ -35,6 +35,7 @@ from pag_ros.model.finite import require_finite
 from pag_ros.model.gating import MaskedGating
 from pag_ros.model.multipool import MultiPool
 from pag_ros.model.resnet import new_parameters
+from pag_ros.reading import reading
 from pag_ros.training.checkpoint import (
     initialize_from,
     read_checkpoint,
@@ -449,7 +450,8 @@ class Trainer:
             _forget_rows_after(self.out / "log.jsonl", self.done)
 
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
-        try:
+        remedy = "give a new --out folder, or go on with the settings it was begun with"
+        with reading(path, "a checkpoint that fits this run", ModelError, remedy):
             if not same_network(self.config.network, state["config"]):
                 raise ParameterError(f"{path}: another network; give a new --out folder")
             self.network.load_state_dict(state["network"])
@@ -457,12 +459,6 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.done = int(state["done"])
             self._recalibrated_at = int(state.get("recalibrated_at", -1))
-        except (KeyError, ModelError, RuntimeError, ValueError, TypeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise ModelError(
-                f"{path}: does not fit this run, or is damaged ({reason}); "
-                "give a new --out folder, or go on with the settings it was begun with"
-            ) from error
         require_finite(self.network.state_dict(), path)
         require_finite(self.average.state_dict(), path)
 
@@ -480,13 +476,12 @@ def _forget_rows_after(log: Path, iteration: int) -> None:
     """A run that goes on from a checkpoint writes the rows after it again."""
     if not log.is_file():
         return
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-    # A kill may have cut off the last line.
-    whole = [line for line in lines if line.endswith("\n")]
-    try:
+    remedy = "delete it to go on without it"
+    with reading(log, "the log of a training run", DatasetError, remedy):
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A kill may have cut off the last line.
+        whole = [line for line in lines if line.endswith("\n")]
         kept = [line for line in whole if json.loads(line)["iteration"] <= iteration]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{log}: damaged ({error}); delete it to go on without it") from error
     part = log.with_suffix(".part")
     part.write_text("".join(kept), encoding="utf-8")
     part.replace(log)

@@ -79,7 +79,7 @@ def test_what_is_no_log_is_refused(tmp_path, manifest, content, words):
 def test_a_damaged_line_is_refused(path, manifest):
     with path.open("a") as file:
         file.write('{"event": "observe"}\n')
-    with pytest.raises(ParameterError, match="damaged decision log"):
+    with pytest.raises(ParameterError, match=r"line \d+: it lacks 'keep_used'"):
         first_difference(path, manifest)
 
 

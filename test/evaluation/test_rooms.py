@@ -49,10 +49,10 @@ def test_missing_or_damaged_data_is_named(rooms: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "culprit"),
     [
-        ("[1]", "line 7 is '.1.'; expected"),
-        ('{"id": "000000"}', "line 7 is"),
-        ('{"id": "000000", "fx": NaN}', "line 7: fx nan px"),
-        ('{"id": "000000", "fx": -5}', "line 7: fx -5.0 px"),
+        ("[1]", "line 7: frame: expected a mapping, not"),
+        ('{"id": "000000"}', "line 7: it lacks 'fx'; expected"),
+        ('{"id": "000000", "fx": NaN}', "line 7: fx: expected a number .*, not nan"),
+        ('{"id": "000000", "fx": -5}', "line 7: fx: expected a number .*, not -5"),
     ],
 )
 def test_a_damaged_line_of_the_index_is_named(line: str, culprit: str, rooms: Path) -> None:

@@ -143,13 +143,13 @@ def test_a_checkpoint_that_is_cut_off_is_named(rooms: Path, tmp_path: Path) -> N
 def test_a_checkpoint_with_other_trained_weights_is_refused(rooms: Path, tmp_path: Path) -> None:
     train(rooms, tmp_path / "run", 1)
     other = replace(config(2), frozen_blocks=2)
-    with pytest.raises(ModelError, match=r"checkpoint\.pt: does not fit this run"):
+    with pytest.raises(ModelError, match=r"checkpoint\.pt: not a checkpoint that fits this run"):
         Trainer(other, [rooms], [rooms], tmp_path / "run", pretrained=None).run()
 
 
 def test_a_damaged_log_is_named(rooms: Path, tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("nothing\n")
-    with pytest.raises(DatasetError, match=r"log\.jsonl: damaged"):
+    with pytest.raises(DatasetError, match=r"log\.jsonl: not the log of"):
         train(rooms, tmp_path, 1)
 
 
@@ -302,7 +302,7 @@ def test_a_frozen_resnet_still_trains_its_gates(rooms: Path, tmp_path: Path) -> 
         ("phases: 3", "training configuration"),
         ("phases: [{size: [8, 8]}]", "batch"),
         ("- 1", "mapping"),
-        ("a: [", "not a readable YAML"),
+        ("a: [", "not a training configuration"),
         ("phases: []", "at least one"),
     ],
 )

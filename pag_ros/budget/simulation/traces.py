@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pag_ros.checks import is_number
 from pag_ros.errors import ParameterError
 
 Values = NDArray[np.float64]
@@ -98,19 +98,15 @@ def recorded_trace(name: str, data: object) -> Trace:
     if not isinstance(data, Mapping):
         raise ParameterError(f"{name}: expected {expected}")
     step_s, values = data.get("step_s"), data.get("slowdown")
-    if not _is_number(step_s) or not STEP_S <= step_s <= 10.0 or not isinstance(values, Sequence):
+    if not is_number(step_s) or not STEP_S <= step_s <= 10.0 or not isinstance(values, Sequence):
         raise ParameterError(f"{name}: expected {expected}, step_s {STEP_S} to 10")
-    if not values or not all(_is_number(value) and 0.01 <= value <= 1000.0 for value in values):
+    if not values or not all(is_number(value) and 0.01 <= value <= 1000.0 for value in values):
         raise ParameterError(f"{name}: slowdown must be a list of factors from .01 to 1000")
     repeat = round(step_s / STEP_S)
     if repeat * len(values) > MOST_VALUES:
         raise ParameterError(f"{name}: longer than {MOST_VALUES * STEP_S:.0f} s")
     slowdown = np.repeat(np.asarray(values, np.float64), repeat)
     return Trace(name, tuple(slowdown.tolist()), _rises(slowdown), seed=0)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _quiet(time_s: Values, loads: LoadSet, rng: np.random.Generator) -> Values:

@@ -16,6 +16,7 @@ from pag_ros.errors import DatasetError
 from pag_ros.evaluation.datasets import files
 from pag_ros.evaluation.datasets.sample import Sample
 from pag_ros.evaluation.metrics import DepthProtocol
+from pag_ros.reading import reading
 
 FOCAL_PER_WIDTH = 1.0
 """fx as a share of the longer side: photographs without a calibration, and no depth to score."""
@@ -49,11 +50,8 @@ class Bsds500:
 
 def read_boundaries(path: Path) -> NDArray[np.bool_]:
     """[A,H,W] of a groundTruth file's A annotators."""
-    try:
+    what = "a cell 'groundTruth' of structs with 'Boundaries' of one size"
+    with reading(path, what, DatasetError):
         cells: Any = files.read_mat(path)["groundTruth"]
         maps = [np.asarray(cell["Boundaries"][0, 0]) > 0 for cell in cells.ravel()]
         return np.stack(maps).reshape(len(maps), *maps[0].shape[:2])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise DatasetError(
-            f"{path}: expected a cell 'groundTruth' of structs with 'Boundaries' of one size"
-        ) from error

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pag_ros import checks
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.datasets import files
 from pag_ros.evaluation.datasets.cityscapes_classes import CLASSES, train_ids
 from pag_ros.evaluation.datasets.sample import Sample
 from pag_ros.evaluation.metrics import DepthProtocol
+from pag_ros.reading import reading
 
 FOCAL_PX = 2262.52
 """fx of most sequences, for folders without camera files."""
@@ -64,14 +66,10 @@ class Cityscapes:
                 raise DatasetError(f"{path}: missing; disparity needs it (camera_trainvaltest.zip)")
             return FOCAL_PX, 0.0
         data = files.read_json(path)
-        try:
-            focal_px = float(data["intrinsic"]["fx"])
-            baseline_m = float(data["extrinsic"]["baseline"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"{path}: expected intrinsic.fx and extrinsic.baseline") from error
-        if not (0.0 < focal_px < 1e5 and 0.0 < baseline_m < 10.0):
-            raise DatasetError(f"{path}: fx {focal_px} px, baseline {baseline_m} m; implausible")
-        return focal_px, baseline_m
+        with reading(path, "a file with intrinsic.fx and extrinsic.baseline", DatasetError):
+            focal_px = checks.number(data["intrinsic"]["fx"], "intrinsic.fx", 1e-3, 1e5)
+            baseline_m = checks.number(data["extrinsic"]["baseline"], "baseline", 1e-6, 10.0)
+            return focal_px, baseline_m
 
     def _beside(self, picture: Path, kind: str, ending: str) -> Path:
         name = picture.name.replace("leftImg8bit.png", ending)

@@ -24,6 +24,7 @@ from pag_ros.evaluation.datasets import files
 from pag_ros.evaluation.datasets.geometry import Pinhole, normals_of
 from pag_ros.evaluation.datasets.sample import UNKNOWN_LABEL, Sample
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
+from pag_ros.reading import reading
 
 CAMERA = Pinhole(518.857901, 519.469611, 325.582449, 253.736166)
 """Of the colour camera, to which depth is registered (the dataset's toolbox, camera_params.m)."""
@@ -138,12 +139,8 @@ class NyuV2:
         if self._file is None:
             import h5py  # type: ignore[import-untyped]
 
-            try:
+            with reading(self._path, "a MATLAB 7.3 file", DatasetError, "fetch it again"):
                 self._file = h5py.File(self._path, "r")
-            except OSError as error:
-                raise DatasetError(
-                    f"{self._path}: not a readable MATLAB 7.3 file; fetch it again"
-                ) from error
         return self._file
 
     def _count(self) -> int:
@@ -154,20 +151,21 @@ class NyuV2:
             "labels": ((WIDTH, HEIGHT), "u2"),
         }
         counts = set()
-        for name, (shape, kind) in expected.items():
-            array = self._open().get(name)
-            if getattr(array, "shape", ())[1:] != shape or array.dtype != kind:
-                raise DatasetError(f"{self._path}: {name!r} is not [n, {shape}] of {kind}")
-            counts.add(len(array))
+        file = self._open()
+        with reading(self._path, "a whole MATLAB 7.3 file", DatasetError, "fetch it again"):
+            for name, (shape, kind) in expected.items():
+                array = file.get(name)
+                if getattr(array, "shape", ())[1:] != shape or array.dtype != kind:
+                    raise ValueError(f"{name!r} is not [n, {shape}] of {kind}")
+                counts.add(len(array))
         if len(counts) > 1:
             raise DatasetError(f"{self._path}: pictures, depths and labels differ in number")
         return int(counts.pop())
 
     def _read(self, name: str, number: int) -> NDArray[Any]:
-        try:
-            return np.asarray(self._open()[name][number - 1])
-        except OSError as error:
-            raise DatasetError(f"{self._path}: {name} of picture {number} is damaged") from error
+        file = self._open()
+        with reading(self._path, f"a file with {name} of picture {number}", DatasetError):
+            return np.asarray(file[name][number - 1])
 
     def _published(self, number: int, computed: NDArray[np.float32]) -> NDArray[np.float32]:
         normals = read_normals(self._folder / "normals", number)
@@ -199,11 +197,9 @@ def read_normals(folder: Path, number: int) -> NDArray[np.float32]:
     else:
         path = folder / f"nm_{number:06d}.mat"
         data = files.read_mat(path)
-        try:
+        with reading(path, "a file with nx, ny, nz and depthValid", DatasetError):
             normals = np.stack([data["nx"], data["ny"], data["nz"]], axis=-1).astype(np.float32)
             valid = np.asarray(data["depthValid"]) > 0
-        except (KeyError, ValueError, TypeError) as error:
-            raise DatasetError(f"{path}: expected nx, ny, nz and depthValid") from error
     if normals.shape != (HEIGHT, WIDTH, 3) or valid.shape != (HEIGHT, WIDTH):
         raise DatasetError(f"{path}: {normals.shape}; expected normals of {WIDTH}x{HEIGHT} pixels")
     length = np.linalg.norm(np.nan_to_num(normals), axis=2, keepdims=True)
@@ -214,7 +210,7 @@ def read_normals(folder: Path, number: int) -> NDArray[np.float32]:
 def _read_npz(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     import zipfile
 
-    try:
+    with reading(path, f"a file with 'normals' [{HEIGHT},{WIDTH},3]", DatasetError):
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > files.MAX_PICTURE_BYTES:
                 raise DatasetError(f"{path}: unpacks to more than normals of a picture need")
@@ -222,15 +218,6 @@ def _read_npz(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
             normals = np.asarray(data["normals"], np.float32)
             valid = data["valid"] > 0 if "valid" in data else np.ones(normals.shape[:2], bool)
             return normals, valid
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-        TypeError,
-        MemoryError,  # of a header that claims a huge array
-        zipfile.BadZipFile,
-    ) as error:
-        raise DatasetError(f"{path}: expected an array 'normals' [{HEIGHT},{WIDTH},3]") from error
 
 
 def _split_numbers(path: Path, split: str, count: int) -> NDArray[np.int64]:
@@ -243,15 +230,12 @@ def _split_numbers(path: Path, split: str, count: int) -> NDArray[np.int64]:
 
 def _numbers(path: Path, value: Any, length: int | None, largest: int) -> NDArray[np.int64]:
     """A variable as [n] whole numbers of 0..largest."""
-    try:
+    size = "a list" if length is None else f"{length}"
+    with reading(path, f"{size} of numbers from 0 to {largest}", DatasetError):
         numbers = np.asarray(value).ravel().astype(np.int64)
-        right = length in (None, len(numbers)) and numbers.min() >= 0 and numbers.max() <= largest
-    except (TypeError, ValueError):
-        right = False
-    if not right:
-        size = "a list" if length is None else f"{length}"
-        raise DatasetError(f"{path}: expected {size} of numbers from 0 to {largest}")
-    return numbers
+        if length not in (None, len(numbers)) or numbers.min() < 0 or numbers.max() > largest:
+            raise ValueError(f"{len(numbers)} numbers, or some out of range")
+        return numbers
 
 
 def _inside(truth: NDArray[Any], unknown: int = 0) -> NDArray[Any]:

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pag_ros import checks
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.datasets import files
 from pag_ros.evaluation.datasets.sample import Sample
 from pag_ros.evaluation.metrics import DepthProtocol
+from pag_ros.manifest import MAX_CLASSES
+from pag_ros.reading import reading, reason_of
 
 MAX_INDEX_BYTES = 1 << 28
 """Of frames.jsonl: about two million frames."""
@@ -60,9 +63,9 @@ def read_classes(folder: Path) -> tuple[str, ...]:
         return ()
     data = files.read_json(path)
     classes = data.get("classes", []) if isinstance(data, dict) else None
-    if not (isinstance(classes, list) and all(isinstance(c, str) for c in classes)):
-        raise DatasetError(f"{path}: expected a list of names under 'classes'")
-    return tuple(classes)
+    with reading(path, "a list of names under 'classes'", DatasetError):
+        names = checks.items(classes, "classes", 0, MAX_CLASSES)
+        return tuple(checks.name_of(name, "classes") for name in names)
 
 
 def read_index(folder: Path) -> list[RoomFrame]:
@@ -85,15 +88,14 @@ def read_index(folder: Path) -> list[RoomFrame]:
 
 def _entry(folder: Path, path: Path, number: int, line: str) -> RoomFrame:
     try:
-        entry = json.loads(line)
-        frame = RoomFrame(folder, Path(entry["id"]).name, float(entry["fx"]))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        entry = checks.entries(json.loads(line), "frame")
+        name = Path(checks.name_of(entry["id"], "id")).name
+        return RoomFrame(folder, name, checks.number(entry["fx"], "fx", 1e-3, 1e5))
+    except (ValueError, KeyError, RecursionError) as error:
         raise DatasetError(
-            f'{path}: line {number} is {line[:80]!r}; expected {{"id": "000000", "fx": 250.0, ...}}'
+            f"{path}: line {number}: {reason_of(error)}; "
+            f'expected {{"id": "000000", "fx": 250.0, ...}}, not {checks.shown(line)}'
         ) from error
-    if not 0.0 < frame.focal_px < 1e5:
-        raise DatasetError(f"{path}: line {number}: fx {frame.focal_px} px; expected above 0")
-    return frame
 
 
 def read_frame(frame: RoomFrame) -> Sample:

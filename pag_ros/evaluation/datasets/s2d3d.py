@@ -20,6 +20,7 @@ from pag_ros.errors import DatasetError
 from pag_ros.evaluation.datasets import files
 from pag_ros.evaluation.datasets.sample import UNKNOWN_LABEL, Sample
 from pag_ros.evaluation.metrics import DepthProtocol
+from pag_ros.reading import reading
 
 CLASSES = (
     "ceiling",
@@ -107,10 +108,8 @@ def camera_normals(stored: NDArray[np.uint8], rotation: NDArray[np.float64]) -> 
 def read_rotation(path: Path) -> NDArray[np.float64]:
     """[3,3] from the building's frame to the camera's (x right, y down, z forward)."""
     data = files.read_json(path)
-    try:
+    with reading(path, "a file with a matrix under 'camera_rt_matrix'", DatasetError):
         matrix = np.array(data["camera_rt_matrix"], np.float64)[:3, :3]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise DatasetError(f"{path}: expected a matrix under 'camera_rt_matrix'") from error
     if matrix.shape != (3, 3) or not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-3):
         raise DatasetError(f"{path}: 'camera_rt_matrix' does not begin with a rotation")
     return matrix

@@ -19,6 +19,7 @@ from pag_ros.evaluation.datasets import files
 from pag_ros.evaluation.datasets.geometry import Pinhole, edges, register
 from pag_ros.evaluation.datasets.sample import Sample
 from pag_ros.evaluation.metrics import DepthProtocol
+from pag_ros.reading import reading
 
 DEPTH_CAMERA = Pinhole(585.0, 585.0, 320.0, 240.0)
 COLOR_CAMERA = Pinhole(525.0, 525.0, 320.0, 240.0)
@@ -74,7 +75,7 @@ def _sequences(folder: Path, split: str) -> list[Path]:
         return nested or [folder]
     names = [line.strip() for line in files.read_text(path).splitlines() if line.strip()]
     numbers = [name.removeprefix("sequence") for name in names]
-    if not all(number.isdigit() for number in numbers):
+    if not all(number.isdecimal() and len(number) <= 4 for number in numbers):
         raise DatasetError(f"{path}: expected lines like 'sequence1', got {names[:3]}")
     return [folder / f"seq-{int(number):02d}" for number in numbers]
 
@@ -82,10 +83,8 @@ def _sequences(folder: Path, split: str) -> list[Path]:
 def _camera(path: Path) -> Pinhole:
     if not path.is_file():
         return DEPTH_CAMERA
-    try:
+    with reading(path, "a matrix of 3x3 numbers", DatasetError):
         matrix = np.array(files.read_text(path).split(), np.float64).reshape(3, 3)
-    except ValueError as error:
-        raise DatasetError(f"{path}: expected a matrix of 3x3 numbers") from error
     if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
         raise DatasetError(f"{path}: expected positive focal lengths on the diagonal")
     return Pinhole(*(float(matrix[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))))

@@ -15,15 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pag_ros import checks
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.datasets import files
 from pag_ros.evaluation.datasets.cityscapes_classes import CLASSES, LABEL_IDS
 from pag_ros.evaluation.datasets.sample import UNKNOWN_LABEL, Sample
 from pag_ros.evaluation.metrics import DepthProtocol
+from pag_ros.reading import reading
 
 FOCAL_PER_WIDTH = 0.9
 """fx as a share of the width: the dataset has no calibration, its dash cameras see about 58
 degrees. There is no depth to score, so nothing depends on it but what the network assumes."""
+
+_MAX_ID = (1 << 32) - 1
 
 _FURTHER = {
     31: ("onrails", "train"),
@@ -74,14 +78,17 @@ class _Panoptic:
         self._folder = folder
         path = folder / "panoptic.json"
         data = files.read_json(path)
-        try:
-            self._table = _table({int(c["id"]) & 255: str(c["name"]) for c in data["categories"]})
+        with reading(path, "in COCO panoptic format", DatasetError):
+            self._table = _table(
+                {
+                    checks.whole(c["id"], "categories: id", 0, _MAX_ID) & 255: str(c["name"])
+                    for c in data["categories"]
+                }
+            )
             self._segments = {
                 Path(a["file_name"]).stem: _segments(a["segments_info"])
                 for a in data["annotations"]
             }
-        except (KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"{path}: not in COCO panoptic format ({error!r})") from error
 
     def labels(self, name: str) -> NDArray[np.uint8]:
         """[H,W] train ids of a picture."""
@@ -97,8 +104,14 @@ class _Panoptic:
 
 def _segments(info: list[dict[str, Any]]) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
     """Segment ids in rising order and their category ids."""
-    pairs = sorted((int(s["id"]), int(s["category_id"])) for s in info) or [(0, 0)]
-    ids, categories = zip(*pairs, strict=True)
+    pairs = [
+        (
+            checks.whole(segment["id"], "segments_info: id", 0, _MAX_ID),
+            checks.whole(segment["category_id"], "segments_info: category_id", 0, 255),
+        )
+        for segment in info
+    ]
+    ids, categories = zip(*(sorted(pairs) or [(0, 0)]), strict=True)
     return np.array(ids, np.uint32), np.array(categories, np.uint8)
 
 

@@ -21,6 +21,8 @@ import numpy as np
 from pag_ros.errors import BackendError, ModelError
 from pag_ros.kernels.gpu.programs import ConvSpec, SelectSpec, Spec
 from pag_ros.manifest import GatedBlock, Manifest, load_manifest
+from pag_ros.reading import reading
+from pag_ros.runtime.onnx_precheck import check_onnx
 from pag_ros.runtime.tensorrt.half_precision import Constants, to_half
 
 if TYPE_CHECKING:
@@ -30,8 +32,6 @@ PLUGIN_NAMESPACE, PLUGIN_VERSION = "pag", "1"
 
 _DOMAIN = "pag"
 _ACTIVATIONS = {0: "none", 1: "relu", 6: "relu6"}
-_UNFIT = (ValueError, KeyError, IndexError, TypeError, AttributeError, MemoryError)
-"""What reading a graph of arbitrary content can end in."""
 _X, _INDEX, _COUNT, _WEIGHT, _BIAS, _BASE, _DILATION = range(7)
 """Inputs of pag.SparseConv."""
 
@@ -69,12 +69,11 @@ def engine_graph(model: Path) -> EngineGraph:
     """
     require_onnx()
     manifest = load_manifest(model)
-    try:
-        return _rewritten(_parsed(model), manifest)
-    except BackendError as error:
-        raise BackendError(f"{model}: {error}") from error
-    except _UNFIT as error:
-        raise ModelError(f"{model}: not a usable model ({error})") from error
+    with reading(model, "a usable model", ModelError):
+        try:
+            return _rewritten(_parsed(model), manifest)
+        except BackendError as error:
+            raise BackendError(f"{model}: {error}") from error
 
 
 def require_onnx() -> None:
@@ -94,21 +93,21 @@ def dense_graph(model: Path) -> bytes:
     Raises:
         ModelError: the file is no ONNX model.
     """
-    try:
+    with reading(model, "a usable model", ModelError):
         proto = _parsed(model)
         constants, nodes = _constants(proto)
         _replace(proto, to_half(_cast_before_transpose(nodes), constants, {}), constants)
-    except _UNFIT as error:
-        raise ModelError(f"{model}: not a usable model ({error})") from error
-    return bytes(proto.SerializeToString())
+        return bytes(proto.SerializeToString())
 
 
 def _parsed(model: Path) -> ModelProto:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+    content = model.read_bytes()
+    check_onnx(content)
     try:
-        return onnx.load_model_from_string(model.read_bytes())
+        return onnx.load_model_from_string(content)
     except DecodeError as error:
         raise ValueError(f"no ONNX file: {error}") from error
 

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pag_ros.errors import one_line
+
 Say = Callable[[str], None]
 """Told in sentences what is being done, for a log."""
 
 
 def say_on_stderr(sentence: str) -> None:
     """Write a sentence where the user of a command sees it and a program does not read it."""
-    print(f"pag_ros: {sentence}", file=sys.stderr)
+    print(f"pag_ros: {one_line(sentence)}", file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any
 
+from pag_ros.checks import shown
 from pag_ros.errors import BackendError
+from pag_ros.reading import read_limited, reading
 
 FORMAT = 1
 _MAX_NOTE_BYTES = 1 << 20
 _MAX_PLAN_BYTES = 1 << 32
-_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""What reading a file with arbitrary contents can end in."""
-
 _WORDS = {
     "model_sha256": "model",
     "tensorrt": "TensorRT",
@@ -181,14 +180,15 @@ class PlanCache:
             return "a build was interrupted" if half else self._why_none(key)
         try:
             note = _read_note(note_path)
-        except _DAMAGE as error:
-            return f"{note_path} is damaged ({error})"
+        except BackendError as error:
+            return f"the stored plan is damaged: {error}"
         if note.key != key:
             return f"{path} belongs to something else: {key.difference(note.key)}"
         try:
-            content = _read_limited(path, _MAX_PLAN_BYTES)
-        except _DAMAGE as error:
-            return f"{path} cannot be read ({error})"
+            with reading(path, "a plan", BackendError):
+                content = _read_limited(path, _MAX_PLAN_BYTES)
+        except BackendError as error:
+            return str(error)
         if hashlib.sha256(content).hexdigest() != note.sha256:
             return f"{path} is damaged: it is not the file that was written"
         return Plan(content, note.summary, note.checked, path)
@@ -199,7 +199,7 @@ class PlanCache:
         for path in self.folder.glob("*.json"):
             try:
                 note, when = _read_note(path), path.stat().st_mtime
-            except _DAMAGE:
+            except (BackendError, OSError):
                 continue
             if note.key.model == key.model and (newest is None or when > newest[0]):
                 took = note.summary.get("build_seconds")
@@ -278,10 +278,14 @@ class _Note:
 
 
 def _read_note(path: Path) -> _Note:
-    """Raises one of _DAMAGE unless it is a sound note."""
-    data = json.loads(_read_limited(path, _MAX_NOTE_BYTES))
+    """Raises BackendError unless it is a sound note."""
+    with reading(path, "a sound note on a plan", BackendError):
+        return _note_from_json(json.loads(read_limited(path, _MAX_NOTE_BYTES)))
+
+
+def _note_from_json(data: Any) -> _Note:
     if data["format"] != FORMAT:
-        raise ValueError(f"format {data['format']!r}, this version reads {FORMAT}")
+        raise ValueError(f"format {shown(data['format'])}, this version reads {FORMAT}")
     given = data["key"]
     key = PlanKey(**{each.name: given[each.name] for each in fields(PlanKey)})
     types = {"capability": int, "multiprocessors": int}

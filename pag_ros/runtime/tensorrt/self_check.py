@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pag_ros.checks import number, shown
 from pag_ros.errors import BackendError, ModelError
 from pag_ros.manifest import Manifest
+from pag_ros.reading import reading
+from pag_ros.runtime.frame_io import MAX_FOCAL_PX
 from pag_ros.runtime.session import Session
 
 FORMAT = 1
@@ -30,10 +32,6 @@ BUDGETS = (1.0, 0.5)
 _MAX_FILE_BYTES = 1_000_000
 _MAX_UNPACKED_BYTES = 8_000_000
 _SAMPLES_A_ROW = 80
-_DAMAGE = (
-    *(OSError, ValueError, TypeError, LookupError, EOFError, NotImplementedError, RuntimeError),
-    *(MemoryError, zipfile.BadZipFile, zlib.error),
-)
 _REMEDY = "write it anew with `pag_ros build reference MODEL`"
 
 
@@ -159,24 +157,21 @@ def read_reference(
     Raises:
         ModelError: the file is damaged, too large, or belongs to another model.
     """
-    try:
+    with reading(path, "a sound reference", ModelError, _REMEDY):
         arrays = _read_arrays(path)
         if int(arrays["format"]) != FORMAT:
-            raise ValueError(f"format {arrays['format']}, this version reads {FORMAT}")
+            raise ValueError(f"format {shown(arrays['format'])}, this version reads {FORMAT}")
         owner = arrays["model_sha256"].tobytes().hex()
-    except _DAMAGE as error:
-        raise ModelError(f"{path}: damaged ({error}); {_REMEDY}") from error
     if owner != manifest.sha256:
         raise ModelError(
             f"{path}: the reference of another model (sha256 {owner[:12]}..., this one has "
             f"{manifest.sha256[:12]}...); {_REMEDY}"
         )
-    try:
+    with reading(path, "a sound reference", ModelError, _REMEDY):
         image = _checked(arrays, "image", np.uint8, (manifest.height, manifest.width, 3))
         outputs = tuple(_read_outputs(arrays, slot, manifest) for slot in range(len(BUDGETS)))
-        return image, float(arrays["focal_px"]), outputs
-    except _DAMAGE as error:
-        raise ModelError(f"{path}: damaged ({error}); {_REMEDY}") from error
+        focal_px = number(float(arrays["focal_px"]), "focal_px", 1e-3, MAX_FOCAL_PX)
+        return image, focal_px, outputs
 
 
 def deviations(found: Outputs, reference: Outputs) -> Iterator[tuple[str, float, float]]:
@@ -266,7 +261,7 @@ def _error(
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of the file. Raises one of _DAMAGE."""
+    """All arrays of the file; NumPy raises many kinds of errors where it is damaged."""
     size = path.stat().st_size
     if size > _MAX_FILE_BYTES:
         raise ValueError(f"{size} bytes, at most {_MAX_FILE_BYTES}")

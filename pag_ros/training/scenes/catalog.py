@@ -19,8 +19,11 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
+from pag_ros.checks import is_number
 from pag_ros.errors import DatasetError, ImageError
 from pag_ros.evaluation.compressed import load_picture, open_picture
+from pag_ros.reading import reading
+from pag_ros.runtime.tensorrt.options import say_on_stderr
 from pag_ros.training.scenes.furniture_classes import classify
 from pag_ros.training.scenes.mesh import (
     Image,
@@ -42,6 +45,7 @@ MAX_FACES = 60_000
 TEXTURE_PIXELS = 256
 LARGEST_METRES = 4.0
 CACHE_VERSION = 2
+_CATALOGUE = "a furniture catalogue (.sh3f, a zip archive)"
 
 
 @dataclass(frozen=True)
@@ -77,24 +81,20 @@ def read_catalogues(folder: Path) -> list[Model]:
 
 def read_catalogue(archive: Path) -> list[Model]:
     """The models of one .sh3f file that have a class."""
-    with _opened(archive) as package:
-        text = _read_member(package, PROPERTIES).decode("latin-1")
-        members = set(package.namelist())
-    properties = _parse_properties(text)
-    licence = properties.get("license", "not stated")
-    models = []
-    for number in sorted({int(k.split("#")[1]) for k in properties if re.match(r"name#\d+$", k)}):
-        model = _model(properties, number, archive, licence)
-        if model is not None and model.member in members:
-            models.append(model)
-    return models
+    with reading(archive, _CATALOGUE, DatasetError):
+        with _opened(archive) as package:
+            text = _read_member(package, PROPERTIES).decode("latin-1")
+            members = set(package.namelist())
+        properties = _parse_properties(text)
+        licence = properties.get("license", "not stated")
+        numbers = {int(k.split("#")[1]) for k in properties if re.match(r"name#\d{1,9}$", k)}
+        models = (_model(properties, number, archive, licence) for number in sorted(numbers))
+        return [model for model in models if model is not None and model.member in members]
 
 
 def _opened(archive: Path) -> zipfile.ZipFile:
-    try:
+    with reading(archive, _CATALOGUE, DatasetError):
         package = zipfile.ZipFile(archive)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{archive} is not a readable .sh3f (zip) file: {error}") from error
     for info in package.infolist():
         parts = info.filename.replace("\\", "/").split("/")
         if ".." in parts or info.filename.startswith("/"):
@@ -105,11 +105,10 @@ def _opened(archive: Path) -> zipfile.ZipFile:
 
 def _read_member(package: zipfile.ZipFile, member: str) -> bytes:
     """One member's bytes; the size is limited while reading, whatever the header says."""
-    try:
-        with package.open(member) as stream:
-            data = stream.read(MAX_MEMBER_BYTES + 1)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{package.filename} has no readable member {member}") from error
+    what = f"an archive with a readable member {member}"
+    archive = Path(str(package.filename))
+    with reading(archive, what, DatasetError), package.open(member) as stream:
+        data = stream.read(MAX_MEMBER_BYTES + 1)
     if len(data) > MAX_MEMBER_BYTES:
         raise DatasetError(
             f"{package.filename}: {member} is larger than {MAX_MEMBER_BYTES >> 20} MB"
@@ -140,8 +139,12 @@ def _model(properties: dict[str, str], number: int, archive: Path, licence: str)
         rotation = tuple(float(w) for w in value("modelRotation", "1 0 0 0 1 0 0 0 1").split())
     except ValueError:
         return None
+    if not all(map(is_number, (width, depth, height, elevation, *rotation))):
+        return None
     label, place = classify(value("category", ""), value("name", ""), (width, depth, height))
-    if label is None or max(width, depth, height) > LARGEST_METRES or len(rotation) != 9:
+    if label is None or len(rotation) != 9:
+        return None
+    if not 0.0 < min(width, depth, height) <= max(width, depth, height) <= LARGEST_METRES:
         return None
     return Model(
         group=archive.stem,
@@ -177,11 +180,15 @@ class MeshLibrary:
     def _mesh(self, model: Model) -> Mesh | None:
         """The model's mesh, standing centred on z = 0; None if it is empty or too large."""
         path = self._path(model)
-        if not path.exists():
-            mesh = load_model(model)
-            _save(path, mesh)
-            return mesh
-        return _load(path)
+        if path.exists():
+            try:
+                with reading(path, "a stored mesh", DatasetError):
+                    return _load(path)
+            except DatasetError as error:
+                say_on_stderr(f"the stored mesh is not used, it counts as missing: {error}")
+        mesh = load_model(model)
+        _save(path, mesh)
+        return mesh
 
     def _path(self, model: Model) -> Path:
         text = f"{CACHE_VERSION}|{model.archive.stem}|{model.member}|{model.size}|{model.rotation}"
@@ -190,9 +197,10 @@ class MeshLibrary:
 
 def load_model(model: Model) -> Mesh | None:
     """Read, orient and scale a model from its catalogue; None if it is empty or too large."""
-    with _opened(model.archive) as package:
+    with reading(model.archive, _CATALOGUE, DatasetError), _opened(model.archive) as package:
+        text = _read_member(package, model.member).decode("latin-1")
         try:
-            parsed = parse_obj(_read_member(package, model.member).decode("latin-1"))
+            parsed = parse_obj(text)
         except ValueError:
             return None
         materials = _materials(package, model.member, parsed.libraries, parsed.material_names)
@@ -201,6 +209,8 @@ def load_model(model: Model) -> Mesh | None:
     if not 0 < keep.sum() <= MAX_FACES:
         return None
     vertices = _metric(parsed.vertices, parsed.faces, model)
+    if not np.isfinite(vertices).all():
+        return None
     faces, uv, material = parsed.faces[keep], parsed.uv[keep], parsed.material[keep]
     solid = triangle_areas(vertices, faces) > 5e-9
     faces, uv, material = faces[solid], uv[solid], material[solid]
@@ -220,13 +230,14 @@ def load_model(model: Model) -> Mesh | None:
 
 def _metric(vertices: np.ndarray, faces: np.ndarray, model: Model) -> np.ndarray:
     """OBJ coordinates (y up, any unit) to ours (z up, metres), filling the catalogue's size."""
-    turned = vertices @ np.array(model.rotation, np.float32).reshape(3, 3).T
-    upright = np.stack([turned[:, 0], -turned[:, 2], turned[:, 1]], 1)
-    used = upright[np.unique(faces)]
-    low, high = used.min(0), used.max(0)
-    extent = np.maximum(high - low, 1e-6)
-    origin = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-    return np.asarray((upright - origin) * (np.array(model.size) / extent), np.float32)
+    with np.errstate(all="ignore"):  # numbers beyond all sizes; the result tells
+        turned = vertices @ np.array(model.rotation, np.float32).reshape(3, 3).T
+        upright = np.stack([turned[:, 0], -turned[:, 2], turned[:, 1]], 1)
+        used = upright[np.unique(faces)]
+        low, high = used.min(0), used.max(0)
+        extent = np.maximum(high - low, 1e-6)
+        origin = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
+        return np.asarray((upright - origin) * (np.array(model.size) / extent), np.float32)
 
 
 def _materials(
@@ -314,9 +325,12 @@ def _load(path: Path) -> Mesh | None:
             )
             for k, (color, gloss) in enumerate(zip(stored["colors"], stored["gloss"], strict=True))
         )
+        vertices, faces = stored["vertices"], stored["faces"]
+        if faces.min(initial=0) < 0 or faces.max(initial=0) >= len(vertices):
+            raise ValueError("a face of vertices that it has not")
         return Mesh(
-            vertices=stored["vertices"],
-            faces=stored["faces"],
+            vertices=vertices,
+            faces=faces,
             uv=stored["uv"],
             normals=unit(stored["normals"].astype(np.float32)),
             material=stored["material"].astype(np.int32),

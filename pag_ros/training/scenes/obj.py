@@ -6,11 +6,14 @@ reads nothing but the bytes it is given.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pag_ros.training.scenes.mesh import FloatArray, IntArray
+
+_MAX_INDEX = 1 << 30
 
 
 @dataclass
@@ -44,20 +47,40 @@ def parse_mtl(text: str) -> dict[str, MtlMaterial]:
         words = rest.split()
         if key == "newmtl":
             current = materials.setdefault(rest.strip(), MtlMaterial())
-        elif key == "Kd" and len(words) >= 3:
-            red, green, blue = (float(w) for w in words[:3])
-            current.diffuse = (red, green, blue)
-        elif key == "Ks" and len(words) >= 3:
-            current.specular = sum(float(w) for w in words[:3]) / 3
-        elif key == "d" and words:
-            current.opacity = float(words[-1])
         elif key == "map_Kd" and words:
             current.picture = rest.strip()
+        else:
+            _set_look(current, key, _numbers(words))
     return materials
 
 
+def _set_look(material: MtlMaterial, key: str, values: list[float]) -> None:
+    if key == "Kd" and len(values) >= 3:
+        material.diffuse = (values[0], values[1], values[2])
+    elif key == "Ks" and len(values) >= 3:
+        material.specular = sum(values[:3]) / 3
+    elif key == "d" and values:
+        material.opacity = values[-1]
+
+
+def _numbers(words: list[str]) -> list[float]:
+    """The numbers at the end of a line ("d -halo 0.5" has a word before them)."""
+    values: list[float] = []
+    for word in words:
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        values = [*values, value] if math.isfinite(value) else []
+    return values
+
+
 def parse_obj(text: str) -> ObjFile:
-    """Read vertices, texture coordinates and faces; polygons become fans of triangles."""
+    """Read vertices, texture coordinates and faces; polygons become fans of triangles.
+
+    Raises:
+        ValueError: a number is none, or a face refers to a vertex that the file does not have.
+    """
     vertex_lines: list[str] = []
     uv_lines: list[str] = []
     corners: list[str] = []
@@ -105,13 +128,20 @@ def _table(lines: list[str], width: int) -> FloatArray:
     return np.array([r + ["0"] * (width - len(r)) for r in rows], np.float32).reshape(-1, width)
 
 
+def _index(text: str) -> int:
+    value = int(text)
+    if abs(value) > _MAX_INDEX:
+        raise ValueError(f"a face refers to vertex {text[:20]}")
+    return value
+
+
 def _corner_indices(corners: list[str], vertices: int, texture: int) -> tuple[IntArray, IntArray]:
     """Zero-based vertex and uv indices of corners written as v, v/vt, v//vn or v/vt/vn."""
     both = np.zeros((len(corners), 2), np.int32)
     for row, corner in enumerate(corners):
         parts = corner.split("/")
-        both[row, 0] = int(parts[0])
-        both[row, 1] = int(parts[1]) if len(parts) > 1 and parts[1] else 1
+        both[row, 0] = _index(parts[0])
+        both[row, 1] = _index(parts[1]) if len(parts) > 1 and parts[1] else 1
     for column, count in ((0, vertices), (1, max(texture, 1))):
         index = both[:, column]
         both[:, column] = np.where(index < 0, index + count, index - 1)

@@ -20,8 +20,10 @@ from typing import TextIO
 import cv2
 import numpy as np
 
+from pag_ros.checks import name_of
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.datasets.files import read_json
+from pag_ros.reading import reading
 from pag_ros.training.scenes.camera import Intrinsics
 from pag_ros.training.scenes.classes import CLASSES
 from pag_ros.training.scenes.render import View
@@ -107,14 +109,12 @@ def _read_ids(index: Path) -> set[str]:
     """Ids in an index; an unfinished last line (a killed run) is cut off."""
     if not index.exists():
         return set()
-    text = index.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        _write_atomically(index, whole.encode())
-    try:
-        return {str(json.loads(line)["id"]) for line in whole.splitlines()}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{index}: damaged ({error}); choose another folder") from error
+    with reading(index, "the index of a dataset", DatasetError, "choose another folder"):
+        text = index.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            _write_atomically(index, whole.encode())
+        return {name_of(json.loads(line)["id"], "id") for line in whole.splitlines()}
 
 
 def write_frame(out: Path, frame: str, view: View) -> None:

@@ -71,7 +71,7 @@ def test_a_matlab_file_that_unpacks_to_too_much_is_refused(
     path = tmp_path / "bomb.mat"
     scipy_io.savemat(path, {"x": np.zeros(10**6)}, do_compression=True)
     monkeypatch.setattr(files, "MAX_MAT_BYTES", 10**6)
-    with pytest.raises(DatasetError, match=r"bomb\.mat: unpacks"):
+    with pytest.raises(DatasetError, match=r"bomb\.mat.*it unpacks"):
         files.read_mat(path)
 
 
