@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pag_ros.budget import ControllerSettings
-from pag_ros.errors import ImageError, ParameterError
+from pag_ros.errors import ImageError, ParameterError, one_line
 from pag_ros.evaluation.decode import MAX_PIXELS
 from pag_ros.runtime import DEVICES, FrameResult, Perception, find_model, open_perception
 from pag_ros.runtime.frame_picture import frame_picture
@@ -187,7 +187,7 @@ def _checked_focal(fx: float, fy: float, cx: float, cy: float) -> float:
 
 
 def _say(text: str) -> None:
-    tqdm.write(f"pag_ros: {text}", file=sys.stderr)
+    tqdm.write(f"pag_ros: {one_line(text)}", file=sys.stderr)
 
 
 def _first_line(error: Exception) -> str:
