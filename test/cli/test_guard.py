@@ -43,10 +43,10 @@ def run_python(code: str, **options: object) -> subprocess.CompletedProcess[str]
         f"def command():\n{textwrap.indent(code, '    ')}\n    return 0\n"
         "sys.exit(guarded(command))"
     )
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        **{"stderr": subprocess.PIPE, "text": True, "timeout": 60, "check": False, **options},
-    )
+    # Buffered, as output to a pipe or a file usually is.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    usual = {"stderr": subprocess.PIPE, "text": True, "timeout": 60, "check": False}
+    return subprocess.run([sys.executable, "-c", program], env=environment, **{**usual, **options})
 
 
 class PanicOfALibrary(BaseException):
@@ -151,10 +151,11 @@ def test_a_thread_that_fails_is_one_line_and_no_success(
     assert threading.excepthook is before
 
 
-def test_the_reader_of_a_pipe_may_leave(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_the_reader_of_a_pipe_may_leave(lines: int) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    ended = run_python("for n in range(100_000): print(n)", stdout=writer)
+    ended = run_python(f"for n in range({lines}): print(n)", stdout=writer)
     os.close(writer)
     assert (ended.returncode, ended.stderr) == (141, "")
 
@@ -173,9 +174,10 @@ def test_another_broken_pipe_is_an_error(capsys: pytest.CaptureFixture[str]) -> 
     assert "Broken pipe" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_one_line() -> None:
+@pytest.mark.parametrize("characters", [1, 100_000])
+def test_a_full_disk_is_one_line(characters: int) -> None:
     with Path("/dev/full").open("w") as full:
-        ended = run_python("print('x' * 100_000)", stdout=full)
+        ended = run_python(f"print('x' * {characters})", stdout=full)
     assert ended.returncode == 2
     assert ended.stderr == "pag_ros: error: [Errno 28] No space left on device\n"
 

@@ -99,11 +99,17 @@ def test_damaged_contents_of_an_archive_are_named(tmp_path: Path) -> None:
         load_model(model)
 
 
-@pytest.mark.parametrize("width", ["nan", "inf", "0", "-5", "wide", "1e400"])
-def test_a_model_without_a_sensible_size_is_left_out(tmp_path: Path, width: str) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("width#1=nan", "width#1=inf", "width#1=0", "width#1=-5", "width#1=wide", "width#1=1e400"),
+        *("elevation#1=nan", "modelRotation#1=1 0 0 0 nan 0 0 0 1"),
+    ],
+)
+def test_a_model_without_a_sensible_size_is_left_out(tmp_path: Path, line: str) -> None:
     path = write_catalogue(tmp_path / "a.sh3f")
     with zipfile.ZipFile(path) as package:
-        text = package.read(catalog.PROPERTIES).replace(b"width#1=120", f"width#1={width}".encode())
+        text = package.read(catalog.PROPERTIES) + f"\n{line}".encode()
     with zipfile.ZipFile(path, "a") as package, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a second member of that name
         package.writestr(catalog.PROPERTIES, text)
