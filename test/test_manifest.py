@@ -19,6 +19,8 @@ from pag_ros.manifest import (
     sha256_of,
 )
 
+BLOCK = {"name": "block0", "height": 8, "width": 12, "channels": 16, "macs_per_pixel": 100}
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
@@ -109,6 +111,26 @@ def test_a_model_cut_short_is_refused(model: Path) -> None:
         {"budgets": {"1.50": [1, 1]}},
         {"focal_range": [2.0, 1.0]},
         {"depth_range_m": None},
+        {"depth_range_m": [1, 10**400]},
+        {"height": True},
+        {"height": 64.0},
+        {"name": "\x1b]0;title\x07"},
+        {"classes": [{"name": "wall", "color": [-1, 999, 0]}]},
+        {"classes": [{"name": "wall\x1b[31m", "color": [0, 0, 0]}]},
+        {"blocks": "block0"},
+        {"blocks": []},
+        {"blocks": 2 * [BLOCK], "budgets": {}},
+        {"blocks": [{**BLOCK, "height": "8"}], "budgets": {}},
+        {"blocks": [{**BLOCK, "macs_per_pixel": 0}], "budgets": {}},
+        {"blocks": [{**BLOCK, "stride": 8}], "budgets": {}},
+        {"heads": ["depth", "bogus"]},
+        {"heads": []},
+        {"budgets": []},
+        {"budgets": {"nan": [1, 2]}},
+        {"budgets": {"0.50": [1.5, 1]}},
+        {"scores": {"1.00": {"depth delta1": float("nan")}}},
+        {"scores": {"1.00": 3}},
+        {"sha256": "0" * 63 + "G"},
     ],
 )
 def test_a_damaged_manifest_is_refused(model: Path, change: dict[str, object]) -> None:
@@ -118,8 +140,9 @@ def test_a_damaged_manifest_is_refused(model: Path, change: dict[str, object]) -
         load_manifest(model)
 
 
-def test_a_manifest_that_is_no_json_is_refused(model: Path) -> None:
-    manifest_path(model).write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", "null", "[" * 100_000])
+def test_a_manifest_that_is_no_json_is_refused(model: Path, text: str) -> None:
+    manifest_path(model).write_text(text)
     with pytest.raises(ModelError, match="not a valid model manifest"):
         load_manifest(model)
 

@@ -98,7 +98,7 @@ def _traces(args: argparse.Namespace) -> dict[str, list[Trace]]:
     """Kind of load -> its traces."""
     seconds = args.frames * PERIOD_S
     if args.trace:
-        trace = _read_trace(args.trace)
+        trace = read_trace(args.trace)
         return {trace.name: [replace(trace, seed=seed) for seed in HELD_OUT.seeds[: args.seeds]]}
     kinds = [k for k in KINDS if not args.only or any(text in k for text in args.only)]
     if not kinds:
@@ -110,7 +110,12 @@ def _of_kind(kind: str, loads: LoadSet, seeds: int, seconds: float) -> list[Trac
     return [make_trace(kind, loads, seed, seconds) for seed in loads.seeds[:seeds]]
 
 
-def _read_trace(path: Path) -> Trace:
+def read_trace(path: Path) -> Trace:
+    """The recorded trace of a JSON file.
+
+    Raises:
+        ParameterError: the file cannot be read, or holds something else.
+    """
     with reading(path, "a readable trace", ParameterError):
         return recorded_trace(path.name, json.loads(read_limited(path, _MAX_TRACE_BYTES)))
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pag_ros.budget import ControllerSettings
-from pag_ros.errors import ImageError, ParameterError
+from pag_ros.errors import ImageError, ParameterError, one_line
 from pag_ros.evaluation.compressed import FILE_FORMATS, read_upright
 from pag_ros.runtime import DEVICES, FrameResult, Perception, find_model, open_perception
 from pag_ros.runtime.frame_picture import frame_picture
@@ -186,4 +186,4 @@ def _checked_focal(fx: float, fy: float, cx: float, cy: float) -> float:
 
 
 def _say(text: str) -> None:
-    tqdm.write(f"pag_ros: {text}", file=sys.stderr)
+    tqdm.write(f"pag_ros: {one_line(text)}", file=sys.stderr)

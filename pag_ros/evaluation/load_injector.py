@@ -11,6 +11,8 @@ from types import TracebackType
 
 import numpy as np
 
+from pag_ros.runtime.child_processes import interrupts_held
+
 SLOT_S = 0.01
 """A hog is busy for its duty of each slot."""
 
@@ -74,8 +76,9 @@ class LoadInjector:
         ]
 
     def __enter__(self) -> LoadInjector:
-        for process in self._processes:
-            process.start()
+        with interrupts_held():
+            for process in self._processes:
+                process.start()
         return self
 
     def begin(self) -> None:

@@ -69,6 +69,8 @@ def test_the_fit_leaves_what_never_falls_and_pools_what_does():
         ((0, 1), (0.2, 0.1)),
         ((0,), (float("nan"),)),
         ((0,), (-1.0,)),
+        ((0,), (1e300,)),
+        ((10**400,), (0.1,)),
     ],
 )
 def test_an_impossible_stage_is_refused(keep, seconds):
@@ -111,6 +113,33 @@ def test_a_damaged_file_counts_as_missing(content):
     path.parent.mkdir(parents=True)
     path.write_text(content)
     assert load_table(KEY, STAGES) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("keep", [0, 10**400, 10**401]),
+        ("keep", [0, 100, 1 << 31]),
+        ("keep", [False, True, 2]),
+        ("seconds", [1e300, 1e300, 1e300]),
+        ("seconds", [0.001, 0.002, 10**400]),
+        ("seconds", [0.001, 0.002, float("nan")]),
+    ],
+)
+def test_a_table_of_impossible_numbers_counts_as_missing_and_it_is_said(small, field, values):
+    path = save_table(small, KEY)
+    data = json.loads(path.read_text())
+    data["stages"][1][field] = values
+    path.write_text(json.dumps(data))
+    said = []
+    assert load_table(KEY, STAGES, said.append) is None
+    (sentence,) = said
+    assert str(path) in sentence
+    assert f"block0: {field}" in sentence
+
+
+def test_a_table_that_is_missing_is_not_worth_a_word():
+    assert load_table(KEY, STAGES, lambda sentence: pytest.fail(sentence)) is None
 
 
 def test_a_table_with_falling_times_counts_as_missing(small):

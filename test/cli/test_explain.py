@@ -39,6 +39,14 @@ def test_the_log_at_half_the_resolution_lies_beside_it(log, tiny_model):
     assert json.loads(half.read_text().splitlines()[0])["input"] == [32, 24]
 
 
+def test_a_damaged_line_is_one_line(log, tiny_model, capsys):
+    with log.open("a") as file:
+        file.write('{"event": "observe", "keep_used": [1e999]}\n')
+    assert main(["explain", str(log), "--model", str(tiny_model)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "keep_used: expected a whole number" in line
+
+
 def test_programs_get_json_and_a_changed_log_fails(log, tiny_model, tmp_path, capsys):
     lines = log.read_text().splitlines()
     entry = json.loads(lines[31])

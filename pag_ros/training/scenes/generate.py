@@ -7,16 +7,14 @@ Frames depend on the seed alone, never on who renders them.
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from pathlib import Path
 
 import numpy as np
 
 from pag_ros.errors import ParameterError
+from pag_ros.runtime.child_processes import interrupts_held
 from pag_ros.training.scenes.film import random_film
 from pag_ros.training.scenes.render import render
 from pag_ros.training.scenes.stage import RawMaterial, build_stage, describe_material, load_material
@@ -128,25 +126,10 @@ def _rendered(tasks: list[Task], workers: int) -> Iterator[list[FrameRecord]]:
         yield from map(render_scene, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with _interrupts_held():
+    with interrupts_held():
         pool = context.Pool(workers)
     with pool:
         yield from pool.imap_unordered(render_scene, tasks)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Processes that are started here never see Ctrl-C, which a terminal sends to them as well.
-
-    Each would say so with a traceback of its own; this process ends them when it is interrupted.
-    """
-    # Started with the first process otherwise, and then it lets the signals through again.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _on_cluster(tasks: list[Task], scheduler: str) -> Iterator[list[FrameRecord]]:

@@ -125,7 +125,8 @@ def parse_obj(text: str) -> ObjFile:
 def _table(lines: list[str], width: int) -> FloatArray:
     """Lines of numbers as [N,width]; further columns (w, vertex colours) are dropped."""
     rows = [line.split()[:width] for line in lines]
-    return np.array([r + ["0"] * (width - len(r)) for r in rows], np.float32).reshape(-1, width)
+    with np.errstate(over="ignore"):  # beyond float32 a number is infinite, which is told later
+        return np.array([r + ["0"] * (width - len(r)) for r in rows], np.float32).reshape(-1, width)
 
 
 def _index(text: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from pag_ros.training.scenes.classes import CLASSES
 from pag_ros.training.scenes.furniture_classes import RULES, classify
 from pag_ros.training.scenes.obj import parse_mtl, parse_obj
 
-from .conftest import write_catalogue
+from .conftest import CUBE, write_catalogue
 
 
 def by_name(folder: Path) -> dict[str, catalog.Model]:
@@ -87,6 +89,66 @@ def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
         read_catalogue(path)
     with pytest.raises(DatasetError, match=r"no \.sh3f"):
         catalog.read_catalogues(tmp_path / "nowhere")
+
+
+def test_damaged_contents_of_an_archive_are_named(tmp_path: Path) -> None:
+    path = write_catalogue(tmp_path / "damaged.sh3f")
+    model = read_catalogue(path)[0]
+    path.write_bytes(path.read_bytes().replace(b"v 2 0 2", b"v 2 9 2"))
+    with pytest.raises(DatasetError, match=r"damaged\.sh3f.*cube\.obj .*CRC"):
+        load_model(model)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("width#1=nan", "width#1=inf", "width#1=0", "width#1=-5", "width#1=wide", "width#1=1e400"),
+        *("elevation#1=nan", "modelRotation#1=1 0 0 0 nan 0 0 0 1"),
+    ],
+)
+def test_a_model_without_a_sensible_size_is_left_out(tmp_path: Path, line: str) -> None:
+    path = write_catalogue(tmp_path / "a.sh3f")
+    with zipfile.ZipFile(path) as package:
+        text = package.read(catalog.PROPERTIES) + f"\n{line}".encode()
+    with zipfile.ZipFile(path, "a") as package, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a second member of that name
+        package.writestr(catalog.PROPERTIES, text)
+    assert "Table" not in {model.name for model in read_catalogue(path)}
+
+
+@pytest.mark.parametrize("number", ["nan", "1e39", "1e999"])
+def test_a_mesh_whose_corners_are_nowhere_is_left_out(tmp_path: Path, number: str) -> None:
+    cube = CUBE.replace("v 2 2 2", f"v 2 {number} 2").encode()
+    path = write_catalogue(tmp_path / "a.sh3f", {"test/cube/cube.obj": cube})
+    assert load_model(read_catalogue(path)[0]) is None
+
+
+def test_a_stored_mesh_that_is_damaged_counts_as_missing(
+    furniture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = by_name(furniture)["Bookcase"]
+    first = MeshLibrary(tmp_path).mesh(model)
+    (stored,) = tmp_path.iterdir()
+    stored.write_bytes(stored.read_bytes()[:200])
+    again = MeshLibrary(tmp_path).mesh(model)
+    assert first is not None
+    assert again is not None
+    np.testing.assert_array_equal(first.vertices, again.vertices)
+    assert str(stored) in capsys.readouterr().err
+    assert MeshLibrary(tmp_path).mesh(model) is not None
+    assert capsys.readouterr().err == ""
+
+
+def test_lines_of_a_material_that_are_no_numbers_are_passed_over() -> None:
+    material = parse_mtl("newmtl a\nKd red 0 0\nKs 1 1e999 0\nd -halo 0.5\nd nan\n")["a"]
+    assert material.diffuse == (0.7, 0.7, 0.7)
+    assert material.specular == 0.0
+    assert material.opacity == 0.5
+
+
+def test_an_index_beyond_all_vertices_is_refused() -> None:
+    with pytest.raises(ValueError, match="vertex 99999"):
+        parse_obj("v 0 0 0\nf 1 1 99999999999\n")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,23 @@
+"""Processes that a command starts to share its work."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Processes that are started within never see Ctrl-C, which a terminal sends to them as well.
+
+    Each would answer it with a traceback of its own; the process that started them ends them.
+    """
+    # Started with the first process otherwise, and then it lets the signals through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
