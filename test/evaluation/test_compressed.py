@@ -31,7 +31,7 @@ from pag_ros.evaluation.compressed import (
 PICTURE = np.arange(24 * 40 * 3, dtype=np.uint32).astype(np.uint8).reshape(24, 40, 3)
 LARGE = (30_000, 20_000)
 READ_ALL = """
-import resource, sys
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from pag_ros.cli.run import _read_picture
@@ -40,7 +40,9 @@ from pag_ros.evaluation.datasets.files import read_color, read_gray8, read_gray1
 from pag_ros.evaluation.decode import to_depth, to_labels, to_normals, to_rgb
 
 def peak_mib():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    # Not getrusage: its peak begins with that of the process which has started this one.
+    peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    return int(peak.split()[1]) >> 10
 
 for name in sys.argv[1:]:
     path = Path(name)
