@@ -12,14 +12,15 @@ import os
 import re
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.programs import Spec
+from pag_ros.reading import reading
 
 FORMAT = 1
 """Another one whenever the arguments or the meaning of a kernel change under the same name."""
@@ -29,11 +30,6 @@ _MAX_PART_BYTES = 16_000_000
 _MAX_NUMBER = 2**31 - 1
 _NUMBERS = ("capability", "threads", "shared_bytes", "registers", "spills")
 _REMEDY = "make them with `pag_ros build kernels MODEL`, on any machine with Triton"
-_DAMAGE = (
-    *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EOFError),
-    *(NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error),
-)
-"""What reading a file of foreign or damaged content raises."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +115,12 @@ def load_kernels(path: Path, specs: Iterable[Spec], capability: int) -> dict[str
     Raises:
         BackendError: the file is missing, damaged, or lacks a program; the message says what to do.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            index = _read_index(archive)
-            return {
-                spec.name: _read_kernel(archive, _choose(index, spec, capability), capability)
-                for spec in specs
-            }
-    except FileNotFoundError as error:
-        raise BackendError(f"{path}: no GPU kernels there; {_REMEDY}") from error
-    except _DAMAGE as error:
-        raise BackendError(f"{path}: unreadable or damaged ({error}); {_REMEDY}") from error
+    with _archive(path) as archive:
+        index = _read_index(archive)
+        return {
+            spec.name: _read_kernel(archive, _choose(index, spec, capability), capability)
+            for spec in specs
+        }
 
 
 def stored_targets(path: Path) -> tuple[int, ...]:
@@ -138,14 +129,20 @@ def stored_targets(path: Path) -> tuple[int, ...]:
     Raises:
         BackendError: the file is missing or damaged.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = _read_index(archive)
-    except FileNotFoundError as error:
-        raise BackendError(f"{path}: no GPU kernels there; {_REMEDY}") from error
-    except _DAMAGE as error:
-        raise BackendError(f"{path}: unreadable or damaged ({error}); {_REMEDY}") from error
-    return tuple(sorted({int(entry["capability"]) for entry in entries}))
+    with _archive(path) as archive:
+        return tuple(sorted({int(entry["capability"]) for entry in _read_index(archive)}))
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A file of kernels; whatever reading it raises becomes a `BackendError`."""
+    if not path.exists():
+        raise BackendError(f"{path}: no GPU kernels there; {_REMEDY}")
+    with (
+        reading(path, "a file of GPU kernels", BackendError, _REMEDY),
+        zipfile.ZipFile(path) as archive,
+    ):
+        yield archive
 
 
 def _write(file: IO[bytes], kernels: Iterable[CompiledKernel]) -> None:
