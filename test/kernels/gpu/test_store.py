@@ -104,6 +104,7 @@ def test_every_flipped_byte_is_found_or_harmless(path):
         {"shared_bytes": 2**40},
         {"grid": [1, 2]},
         {"grid": [0, 1, 1]},
+        {"grid": [float("inf"), 1, 1]},
         {"name": "../../etc"},
         {"sha256": {}},
         {"sha256": {"ptx": "0", "cubin": "0"}},
