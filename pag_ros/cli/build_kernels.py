@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pag_ros.kernels.gpu.compiler import TARGETS, compile_kernel
+from pag_ros.kernels.gpu.compiler import TARGETS, compile_kernels
 from pag_ros.kernels.gpu.programs import Spec, StampSpec
 from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, save_kernels
 from pag_ros.runtime.models import DEFAULT_MODEL, find_model
@@ -65,13 +66,14 @@ def _compile(specs: Sequence[Spec], targets: Sequence[int]) -> list[CompiledKern
 
     pairs = [(spec, target) for spec in specs for target in sorted(set(targets))]
     with tqdm(pairs, unit="kernel", disable=None, file=sys.stderr) as bar:
-        return [compile_kernel(spec, target) for spec, target in bar]
+        return [kernel for spec, target in bar for kernel in compile_kernels(spec, target)]
 
 
 def _row(kernel: CompiledKernel) -> dict[str, Any]:
     return {
         "kernel": kernel.name,
         "target": kernel.capability,
+        "multiprocessors": kernel.multiprocessors,
         "registers": kernel.registers,
         "spills": kernel.spills,
         "shared_bytes": kernel.shared_bytes,
@@ -83,12 +85,20 @@ def _table(kernels: Sequence[CompiledKernel]) -> str:
     """One line a kernel, one column a target."""
     targets = sorted({kernel.capability for kernel in kernels})
     names = list(dict.fromkeys(kernel.name for kernel in kernels))
-    cells = {(kernel.name, kernel.capability): _cell(kernel) for kernel in kernels}
+    cells: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for kernel in kernels:
+        cells[kernel.name, kernel.capability].append(_cell(kernel))
+    texts = {place: ", ".join(each) for place, each in cells.items()}
     width = max(map(len, names))
-    lines = ["registers a thread / KB of shared memory, T: tensor cores, !: bytes spilled"]
-    lines.append(" ".join([" " * width, *(f"{target:>9}" for target in targets)]))
+    widths = {t: max(5, *(len(texts[name, t]) for name in names)) for t in targets}
+    lines = [
+        "registers a thread / KB of shared memory, T: tensor cores, !: bytes spilled; where there "
+        "are two, for small and for large chips"
+    ]
+    lines.append(" ".join([" " * width, *(f"{target:>{widths[target]}}" for target in targets)]))
     for name in names:
-        lines.append(" ".join([f"{name:{width}}", *(f"{cells[name, t]:>9}" for t in targets)]))
+        row = (f"{texts[name, target]:>{widths[target]}}" for target in targets)
+        lines.append(" ".join([f"{name:{width}}", *row]))
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ They are compiled for real, but nothing runs them here.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from pag_ros.cli import build_kernels, main
 from pag_ros.cli.build_kernels import programs_of
 from pag_ros.kernels.gpu.compiler import TARGETS
-from pag_ros.kernels.gpu.programs import ConvSpec, SelectSpec, StampSpec
+from pag_ros.kernels.gpu.programs import ConvSpec, SelectSpec, StampSpec, launch
 from pag_ros.kernels.gpu.store import kernels_path, load_kernels
 from pag_ros.runtime import shipped_models
 
@@ -45,12 +46,28 @@ def test_kernels_table_and_report(model: Path, tmp_path: Path, capsys):
     assert rows[-1] == {
         "kernel": SPECS[-1].name,
         "target": 87,
+        "multiprocessors": 8,  # One launch suits all sizes of chip: the small one's.
         "registers": rows[-1]["registers"],
         "spills": 0,
         "shared_bytes": rows[-1]["shared_bytes"],
         "tensor_core": True,
     }
     assert set(load_kernels(out / "model.kernels.zip", SPECS, 87)) == {s.name for s in SPECS}
+
+
+def test_a_kernel_that_sizes_of_chip_launch_otherwise_is_there_for_each(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    spec = ConvSpec(30, 40, 128, 128, out_rows=True)
+    monkeypatch.setattr(build_kernels, "programs_of", lambda _: [spec])
+    assert main(["build", "kernels", str(model), "--targets", "87"]) == 0
+    printed = capsys.readouterr().out
+    assert "(2 kernels" in printed
+    assert re.search(rf"{spec.name} +\d+/\d+ T, \d+/\d+ T$", printed, re.MULTILINE)
+    path = kernels_path(model)
+    grids = [load_kernels(path, [spec], 87, size)[spec.name].grid for size in (8, 14, 16)]
+    assert grids == [launch(spec, 87, size).grid for size in (8, 16, 16)]
+    assert grids[0] != grids[1]
 
 
 def test_the_file_lies_beside_the_model_and_json_may_be_printed(model: Path, capsys):

@@ -9,7 +9,7 @@ from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.store import CompiledKernel
 from pag_ros.runtime.tensorrt.driver import OutOfMemoryError, PyCudaDriver
 
-KERNEL = CompiledKernel("pag_stamp", 87, ".version 8.4", b"", (3, 2, 1), 64, 512, 8, 0, False)
+KERNEL = CompiledKernel("pag_stamp", 87, 16, ".version 8.4", b"", (3, 2, 1), 64, 512, 8, 0, False)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from pag_ros.runtime.tensorrt.engine import engine_inputs, engine_outputs
 from pag_ros.runtime.tensorrt.libcuda import Gpu
 
 BASE = 0x7F0000000000
-STAMP = CompiledKernel("pag_stamp", 87, "", b"", (1, 1, 1), 32, 0, 8, 0, False)
+STAMP = CompiledKernel("pag_stamp", 87, 16, "", b"", (1, 1, 1), 32, 0, 8, 0, False)
 ENCODER_NS, PIXEL_NS, HEADS_NS = 2_000_000, 10_000, 1_000_000
 
 

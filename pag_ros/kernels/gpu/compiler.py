@@ -16,6 +16,7 @@ from typing import Any
 from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.programs import ConvSpec, Launch, SelectSpec, Spec, launch
 from pag_ros.kernels.gpu.store import CompiledKernel
+from pag_ros.kernels.gpu.tiles import chips_of
 
 TARGETS = (80, 86, 87, 89, 90, 110, 120)
 """Compute capabilities times ten: A100, RTX 30, Orin, RTX 40, H100/H200, Thor, RTX 50."""
@@ -30,20 +31,40 @@ _TENSOR_CORE = re.compile(r"\b(mma\.sync|wgmma\.mma_async|tcgen05\.mma)\b")
 _POINTERS = {"fp16": "*fp16", "fp32": "*fp32", "i32": "*i32"}
 
 
-def compile_kernel(spec: Spec, capability: int, ptx_version: int = 84) -> CompiledKernel:
-    """Compile one program for one compute capability.
+def compile_kernels(spec: Spec, capability: int) -> list[CompiledKernel]:
+    """One program for every size of chip of a compute capability that it is launched otherwise on.
+
+    Raises:
+        BackendError, ValueError: as `compile_kernel`.
+    """
+    kernels: list[CompiledKernel] = []
+    launches: list[Launch] = []
+    for multiprocessors in chips_of(capability):
+        how = launch(spec, capability, multiprocessors)
+        if how not in launches:
+            launches.append(how)
+            kernels.append(compile_kernel(spec, capability, multiprocessors=multiprocessors))
+    return kernels
+
+
+def compile_kernel(
+    spec: Spec, capability: int, ptx_version: int = 84, multiprocessors: int | None = None
+) -> CompiledKernel:
+    """Compile one program for one chip.
 
     Args:
-        capability: times ten, 87 for 8.7.
+        capability: compute capability times ten, 87 for 8.7.
         ptx_version: times ten; drivers refuse PTX newer than themselves, 84 suits CUDA 12.4 and on.
             A capability that this version does not know yet gets the first that does.
+        multiprocessors: of the chip; None is a large one of this capability.
 
     Raises:
         BackendError: Triton is missing, interprets, or fails; or the kernel breaks what TensorRT
             asks of it (no other arguments than the program's, no more than 48 KB shared memory).
         ValueError: the capability is too low.
     """
-    how = launch(spec, capability)
+    size = multiprocessors or max(chips_of(capability))
+    how = launch(spec, capability, size)
     triton = _import_triton()
     source = _translate(triton, spec, how, capability, ptx_version)
     ptx = _strip_hidden_parameters(source.ptx, source.entry, spec)
@@ -56,6 +77,7 @@ def compile_kernel(spec: Spec, capability: int, ptx_version: int = 84) -> Compil
     return CompiledKernel(
         name=spec.name,
         capability=capability,
+        multiprocessors=size,
         ptx=ptx,
         cubin=cubin,
         grid=how.grid,

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from pag_ros.kernels.gpu.tiles import ceil_divide, chips_of, choose_tile, power_of_two
+
 Dtype = Literal["fp16", "fp32", "i32"]
 ACTIVATIONS = ("none", "relu", "relu6")
 LEAST_CAPABILITY = 80
@@ -19,8 +21,6 @@ LEAST_CAPABILITY = 80
 
 _MAX_ELEMENTS = 2**31 - 1
 _MAX_DILATION = 2**20
-_MULTIPROCESSORS = {80: 108, 86: 46, 87: 16, 89: 60, 90: 132, 110: 20, 120: 84}
-"""Compute capability -> multiprocessors of a common chip, which decides how small tiles must be."""
 
 
 @dataclass(frozen=True)
@@ -231,11 +231,12 @@ class ConvSpec:
 Spec: TypeAlias = StampSpec | SelectSpec | ConvSpec
 
 
-def launch(spec: Spec, capability: int) -> Launch:
+def launch(spec: Spec, capability: int, multiprocessors: int | None = None) -> Launch:
     """Grid, warps and compile-time constants of a program.
 
     Args:
         capability: compute capability times ten, 87 for 8.7.
+        multiprocessors: of the chip; None is the largest of `tiles.CHIPS`.
 
     Raises:
         ValueError: the capability is below `LEAST_CAPABILITY`.
@@ -249,18 +250,19 @@ def launch(spec: Spec, capability: int) -> Launch:
         return Launch((1, 1, 1), warps=1, stages=1, constants={})
     if isinstance(spec, SelectSpec):
         return _launch_select(spec)
-    return _launch_conv(spec, capability)
+    return _launch_conv(spec, capability, multiprocessors or max(chips_of(capability)))
 
 
 def _launch_select(spec: SelectSpec) -> Launch:
     """One program, which takes the pixels in blocks."""
-    block = min(_power_of_two(spec.pixels, 128), 4096)
+    block = min(power_of_two(spec.pixels, 128), 4096)
     constants = {"PIXELS": spec.pixels, "BLOCK": block}
     return Launch((1, 1, 1), warps=min(block // 32, 32), stages=1, constants=constants)
 
 
-def _launch_conv(spec: ConvSpec, capability: int) -> Launch:
-    tile = _tile(spec, capability)
+def _launch_conv(spec: ConvSpec, capability: int, multiprocessors: int) -> Launch:
+    size = (spec.pixels, spec.channels, spec.features, spec.taps)
+    tile = choose_tile(*size, capability, multiprocessors)
     constants = {
         "HEIGHT": spec.height,
         "WIDTH": spec.width,
@@ -279,70 +281,14 @@ def _launch_conv(spec: ConvSpec, capability: int) -> Launch:
         "BLOCK_N": tile.features,
         "BLOCK_K": tile.channels,
     }
-    grid = (_ceil(spec.pixels, tile.pixels), _ceil(spec.features, tile.features), 1)
+    grid = (
+        ceil_divide(spec.pixels, tile.pixels),
+        ceil_divide(spec.features, tile.features),
+        1,
+    )
     # The loads from x need what was loaded from `slot` before: there is a second wait in the pipe.
     waits = 2 if spec.x_rows and spec.kernel > 1 else 1
     return Launch(grid, tile.warps, waits * tile.buffers + 1, constants)
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """What one program of a convolution computes.
-
-    Attributes:
-        pixels, features: of its result.
-        channels: of the input that it takes at a step.
-        buffers: steps whose operands are on their way or at work.
-    """
-
-    pixels: int
-    features: int
-    channels: int
-    warps: int
-    buffers: int
-
-
-_TILES = (
-    _Tile(128, 128, 32, warps=8, buffers=2),
-    _Tile(128, 64, 32, warps=4, buffers=3),
-    _Tile(64, 64, 32, warps=4, buffers=4),
-    _Tile(64, 32, 64, warps=4, buffers=3),
-    _Tile(32, 32, 64, warps=4, buffers=4),
-)
-"""Large tiles read less, small ones occupy more multiprocessors. Each fits into 48 KB of shared
-memory, which is what a kernel gets without asking for more."""
-
-
-def _tile(spec: ConvSpec, capability: int) -> _Tile:
-    """The largest tile that leaves no multiprocessor idle at half the pixels, cut to the program.
-
-    Split sums over input channels would occupy more; docs/gpu.md says why there are none.
-    """
-    known = max(each for each in _MULTIPROCESSORS if each <= capability)
-    for tile in _TILES:
-        programs = _ceil(_ceil(spec.pixels, 2), tile.pixels) * _ceil(spec.features, tile.features)
-        wasteful = tile.features >= 2 * _power_of_two(spec.features, 16)
-        if programs >= _MULTIPROCESSORS[known] and not wasteful:
-            break
-    # The tensor cores of Hopper and Thor read a large tile while the next is copied already, for
-    # which Triton adds a buffer.
-    has_another = known in (90, 110) and tile.pixels >= 64
-    return _Tile(
-        tile.pixels,
-        min(tile.features, _power_of_two(spec.features, 16)),
-        min(tile.channels, _power_of_two(spec.channels, 16)),
-        tile.warps,
-        tile.buffers - has_another,
-    )
-
-
-def _power_of_two(value: int, least: int) -> int:
-    """The next power of two from `value` on, at least `least`."""
-    return max(least, 1 << (value - 1).bit_length())
-
-
-def _ceil(value: int, step: int) -> int:
-    return -(-value // step)
 
 
 def _form(is_rows: bool) -> str:

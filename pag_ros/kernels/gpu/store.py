@@ -1,7 +1,8 @@
 """Compiled kernels of a model in one file beside it. Reading needs no Triton, only Python.
 
 The file is a zip archive: `index.json` lists the kernels, and for each of them there are
-NAME.smCC.ptx and NAME.smCC.cubin. Nothing in it is executed on reading.
+NAME.smCC.mpN.ptx and NAME.smCC.mpN.cubin, made for a chip of N multiprocessors. Nothing in it is
+executed on reading.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +21,16 @@ from typing import IO, Any
 
 from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.programs import Spec
+from pag_ros.kernels.gpu.tiles import nearest_chip
 from pag_ros.reading import reading
 
-FORMAT = 1
+FORMAT = 2
 """Another one whenever the arguments or the meaning of a kernel change under the same name."""
 
 _INDEX = "index.json"
 _MAX_PART_BYTES = 16_000_000
 _MAX_NUMBER = 2**31 - 1
-_NUMBERS = ("capability", "threads", "shared_bytes", "registers", "spills")
+_NUMBERS = ("capability", "multiprocessors", "threads", "shared_bytes", "registers", "spills")
 _REMEDY = "make them with `pag_ros build kernels MODEL`, on any machine with Triton"
 
 
@@ -39,6 +41,7 @@ class CompiledKernel:
     Attributes:
         name: of the program and of the entry point in both codes.
         capability: that it was compiled for, times ten.
+        multiprocessors: of the chip that it was compiled for; on others it computes the same.
         ptx: portable code, takes the program's arguments only.
         cubin: machine code, or empty where only the driver can make it from the PTX.
         grid: programs along x, y, z.
@@ -51,6 +54,7 @@ class CompiledKernel:
 
     name: str
     capability: int
+    multiprocessors: int
     ptx: str
     cubin: bytes
     grid: tuple[int, int, int]
@@ -100,14 +104,18 @@ def save_kernels(path: Path, kernels: Iterable[CompiledKernel]) -> None:
         raise BackendError(f"{path} cannot be written: {error}") from error
 
 
-def load_kernels(path: Path, specs: Iterable[Spec], capability: int) -> dict[str, CompiledKernel]:
-    """The kernels of some programs for one compute capability.
+def load_kernels(
+    path: Path, specs: Iterable[Spec], capability: int, multiprocessors: int | None = None
+) -> dict[str, CompiledKernel]:
+    """The kernels of some programs for one GPU.
 
-    Where the file has none for it, the portable PTX of the nearest lower one takes its place: with
-    an empty `cubin`, since the driver has to compile it.
+    Where the file has none for its compute capability, the portable PTX of the nearest lower one
+    takes its place: with an empty `cubin`, since the driver has to compile it. Of those for several
+    sizes of chip it is the one for the nearest size.
 
     Args:
         capability: of the GPU, times ten.
+        multiprocessors: of the GPU; None is the largest that there is a kernel for.
 
     Returns:
         Program's name -> its kernel.
@@ -118,7 +126,9 @@ def load_kernels(path: Path, specs: Iterable[Spec], capability: int) -> dict[str
     with _archive(path) as archive:
         index = _read_index(archive)
         return {
-            spec.name: _read_kernel(archive, _choose(index, spec, capability), capability)
+            spec.name: _read_kernel(
+                archive, _choose(index, spec, capability, multiprocessors), capability
+            )
             for spec in specs
         }
 
@@ -150,9 +160,9 @@ def _write(file: IO[bytes], kernels: Iterable[CompiledKernel]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for kernel in kernels:
             parts = {"ptx": kernel.ptx.encode(), "cubin": kernel.cubin}
-            for suffix, content in parts.items():
-                archive.writestr(_part(kernel.name, kernel.capability, suffix), content)
             facts = {name: getattr(kernel, name) for name in ("name", *_NUMBERS)}
+            for suffix, content in parts.items():
+                archive.writestr(_part(facts, suffix), content)
             more = {"grid": kernel.grid, "tensor_core": kernel.tensor_core}
             hashes = {suffix: _hash(content) for suffix, content in parts.items()}
             portable = {"is_portable": kernel.is_portable}
@@ -169,25 +179,35 @@ def _read_index(archive: zipfile.ZipFile) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = index["kernels"]
     for entry in entries:
         for name in _NUMBERS:
-            if type(entry[name]) is not int or not 0 <= entry[name] <= _MAX_NUMBER:
+            least = 1 if name == "multiprocessors" else 0
+            if type(entry[name]) is not int or not least <= entry[name] <= _MAX_NUMBER:
                 raise ValueError(f"{name} is {entry[name]!r}")
         if not re.fullmatch(r"[A-Za-z_]\w*", entry["name"]):
             raise ValueError(f"name {entry['name']!r}")
     return entries
 
 
-def _choose(entries: list[dict[str, Any]], spec: Spec, capability: int) -> dict[str, Any]:
-    """The entry of a program for this capability, else the nearest that its PTX comes from."""
+def _choose(
+    entries: list[dict[str, Any]], spec: Spec, capability: int, multiprocessors: int | None
+) -> dict[str, Any]:
+    """The entry of a program for this capability, else the nearest that its PTX comes from; of
+    those the one for the nearest size of chip."""
     same_name = [entry for entry in entries if entry["name"] == spec.name]
-    exact = [entry for entry in same_name if entry["capability"] == capability]
-    lower = [e for e in same_name if e["capability"] < capability and e["is_portable"]]
-    if exact or lower:
-        return exact[0] if exact else max(lower, key=lambda entry: int(entry["capability"]))
-    found = ", ".join(str(entry["capability"]) for entry in same_name) or "none"
-    raise BackendError(
-        f"no kernel {spec.name} for compute capability {capability / 10} (stored: {found}); "
-        f"{_REMEDY}"
-    )
+    usable = [
+        entry
+        for entry in same_name
+        if entry["capability"] == capability
+        or (entry["capability"] < capability and entry["is_portable"])
+    ]
+    if not usable:
+        found = ", ".join(map(str, sorted({entry["capability"] for entry in same_name}))) or "none"
+        raise BackendError(
+            f"no kernel {spec.name} for compute capability {capability / 10} (stored: {found}); "
+            f"{_REMEDY}"
+        )
+    nearest = max(entry["capability"] for entry in usable)
+    by_size = {e["multiprocessors"]: e for e in usable if e["capability"] == nearest}
+    return by_size[nearest_chip(by_size, multiprocessors or max(by_size))]
 
 
 def _read_kernel(
@@ -196,7 +216,7 @@ def _read_kernel(
     name, stored = entry["name"], entry["capability"]
     parts = {}
     for suffix, expected in entry["sha256"].items():
-        parts[suffix] = _read_part(archive, _part(name, stored, suffix))
+        parts[suffix] = _read_part(archive, _part(entry, suffix))
         if _hash(parts[suffix]) != expected:
             raise ValueError(f"{name}: the {suffix} is not the one that was stored")
     x, y, z = (int(size) for size in entry["grid"])
@@ -218,8 +238,8 @@ def _read_part(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(name)
 
 
-def _part(name: str, capability: int, suffix: str) -> str:
-    return f"{name}.sm{capability}.{suffix}"
+def _part(facts: Mapping[str, Any], suffix: str) -> str:
+    return "{name}.sm{capability}.mp{multiprocessors}.".format_map(facts) + suffix
 
 
 def _hash(content: bytes) -> str:

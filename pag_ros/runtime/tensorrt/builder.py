@@ -15,6 +15,7 @@ from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, load_kernels
 from pag_ros.runtime.tensorrt import plugin_class, plugin_quick
 from pag_ros.runtime.tensorrt.engine import TensorRtLog, logger_of, needed_bytes, started
 from pag_ros.runtime.tensorrt.graph import EngineGraph
+from pag_ros.runtime.tensorrt.libcuda import Gpu
 from pag_ros.runtime.tensorrt.progress import BuildProgress, Report, progress_monitor
 from pag_ros.runtime.tensorrt.requirements import takes_kernels_ahead_of_time
 
@@ -60,17 +61,17 @@ class Plugins:
         module.register_programs(self._trt, graph.programs, kernels)
 
 
-def kernels_of(model: Path, graph: EngineGraph, capability: int) -> dict[str, CompiledKernel]:
+def kernels_of(model: Path, graph: EngineGraph, gpu: Gpu) -> dict[str, CompiledKernel]:
     """The kernels of a graph for a GPU, and the one that begins a frame; by their names.
 
     Args:
         model: path of the ONNX file, its kernels beside it.
-        capability: of the GPU, times ten.
 
     Raises:
         BackendError: they are missing or damaged; the message says how to make them.
     """
-    return load_kernels(kernels_path(model), [StampSpec(), *graph.specs], capability)
+    specs = [StampSpec(), *graph.specs]
+    return load_kernels(kernels_path(model), specs, gpu.capability, gpu.multiprocessors)
 
 
 def build_plan(

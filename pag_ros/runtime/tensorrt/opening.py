@@ -121,7 +121,7 @@ class _Opening:
     def _register(self, driver: Driver) -> None:
         """Plugins that are launched by us have to be known before a plan is read."""
         if self._plugins.needed_to_run:
-            kernels = kernels_of(self._model, self._engine_graph(), driver.gpu.capability)
+            kernels = kernels_of(self._model, self._engine_graph(), driver.gpu)
             self._plugins.register(self._engine_graph(), kernels)
 
     def _load(self, driver: Driver, key: PlanKey) -> tuple[TensorRtEngine, Plan]:
@@ -143,7 +143,7 @@ class _Opening:
 
         def build() -> tuple[bytes, dict[str, Any]]:
             graph = self._engine_graph()
-            kernels = kernels_of(self._model, graph, driver.gpu.capability)
+            kernels = kernels_of(self._model, graph, driver.gpu)
             report = options.report or log_lines(options.say)
             return build_plan(
                 self._trt,
@@ -169,13 +169,13 @@ class _Opening:
 
     def _session(self, driver: PyCudaDriver, engine: TensorRtEngine) -> TensorRtSession:
         try:
-            path, capability = kernels_path(self._model), driver.gpu.capability
-            (stamp,) = load_kernels(path, [StampSpec()], capability).values()
+            path, gpu = kernels_path(self._model), driver.gpu
+            stored = load_kernels(path, [StampSpec()], gpu.capability, gpu.multiprocessors)
+            (stamp,) = stored.values()
         except BaseException:
             engine.close()
             driver.close()
             raise
-        gpu = driver.gpu
         backend = f"tensorrt {self._trt.__version__} {self._precision} {gpu.name}"
         return TensorRtSession(self._manifest, driver, engine, stamp, backend)
 

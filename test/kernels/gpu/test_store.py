@@ -24,10 +24,11 @@ from pag_ros.kernels.gpu.store import (
 STAMP, SELECT = StampSpec(), SelectSpec(3, 4)
 
 
-def kernel(spec, capability: int, suffix: str = "") -> CompiledKernel:
+def kernel(spec, capability: int, suffix: str = "", multiprocessors: int = 16) -> CompiledKernel:
     return CompiledKernel(
         name=spec.name,
         capability=capability,
+        multiprocessors=multiprocessors,
         ptx=f".version 8.4\n.target sm_{capability}{suffix}\n.entry {spec.name}()",
         cubin=b"\x7fELF" + bytes([capability]) * 100,
         grid=(3, 2, 1),
@@ -59,6 +60,24 @@ def test_a_kernel_comes_back_as_it_was(path):
 def test_another_gpu_gets_portable_ptx_of_the_nearest_lower_one(path, capability, nearest):
     loaded = load_kernels(path, [STAMP], capability)[STAMP.name]
     assert loaded == replace(kernel(STAMP, nearest), cubin=b"")
+
+
+def test_of_several_sizes_of_chip_the_nearest_is_taken(tmp_path):
+    file = tmp_path / "m.kernels.zip"
+    sizes = [(80, 100), (87, 8), (87, 16)]
+    save_kernels(file, [kernel(STAMP, cc, multiprocessors=size) for cc, size in sizes])
+
+    def size_for(capability, multiprocessors):
+        found = load_kernels(file, [STAMP], capability, multiprocessors)[STAMP.name]
+        return found.capability, found.multiprocessors
+
+    assert [size_for(87, n) for n in (4, 8, 11, 12, 14, 16, 200)] == [
+        (87, size) for size in (8, 8, 8, 16, 16, 16, 16)
+    ]
+    # The capability comes first, then the size; without one it is a large chip.
+    assert size_for(89, 9) == (87, 8)
+    assert size_for(80, 9) == (80, 100)
+    assert size_for(87, None) == (87, 16)
 
 
 def test_code_for_one_architecture_alone_is_not_portable():
@@ -101,6 +120,7 @@ def test_every_flipped_byte_is_found_or_harmless(path):
     [
         {"threads": -1},
         {"threads": "128"},
+        {"multiprocessors": 0},
         {"shared_bytes": 2**40},
         {"grid": [1, 2]},
         {"grid": [0, 1, 1]},
@@ -118,7 +138,7 @@ def test_a_foreign_index_is_refused(path, change):
 
 def test_another_format_is_named(path):
     _rewrite(path, lambda index: index.update(format=9))
-    with pytest.raises(BackendError, match="format 9, this version reads 1"):
+    with pytest.raises(BackendError, match="format 9, this version reads 2"):
         stored_targets(path)
 
 
