@@ -3,10 +3,11 @@
     pag_ros bench ops       sparse convolutions and gated blocks, over densities and kinds of masks
     pag_ros bench network   whole networks, over densities
     pag_ros bench deadline  the controller beside others, in a simulator
+    pag_ros bench kernels   the GPU kernels by their machine code, beside dense ones; no GPU needed
     pag_ros bench load      the real node while the machine is loaded on purpose
 
-Everything takes turns in one run and medians count, yet a quiet machine gives the better answer.
-docs/benchmarks.md explains the columns and holds our results.
+What is measured takes turns in one run and medians count, yet a quiet machine gives the better
+answer. docs/benchmarks.md explains the columns and holds our results.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pag_ros.cli import bench_deadline, bench_load
+from pag_ros.cli import bench_deadline, bench_kernels, bench_load
 from pag_ros.cli.options import plot_file, whole
 from pag_ros.errors import BackendError, ParameterError
 
@@ -32,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _add_speed_arguments(kinds.add_parser(kind, help=text, description=text))
     text = "the controller beside others, in a simulator"
     bench_deadline.add_arguments(kinds.add_parser("deadline", help=text, description=text))
+    text = "what the GPU kernels cost by their machine code, estimated without a GPU"
+    bench_kernels.add_arguments(kinds.add_parser("kernels", help=text, description=text))
     text = "the real node while the machine is loaded on purpose"
     bench_load.add_arguments(kinds.add_parser("load", help=text, description=text))
 
@@ -48,9 +51,8 @@ def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    if args.kind == "deadline":
-        return bench_deadline.main(args)
-    return bench_load.main(args) if args.kind == "load" else _measure_speed(args)
+    others = {"deadline": bench_deadline, "kernels": bench_kernels, "load": bench_load}
+    return others[args.kind].main(args) if args.kind in others else _measure_speed(args)
 
 
 def _measure_speed(args: argparse.Namespace) -> int:

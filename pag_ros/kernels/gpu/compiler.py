@@ -65,7 +65,7 @@ def compile_kernel(
     """
     size = multiprocessors or max(chips_of(capability))
     how = launch(spec, capability, size)
-    triton = _import_triton()
+    triton = import_triton()
     source = _translate(triton, spec, how, capability, ptx_version)
     ptx = _strip_hidden_parameters(source.ptx, source.entry, spec)
     if source.shared_bytes > MAX_SHARED_BYTES:
@@ -100,7 +100,12 @@ class _Translation:
     shared_bytes: int
 
 
-def _import_triton() -> Any:
+def import_triton() -> Any:
+    """The module triton.
+
+    Raises:
+        BackendError: it is missing, or told to interpret.
+    """
     try:
         import triton
     except ImportError as error:

@@ -19,6 +19,9 @@ ACTIVATIONS = ("none", "relu", "relu6")
 LEAST_CAPABILITY = 80
 """Compute capability times ten; older GPUs lack what the kernels use."""
 
+SELECT_BLOCK = 4096
+"""Pixels that a Select takes at a time, at most."""
+
 _MAX_ELEMENTS = 2**31 - 1
 _MAX_DILATION = 2**20
 
@@ -255,7 +258,7 @@ def launch(spec: Spec, capability: int, multiprocessors: int | None = None) -> L
 
 def _launch_select(spec: SelectSpec) -> Launch:
     """One program, which takes the pixels in blocks."""
-    block = min(power_of_two(spec.pixels, 128), 4096)
+    block = min(power_of_two(spec.pixels, 128), SELECT_BLOCK)
     constants = {"PIXELS": spec.pixels, "BLOCK": block}
     return Launch((1, 1, 1), warps=min(block // 32, 32), stages=1, constants=constants)
 

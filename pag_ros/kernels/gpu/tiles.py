@@ -27,7 +27,7 @@ CYCLES_UNIT = 32
 _MULTIPLY_ADDS = {80: 1024, 86: 256, 87: 1024, 89: 256, 90: 2048, 110: 4096, 120: 256}
 """Compute capability -> fp16 multiply-adds with fp32 sums that a multiprocessor's tensor cores
 begin in a cycle; from the makers' peak rates, multiprocessors and clocks."""
-_FETCHED_BYTES = 32
+FETCHED_BYTES = 32
 """That a multiprocessor gets from the level-2 cache in a cycle while all others read as well. One
 alone may get twice as many; how many it really is differs between chips, and is assumed here."""
 _FRAME_CYCLES = 1000
@@ -132,9 +132,7 @@ def program_cycles(tile: Tile, depth: int, capability: int) -> float:
     """
     products = tile.pixels * tile.features * CYCLES_UNIT
     operands = 2 * (tile.pixels + tile.features) * CYCLES_UNIT
-    slowest = max(
-        tile.issue_cycles, products / multiply_adds(capability), operands / _FETCHED_BYTES
-    )
+    slowest = max(tile.issue_cycles, products / multiply_adds(capability), operands / FETCHED_BYTES)
     return _FRAME_CYCLES + slowest * depth / CYCLES_UNIT
 
 
