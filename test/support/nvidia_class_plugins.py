@@ -3,7 +3,8 @@
 Run as a program: MODEL KERNELS CAPABILITY CUDA_LIBRARY. Of TensorRT it uses the bindings and the
 lean runtime, and calls the plugins in the order in which a builder and a runtime call them;
 dimensions, which exist in a builder only, are plain numbers here. CUDA_LIBRARY is the stub that
-writes calls to the file CUDA_STUB_LOG.
+writes calls to the file CUDA_STUB_LOG. With WITHOUT_ALIASES in the environment the bindings lack
+what 10.0 to 10.2 lack.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class WithoutBuilder:
     DimsExprs = list
 
     def __getattr__(self, name: str) -> Any:
+        if name == "IPluginV3OneBuildV2" and "WITHOUT_ALIASES" in os.environ:
+            raise AttributeError(name)
         return getattr(trt, name)
 
 
@@ -74,6 +77,7 @@ def handed_back(node: onnx.NodeProto, spec: Any, cuda: LibCuda) -> dict[str, Any
             formats(built, spec, place) for place in range(len(spec.inputs) + len(spec.outputs))
         ],
         "outputs": built.num_outputs,
+        "aliased": aliases(built, spec),
         "timed": life(built, spec, cuda),
         "timed without a context": life(built, spec, cuda, attached=False),
         "unprepared": error_of(lambda: enqueue(built, spec)),
@@ -111,8 +115,20 @@ def life(plugin: Any, spec: Any, cuda: LibCuda, attached: bool = True) -> dict[s
 
 def enqueue(plugin: Any, spec: Any) -> None:
     inputs = [1000 + number for number in range(len(spec.inputs))]
-    outputs = [2000 + number for number in range(len(spec.outputs))]
+    outputs = [
+        2000 + place if base < 0 else inputs[base]
+        for place, base in enumerate(aliases(plugin, spec))
+    ]
     plugin.enqueue(None, None, inputs, outputs, 0, STREAM)
+
+
+def aliases(plugin: Any, spec: Any) -> list[int]:
+    """For every output the input that it lies in, -1 for none, as TensorRT learns it: from plugins
+    with the interface for it."""
+    build = plugin.get_capability_interface(trt.PluginCapabilityType.BUILD)
+    if not isinstance(build, trt.IPluginV3OneBuildV2):
+        return [-1] * len(spec.outputs)
+    return [build.get_aliased_input(place) for place in range(len(spec.outputs))]
 
 
 class CallLog:

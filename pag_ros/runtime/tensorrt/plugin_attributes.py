@@ -1,4 +1,4 @@
-"""The attribute `program` of a node, by which both kinds of plugins find their kernel."""
+"""What both kinds of plugins ask of a node: which kernel it is, and where its result lies."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ def find_program(
     if name not in programs:
         raise BackendError(f"no kernel for {name}; run `pag_ros build kernels`")
     return programs[name]
+
+
+def base_position(spec: Spec) -> int | None:
+    """Of a program that works in place: which of its inputs its result lies in. Else None."""
+    if not getattr(spec, "in_place", False):
+        return None
+    return [tensor.name for tensor in spec.inputs].index("base")
 
 
 def attribute_text(attribute: Attribute) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pag_ros.errors import BackendError
 from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, PLUGIN_VERSION, plugin_name
 from pag_ros.runtime.tensorrt.libcuda import LIBRARY, LibCuda
-from pag_ros.runtime.tensorrt.plugin_attributes import find_program
+from pag_ros.runtime.tensorrt.plugin_attributes import base_position, find_program
 
 if TYPE_CHECKING:
     from pag_ros.kernels.gpu.programs import Spec
@@ -67,7 +67,9 @@ def register_programs(
 
 def _plugin_class(trt: Any, kind: str, library: str) -> Any:
     """The class of one kind of node, which derives from this TensorRT's classes."""
-    bases = (trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime)
+    # From 10.3 on a plugin can say that an output lies in an input.
+    build = getattr(trt, "IPluginV3OneBuildV2", trt.IPluginV3OneBuild)
+    bases = (trt.IPluginV3, trt.IPluginV3OneCore, build, trt.IPluginV3OneRuntime)
     types = {"fp16": trt.float16, "fp32": trt.float32, "i32": trt.int32}
 
     class Plugin(*bases):  # type: ignore[misc]
@@ -111,6 +113,10 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
                 trt.DimsExprs([builder.constant(size) for size in tensor.shape])
                 for tensor in self._spec.outputs
             ]
+
+        def get_aliased_input(self, output: int) -> int:
+            base = base_position(self._spec)
+            return -1 if base is None else base
 
         def supports_format_combination(self, place: int, tensors: Any, inputs: int) -> bool:
             wanted = (*self._spec.inputs, *self._spec.outputs)[place]
@@ -184,14 +190,13 @@ class _Launcher:
     def __init__(self, spec: Spec, kernel: CompiledKernel, cuda: LibCuda) -> None:
         self._kernel, self._cuda = kernel, cuda
         self._function = cuda.load_function(kernel.code, kernel.name)
-        self._base = None
-        if getattr(spec, "in_place", False):
-            # These classes cannot tell TensorRT before 10.3 that an output lies in an input.
-            self._base = [tensor.name for tensor in spec.inputs].index("base")
+        self._base = base_position(spec)
+        if self._base is not None:
             self._base_bytes = 2 * int(np.prod(spec.inputs[self._base].shape))
 
     def __call__(self, inputs: Sequence[int], outputs: Sequence[int], stream: int) -> None:
-        if self._base is not None:
+        # TensorRT before 10.3 cannot be told that the result lies in the base.
+        if self._base is not None and outputs[0] != inputs[self._base]:
             self._cuda.copy(outputs[0], inputs[self._base], self._base_bytes, stream)
         kernel = self._kernel
         self._cuda.launch_kernel(

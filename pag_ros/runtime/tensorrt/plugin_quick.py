@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pag_ros.errors import BackendError
 from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, plugin_name
-from pag_ros.runtime.tensorrt.plugin_attributes import find_program
+from pag_ros.runtime.tensorrt.plugin_attributes import base_position, find_program
 
 if TYPE_CHECKING:
     from pag_ros.kernels.gpu.programs import Spec
@@ -86,8 +86,8 @@ def _register(trt: Any, plugin: Any, name: str, example: Spec) -> None:
             plugin.from_shape_expr(tensor.shape, dtype=types[tensor.dtype])
             for tensor in spec.outputs
         )
-        if getattr(spec, "in_place", False):
-            base = [tensor.name for tensor in spec.inputs].index("base")
+        base = base_position(spec)
+        if base is not None:
             results = (descriptions[base].aliased(),)
         return results if outputs > 1 else results[0]
 

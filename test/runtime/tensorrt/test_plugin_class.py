@@ -104,19 +104,33 @@ def test_every_kernel_is_launched_into_tensorrts_stream(said, specs) -> None:
         assert "stream 0x5eed first 1000" in call
 
 
-def test_a_block_that_works_in_place_begins_with_its_base(said, specs) -> None:
-    in_place = {name: each for name, each in specs.items() if getattr(each, "in_place", False)}
-    assert in_place
-    for name in specs:
-        calls = said["programs"][name]["run"]["recorded"]
-        copies = [call for call in calls if call.startswith("cuMemcpy")]
+def test_a_block_works_in_place_without_a_copy(said, specs) -> None:
+    bases = {name: base_of(spec) for name, spec in specs.items()}
+    assert any(base >= 0 for base in bases.values())
+    for name, spec in specs.items():
+        others = len(spec.outputs) - 1
+        assert said["programs"][name]["aliased"] == [bases[name], *[-1] * others]
+        assert not copies(said, name)
+
+
+def test_before_10_3_a_block_begins_with_a_copy_of_its_base(tmp_path: Path, specs) -> None:
+    said = from_class_plugins(tmp_path, WITHOUT_ALIASES="1")
+    for name, spec in specs.items():
         wanted = []
-        if name in in_place:
-            spec = in_place[name]
-            place = [tensor.name for tensor in spec.inputs].index("base")
+        if (base := base_of(spec)) >= 0:
             size = 2 * spec.height * spec.width * spec.features
-            wanted.append(f"cuMemcpyDtoDAsync_v2 2000 {1000 + place} {size} 0x5eed")
-        assert copies == wanted
+            wanted = [f"cuMemcpyDtoDAsync_v2 2000 {1000 + base} {size} 0x5eed"]
+        assert copies(said, name) == wanted
+
+
+def base_of(spec: Any) -> int:
+    names = [tensor.name for tensor in spec.inputs]
+    return names.index("base") if getattr(spec, "in_place", False) else -1
+
+
+def copies(said: dict[str, Any], name: str) -> list[str]:
+    calls = said["programs"][name]["run"]["recorded"]
+    return [call for call in calls if call.startswith("cuMemcpy")]
 
 
 def test_a_missing_kernel_and_an_old_tensorrt_are_named() -> None:
