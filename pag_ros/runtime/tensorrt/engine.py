@@ -148,7 +148,7 @@ def started(trt: Any, kind: str) -> Any:
 
 
 def engine_inputs(manifest: Manifest) -> Layout:
-    """What the engine takes: the model's inputs and `clock`, when the frame began on the GPU."""
+    """What a frame is given: the model's inputs and `clock`, its start on the GPU's clock."""
     return {**input_layout(manifest), "clock": (np.int32, (2,))}
 
 

@@ -18,11 +18,12 @@ from pag_ros.kernels.gpu.store import CompiledKernel
 from pag_ros.manifest import Manifest
 from pag_ros.runtime.frame_clock import block_plan
 from pag_ros.runtime.frame_io import check_frame, prediction_of
-from pag_ros.runtime.model_layout import Layout, input_layout, output_layout
+from pag_ros.runtime.model_layout import Layout, output_layout
 from pag_ros.runtime.session import Deadline, Prediction
 from pag_ros.runtime.tensorrt.driver import Driver, Work
-from pag_ros.runtime.tensorrt.engine import Engine, engine_outputs
-from pag_ros.runtime.tensorrt.stage_times import FrameTimes, StageTimes, marks_of
+from pag_ros.runtime.tensorrt.engine import Engine, engine_inputs, engine_outputs
+from pag_ros.runtime.tensorrt.gpu_clock import GpuClock
+from pag_ros.runtime.tensorrt.stage_times import FrameTimes, StageTimes, marks_of, words_of
 
 _ALIGNMENT = 256
 """Of every tensor, in bytes, as TensorRT asks for it."""
@@ -59,6 +60,7 @@ class TensorRtSession:
         self._inputs: dict[str, NDArray[Any]] = {}
         self._outputs: dict[str, NDArray[Any]] = {}
         self._predicted: dict[str, NDArray[Any]] = {}
+        self._gpu_clock = GpuClock()
         self._is_closed = False
         try:
             with driver.active():
@@ -87,9 +89,9 @@ class TensorRtSession:
         self._inputs["image"][0] = image
         self._inputs["fx"][0] = focal_px
         self._inputs["keep"][:] = keep
-        # The GPU counts from when it is told to begin, which is now rather than at the call.
-        now = time.perf_counter()
-        self._inputs["plan"][:] = block_plan(deadline, now, len(keep), thresholds)
+        self._inputs["plan"][:] = block_plan(deadline, began, len(keep), thresholds)
+        # The GPU counts from the call, however long the frame then waits for it.
+        self._inputs["clock"][:] = words_of(self._gpu_clock.at(began))
         with self._driver.active():
             times = self._run(began)
         seconds = self._stage_times.stage_seconds(times)
@@ -110,9 +112,9 @@ class TensorRtSession:
     def _prepare(self, stamp: CompiledKernel) -> None:
         """Memory, one run, the recorded graph, and how long the heads take."""
         driver, manifest = self._driver, self.manifest
-        given = _Arena(input_layout(manifest))
+        given = _Arena(engine_inputs(manifest))
         received = _Arena(
-            {**engine_outputs(manifest), "clock": (np.int32, (2,)), "end": (np.int32, (2,))}
+            {**engine_outputs(manifest), "start": (np.int32, (2,)), "end": (np.int32, (2,))}
         )
         source, source_on_gpu = driver.host_memory(given.size)
         # A GPU that shares the CPU's memory reads the inputs from where they are.
@@ -125,12 +127,12 @@ class TensorRtSession:
         self._predicted = {name: self._outputs[name] for name in output_layout(manifest)}
         for name, address in inputs_at.items():
             self._engine.bind(name, address)
-        for name in ("clock", *engine_outputs(manifest)):
+        for name in engine_outputs(manifest):
             self._engine.bind(name, outputs_at[name])
         launch_stamp = driver.load(stamp)
 
         def frame() -> None:
-            launch_stamp([outputs_at["clock"]])
+            launch_stamp([outputs_at["start"]])
             if copied:
                 driver.upload(inputs_at[given.first], source)
             self._engine.enqueue(driver.stream)
@@ -164,13 +166,17 @@ class TensorRtSession:
         self._inputs["fx"][0] = sum(self.manifest.focal_range) / 2.0
         self._inputs["keep"][:] = [*(block.pixels for block in blocks[:-1]), 0]
         self._inputs["plan"][:] = block_plan(None, 0.0, len(blocks))
+        self._inputs["clock"][:] = 0  # Nothing is trimmed without a deadline.
 
     def _run(self, began: float) -> FrameTimes:
+        launched = time.perf_counter()
         self._replay()
-        launched_s = time.perf_counter() - began
         self._driver.synchronize()
-        marks = marks_of(*(self._outputs[name] for name in ("clock", "stamps", "end")))
-        return FrameTimes(marks, time.perf_counter() - began, launched_s)
+        done = time.perf_counter()
+        marks = marks_of(*(self._outputs[name] for name in ("start", "stamps", "end")))
+        start, end = int(marks[0]), int(marks[-1])
+        self._gpu_clock.observe(launched, start, end, done)
+        return FrameTimes(marks, done - began, self._gpu_clock.host_seconds(start) - began)
 
 
 class _Arena:

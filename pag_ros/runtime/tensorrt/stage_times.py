@@ -17,20 +17,26 @@ class FrameTimes:
         marks: [L+2] int64 nanoseconds of the GPU's clock: the frame's start, every Select's start,
             the end of the heads.
         host_s: from the call until everything was back.
-        launched_s: of that, until the GPU was told to begin.
+        waited_s: of that, until the GPU began: preparing the inputs, the launch, and whatever other
+            work of the GPU was in front.
     """
 
     marks: NDArray[np.int64]
     host_s: float
-    launched_s: float
+    waited_s: float
 
 
 def marks_of(
-    clock: NDArray[np.int32], stamps: NDArray[np.int32], end: NDArray[np.int32]
+    start: NDArray[np.int32], stamps: NDArray[np.int32], end: NDArray[np.int32]
 ) -> NDArray[np.int64]:
-    """`FrameTimes.marks` from low and high words: clock [2], stamps [L,2], end [2]."""
-    words = np.concatenate([clock.reshape(1, 2), stamps, end.reshape(1, 2)]).view(np.uint32)
+    """`FrameTimes.marks` from low and high words: start [2], stamps [L,2], end [2]."""
+    words = np.concatenate([start.reshape(1, 2), stamps, end.reshape(1, 2)]).view(np.uint32)
     return words[:, 0].astype(np.int64) | words[:, 1].astype(np.int64) << 32
+
+
+def words_of(nanoseconds: int) -> NDArray[np.int32]:
+    """[2] int32: low and high word of a moment on the GPU's clock."""
+    return np.array([nanoseconds], np.int64).view(np.int32)
 
 
 class StageTimes:
@@ -58,7 +64,7 @@ class StageTimes:
             blocks.append(tail - heads)
         on_gpu = encoder + tail + sum(blocks[:-1])
         beside = max(0.0, times.host_s - on_gpu)
-        before = min(beside, times.launched_s)
+        before = min(beside, max(0.0, times.waited_s))
         return (encoder + before, *blocks, heads + beside - before)
 
 

@@ -13,7 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gpu_double import ENCODER_NS, HEADS_NS, PIXEL_NS, STAMP, DriverDouble, EngineDouble
+from gpu_double import (
+    ENCODER_NS,
+    HEADS_NS,
+    HOST_STEP_NS,
+    PIXEL_NS,
+    STAMP,
+    DriverDouble,
+    EngineDouble,
+)
 
 from pag_ros.errors import BackendError, ImageError
 from pag_ros.manifest import load_manifest
@@ -29,8 +37,8 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 class Machine:
     """A session with its doubles."""
 
-    def __init__(self, model: Path, **driver: object) -> None:
-        self.driver = DriverDouble(**driver)  # type: ignore[arg-type]
+    def __init__(self, model: Path, driver: DriverDouble | None = None, **options: object) -> None:
+        self.driver = driver or DriverDouble(**options)  # type: ignore[arg-type]
         self.engine = EngineDouble(model, self.driver)
         manifest = load_manifest(model)
         self.session = TensorRtSession(
@@ -115,6 +123,30 @@ def test_stages_are_timed_by_the_gpus_clock(machine: Machine) -> None:
     assert second == pytest.approx(24 * PIXEL_NS * 1e-9)
     assert heads >= HEADS_NS * 1e-9 * 0.999
     assert sum(result.stage_seconds) <= max(took, 1e-9 * (ENCODER_NS + HEADS_NS + 72 * PIXEL_NS))
+
+
+@pytest.mark.parametrize("wait_ns", [0, 8_000_000])
+def test_a_frame_counts_from_the_call_also_while_it_waits_for_the_gpu(
+    tiny_model: Path, monkeypatch, wait_ns: int
+) -> None:
+    driver = DriverDouble()
+    monkeypatch.setattr("pag_ros.runtime.tensorrt.session.time", driver)
+    machine = Machine(tiny_model, driver)
+    driver.wait_ns = wait_ns
+    for _ in range(3):
+        began = driver.perf_counter()
+        deadline = Deadline(began + 0.1, (0.02, 0.01, 0.01, 0.01))
+        result = machine.session.infer(IMAGE, FOCAL_PX, (48, 24), deadline)
+        took_ns = round((driver.perf_counter() - began) * 1e9)
+        given = machine.engine.seen[-1]
+        # What the first Select compares: the time since the call, and when it had to begin.
+        first = driver.now_ns - took_ns + wait_ns + ENCODER_NS
+        elapsed_ns = first - int(given["clock"].view(np.int64)[0])
+        assert elapsed_ns == pytest.approx(wait_ns + ENCODER_NS, abs=20 * HOST_STEP_NS)
+        assert given["plan"][0, 0] == pytest.approx(0.1 - 0.01 - 0.02, abs=20e-6)
+        assert result.stage_seconds[0] == pytest.approx(1e-9 * (wait_ns + ENCODER_NS), abs=20e-6)
+        assert result.stage_seconds[-1] == pytest.approx(1e-9 * HEADS_NS, abs=20e-6)
+    machine.session.close()
 
 
 def test_a_prediction_survives_the_next_frame(machine: Machine) -> None:
