@@ -25,7 +25,7 @@ from onnx_import import import_node
 from pag_ros.kernels.gpu.store import load_kernels
 from pag_ros.runtime.tensorrt.graph import engine_graph
 from pag_ros.runtime.tensorrt.libcuda import LibCuda
-from pag_ros.runtime.tensorrt.plugin_class import register_programs
+from pag_ros.runtime.tensorrt.plugin_class import PLUGIN_VERSION, register_programs
 
 STREAM = 0x5EED
 
@@ -42,7 +42,7 @@ class WithoutBuilder:
 
 
 def main(model: Path, kernels: Path, capability: int, library: str) -> None:
-    graph = engine_graph(model)
+    graph = engine_graph(model, PLUGIN_VERSION)
     compiled = load_kernels(kernels, graph.specs, capability)
     register_programs(WithoutBuilder(), graph.programs, compiled, library)
     register_programs(WithoutBuilder(), graph.programs, compiled, library)  # changes nothing
@@ -85,7 +85,7 @@ def handed_back(node: onnx.NodeProto, spec: Any, cuda: LibCuda) -> dict[str, Any
     stored = built.get_fields_to_serialize()
     # TensorRT reads this later: memory that nobody holds has another content by then.
     others = [np.full(len(spec.name), ord("?"), np.int8) for _ in range(8)]
-    creator = trt.get_plugin_registry().get_creator(node.op_type, "1", "pag")
+    creator = trt.get_plugin_registry().get_creator(node.op_type, PLUGIN_VERSION, "pag")
     read = creator.create_plugin(node.op_type, stored, trt.TensorRTPhase.RUNTIME)
     del others
     return {**said, "run": life(read, spec, cuda)}

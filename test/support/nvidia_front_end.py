@@ -18,6 +18,7 @@ import tensorrt_bindings as trt
 from onnx_import import import_node
 
 from pag_ros.kernels.gpu.store import load_kernels
+from pag_ros.runtime.tensorrt import plugin_class
 from pag_ros.runtime.tensorrt.graph import engine_graph
 from pag_ros.runtime.tensorrt.plugin_quick import register_programs
 
@@ -69,12 +70,19 @@ def main(model: Path, kernels: Path, capability: int) -> None:
         for c in trt.get_plugin_registry().all_creators
         if c.plugin_namespace == "pag"
     ]
+    # A process that falls back from one kind of plugins to the other has registered both.
+    plugin_class.register_programs(trt, graph.programs, compiled)
+    versions = sorted(
+        [c.name, c.plugin_version]
+        for c in trt.get_plugin_registry().all_creators
+        if c.plugin_namespace == "pag"
+    )
     nodes = [node for node in onnx.load_from_string(graph.onnx).graph.node if node.domain == "pag"]
     programs = {
         graph.programs[node.name].name: handed_back(node, graph.programs[node.name])
         for node in nodes
     }
-    print(json.dumps({"creators": creators, "programs": programs, "version": trt.__version__}))
+    print(json.dumps({"creators": creators, "with both kinds": versions, "programs": programs}))
 
 
 def handed_back(node: onnx.NodeProto, spec: Any) -> dict[str, Any]:

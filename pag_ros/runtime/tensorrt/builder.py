@@ -13,6 +13,7 @@ from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.programs import StampSpec
 from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, load_kernels
 from pag_ros.runtime.tensorrt import plugin_class, plugin_quick
+from pag_ros.runtime.tensorrt.driver import OutOfMemoryError
 from pag_ros.runtime.tensorrt.engine import TensorRtLog, logger_of, needed_bytes, started
 from pag_ros.runtime.tensorrt.graph import EngineGraph
 from pag_ros.runtime.tensorrt.libcuda import Gpu
@@ -34,17 +35,31 @@ _IN_PLACE = "ALIASED_PLUGIN_IO_10_03"
 """Name of the preview feature; a later TensorRT may have made it the rule."""
 
 
+KINDS = {"aot": plugin_quick, "class": plugin_class}
+"""Of plugins: compiled ahead of time into the plan, or launched by classes in Python."""
+
+
 class Plugins:
-    """Our kernels as plugins of TensorRT: ahead of time where it can do that, else launched by us.
+    """Our kernels as plugins of TensorRT.
 
     Args:
         trt: the module tensorrt.
+        kind: of `KINDS`.
     """
 
-    def __init__(self, trt: Any) -> None:
-        self._trt = trt
-        self.ahead_of_time = takes_kernels_ahead_of_time(trt)
-        self.kind = "aot" if self.ahead_of_time else "class"
+    def __init__(self, trt: Any, kind: str) -> None:
+        self._trt, self._module = trt, KINDS[kind]
+        self.kind = kind
+
+    @property
+    def version(self) -> str:
+        """Of the plugins, as a graph's nodes have to name it."""
+        return str(self._module.PLUGIN_VERSION)
+
+    @property
+    def ahead_of_time(self) -> bool:
+        """Whether the kernels are compiled into the plan."""
+        return self.kind == "aot"
 
     @property
     def needed_to_run(self) -> bool:
@@ -57,8 +72,17 @@ class Plugins:
         Raises:
             BackendError: a kernel is missing, or this TensorRT has no such plugins.
         """
-        module = plugin_quick if self.ahead_of_time else plugin_class
-        module.register_programs(self._trt, graph.programs, kernels)
+        self._module.register_programs(self._trt, graph.programs, kernels)
+
+
+def plugin_kinds(trt: Any) -> list[Plugins]:
+    """The kinds of plugins that a TensorRT has, the better one first.
+
+    Args:
+        trt: the module tensorrt.
+    """
+    kinds = ["aot", "class"] if takes_kernels_ahead_of_time(trt) else ["class"]
+    return [Plugins(trt, kind) for kind in kinds]
 
 
 def kernels_of(model: Path, graph: EngineGraph, gpu: Gpu) -> dict[str, CompiledKernel]:
@@ -76,6 +100,7 @@ def kernels_of(model: Path, graph: EngineGraph, gpu: Gpu) -> dict[str, CompiledK
 
 def build_plan(
     trt: Any,
+    plugins: Plugins,
     graph: EngineGraph,
     kernels: Mapping[str, CompiledKernel],
     free_bytes: int,
@@ -86,7 +111,8 @@ def build_plan(
 
     Args:
         trt: the module tensorrt.
-        graph: of the model.
+        plugins: that the graph's nodes are to be.
+        graph: of the model, for this version of plugins.
         kernels: from `kernels_of`.
         free_bytes: of the GPU.
         report: told how far it has come.
@@ -98,10 +124,10 @@ def build_plan(
         "plugins" (names of the layers that are our kernels).
 
     Raises:
-        BackendError: too little free memory, or TensorRT refuses the model; the text says why.
+        OutOfMemoryError: too little memory.
+        BackendError: TensorRT refuses the model; the text says why.
     """
     require_memory(len(graph.onnx), free_bytes)
-    plugins = Plugins(trt)
     plugins.register(graph, kernels)
     began = time.monotonic()
     progress = BuildProgress(report)
@@ -111,10 +137,10 @@ def build_plan(
 
 
 def require_memory(onnx_bytes: int, free_bytes: int) -> None:
-    """Raise BackendError unless the GPU has room for a build, as far as that can be foreseen."""
+    """Raise OutOfMemoryError unless the GPU has room for a build, as far as one can foresee."""
     need = _BASE_BYTES + _WORKSPACE_BYTES + _COPIES_OF_WEIGHTS * onnx_bytes
     if free_bytes < need:
-        raise BackendError(
+        raise OutOfMemoryError(
             f"building the plan needs about {need / MIB:.0f} MiB of GPU memory, "
             f"{free_bytes / MIB:.0f} MiB are free; end other programs on the GPU (nvidia-smi lists "
             "them; on a Jetson every program shares this memory) and try again"
@@ -135,6 +161,7 @@ def compile_network(
         is_stopped: asked after every step whether the build is to end.
 
     Raises:
+        OutOfMemoryError: too little memory.
         BackendError: TensorRT refuses it; the text says why.
     """
     log = logger_of(trt)
@@ -149,7 +176,8 @@ def compile_network(
     if plan is None and is_stopped():
         raise BackendError("the build of the plan was stopped")
     if plan is None:
-        raise BackendError(f"TensorRT {trt.__version__} cannot build the plan{log.reason}")
+        error = OutOfMemoryError if log.tells_of_memory else BackendError
+        raise error(f"TensorRT {trt.__version__} cannot build the plan{log.reason}")
     return bytes(plan)
 
 

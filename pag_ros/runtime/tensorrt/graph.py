@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 PLUGIN_NAMESPACE, PLUGIN_VERSION = "pag", "1"
+"""Quickly deployable plugins have this version, always."""
 
 _DOMAIN = "pag"
 _ACTIVATIONS = {0: "none", 1: "relu", 6: "relu6"}
@@ -56,11 +57,12 @@ class EngineGraph:
         return tuple({spec.name: spec for spec in self.programs.values()}.values())
 
 
-def engine_graph(model: Path) -> EngineGraph:
+def engine_graph(model: Path, plugin_version: str = PLUGIN_VERSION) -> EngineGraph:
     """The graph of a model for an NVIDIA GPU.
 
     Args:
         model: path of the ONNX file, its manifest beside it.
+        plugin_version: of the plugins that its nodes are to be.
 
     Raises:
         ModelError: the model or its manifest is missing, damaged or unfit.
@@ -71,7 +73,7 @@ def engine_graph(model: Path) -> EngineGraph:
     manifest = load_manifest(model)
     with reading(model, "a usable model", ModelError):
         try:
-            return _rewritten(_parsed(model), manifest)
+            return _rewritten(_parsed(model), manifest, plugin_version)
         except BackendError as error:
             raise BackendError(f"{model}: {error}") from error
 
@@ -112,11 +114,12 @@ def _parsed(model: Path) -> ModelProto:
         raise ValueError(f"no ONNX file: {error}") from error
 
 
-def _rewritten(proto: ModelProto, manifest: Manifest) -> EngineGraph:
+def _rewritten(proto: ModelProto, manifest: Manifest, plugin_version: str) -> EngineGraph:
     constants, nodes = _constants(proto)
     nodes = _cast_before_transpose(_expanded(nodes, constants))
     gated = _Gated(nodes, constants, manifest, {output.name for output in proto.graph.output})
     nodes = gated.rewritten()
+    _set_version(nodes, plugin_version)
     types = {
         name: [tensor.dtype for tensor in (*spec.inputs, *spec.outputs)]
         for name, spec in gated.programs.items()
@@ -366,9 +369,17 @@ class _Gated:
             name=name,
             domain=_DOMAIN,
             plugin_namespace=PLUGIN_NAMESPACE,
-            plugin_version=PLUGIN_VERSION,
             program=spec.name,
         )
+
+
+def _set_version(nodes: Sequence[NodeProto], version: str) -> None:
+    """Say in every node of ours which version of plugins it is to be."""
+    from onnx import helper
+
+    for node in nodes:
+        if node.domain == _DOMAIN:
+            node.attribute.append(helper.make_attribute("plugin_version", version))
 
 
 def plugin_name(spec: Spec) -> str:

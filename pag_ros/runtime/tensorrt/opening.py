@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,13 @@ from pag_ros.errors import BackendError, ModelError
 from pag_ros.kernels.gpu.programs import StampSpec
 from pag_ros.kernels.gpu.store import kernels_path, load_kernels
 from pag_ros.manifest import Manifest, load_manifest
-from pag_ros.runtime.tensorrt.builder import PRECISIONS, Plugins, build_plan, kernels_of
+from pag_ros.runtime.tensorrt.builder import (
+    PRECISIONS,
+    Plugins,
+    build_plan,
+    kernels_of,
+    plugin_kinds,
+)
 from pag_ros.runtime.tensorrt.driver import MIB, Driver, OutOfMemoryError, PyCudaDriver
 from pag_ros.runtime.tensorrt.engine import TensorRtEngine
 from pag_ros.runtime.tensorrt.graph import EngineGraph, engine_graph
@@ -22,6 +30,9 @@ from pag_ros.runtime.tensorrt.progress import log_lines
 from pag_ros.runtime.tensorrt.requirements import import_tensorrt, tensorrt_problem
 from pag_ros.runtime.tensorrt.self_check import check_plan, reference_path
 from pag_ros.runtime.tensorrt.session import TensorRtSession
+
+_ROUTES = {"aot": "kernels compiled into the plan", "class": "kernels launched from Python"}
+"""Kinds of plugins, for people."""
 
 
 def open_tensorrt(
@@ -45,8 +56,21 @@ def open_tensorrt(
     problem = tensorrt_problem()
     if problem is not None:
         raise BackendError(f"{problem}; `pag_ros doctor` lists all that is missing")
-    opening = _Opening(model, manifest, import_tensorrt(), options or EngineOptions(), precision)
-    return opening.run()
+    trt, options = import_tensorrt(), options or EngineOptions()
+    kinds = plugin_kinds(trt)
+    failures = []
+    for plugins in kinds:
+        try:
+            return _Opening(model, manifest, trt, plugins, options, precision).run()
+        except OutOfMemoryError:
+            raise
+        except BackendError as error:
+            if options.is_stopped() or len(kinds) == 1:
+                raise
+            failures.append(f"{_ROUTES[plugins.kind]}: {error}")
+            if plugins is not kinds[-1]:
+                options.say(f"{failures[-1]}; trying {_ROUTES[kinds[-1].kind]}")
+    raise BackendError("; ".join(failures))
 
 
 def plan_key(
@@ -84,13 +108,21 @@ def plan_key(
 
 
 class _Opening:
+    """From a model to a session by one kind of plugins."""
+
     def __init__(
-        self, model: Path, manifest: Manifest, trt: Any, options: EngineOptions, precision: str
+        self,
+        model: Path,
+        manifest: Manifest,
+        trt: Any,
+        plugins: Plugins,
+        options: EngineOptions,
+        precision: str,
     ) -> None:
         self._model, self._manifest, self._trt = model, manifest, trt
         self._options = options
         self._precision = precision
-        self._plugins = Plugins(trt)
+        self._plugins = plugins
         self._cache = PlanCache(options.cache, options.say)
         self._graph: EngineGraph | None = None
 
@@ -127,16 +159,17 @@ class _Opening:
     def _load(self, driver: Driver, key: PlanKey) -> tuple[TensorRtEngine, Plan]:
         """The engine of a stored plan or, if there is none or TensorRT refuses it, a new one."""
         plan = self._obtain(driver, key, self._options.force)
-        if plan.reason:
+        is_stored = not plan.reason
+        if is_stored:
+            try:
+                return self._engine(driver, plan), plan
+            except OutOfMemoryError:
+                raise
+            except BackendError as error:
+                self._cache.discard(key, str(error))
+            plan = self._obtain(driver, key, force=True)
+        with self._rejecting(key):
             return self._engine(driver, plan), plan
-        try:
-            return self._engine(driver, plan), plan
-        except OutOfMemoryError:
-            raise
-        except BackendError as error:
-            self._cache.discard(key, str(error))
-        plan = self._obtain(driver, key, force=True)
-        return self._engine(driver, plan), plan
 
     def _obtain(self, driver: Driver, key: PlanKey, force: bool) -> Plan:
         options = self._options
@@ -145,14 +178,9 @@ class _Opening:
             graph = self._engine_graph()
             kernels = kernels_of(self._model, graph, driver.gpu)
             report = options.report or log_lines(options.say)
-            return build_plan(
-                self._trt,
-                graph,
-                kernels,
-                driver.free_bytes(),
-                report,
-                options.is_stopped,
-            )
+            given = (self._trt, self._plugins, graph, kernels, driver.free_bytes(), report)
+            with self._rejecting(key):
+                return build_plan(*given, options.is_stopped)
 
         return self._cache.obtain(key, build, force)
 
@@ -190,15 +218,26 @@ class _Opening:
             )
             return plan
         try:
-            self._options.say(check_plan(session, self._model))
+            with self._rejecting(key):
+                self._options.say(check_plan(session, self._model))
         except ModelError as error:
             raise BackendError(f"the plan's numbers cannot be checked: {error}") from error
-        except BackendError as error:
-            self._cache.discard(key, str(error))
-            raise
         return self._cache.confirm(key, plan) if plan.path else replace(plan, checked=True)
+
+    @contextmanager
+    def _rejecting(self, key: PlanKey) -> Iterator[None]:
+        """What fails in here would fail again at the next start, and is remembered; want of memory
+        would not, nor does somebody who ends the build speak against it."""
+        try:
+            yield
+        except OutOfMemoryError:
+            raise
+        except BackendError as error:
+            if not self._options.is_stopped():
+                self._cache.reject(key, str(error))
+            raise
 
     def _engine_graph(self) -> EngineGraph:
         if self._graph is None:
-            self._graph = engine_graph(self._model)
+            self._graph = engine_graph(self._model, self._plugins.version)
         return self._graph

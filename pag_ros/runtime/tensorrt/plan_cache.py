@@ -2,7 +2,8 @@
 
 A plan is used only if its note says that it was made for exactly this model, machine and software,
 and if it has the checksum that the note says. Everything else is built anew, with a sentence that
-says why. One process builds, others that want the same plan wait for it; one that is killed leaves
+says why; but a plan that turned out to be unfit leaves a note, and is not built again at every
+start. One process builds, others that want the same plan wait for it; one that is killed leaves
 nothing that would be taken for a plan.
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pag_ros.checks import shown
-from pag_ros.errors import BackendError
+from pag_ros.errors import BackendError, one_line
 from pag_ros.reading import read_limited, reading
 
 FORMAT = 1
@@ -102,6 +103,10 @@ class Plan:
     reason: str = ""
 
 
+class RejectedPlanError(BackendError):
+    """A plan for this very key turned out to be unfit before."""
+
+
 Build = Callable[[], tuple[bytes, dict[str, Any]]]
 """Makes a plan: its content and its summary."""
 
@@ -133,11 +138,16 @@ class PlanCache:
             force: build even if there is a sound one.
 
         Raises:
+            RejectedPlanError: there was one, which was rejected.
             BackendError: the folder cannot be written, found out before anything is built.
         """
+        if not force:
+            self._refuse_rejected(key)
         if not force and self._is_read_only() and (stored := self.find(key)):
             return stored  # of an image or package that somebody else has made
         with self._locked(key):
+            if not force:
+                self._refuse_rejected(key)  # by a process that this one has waited for
             found = self._read(key)
             if not isinstance(found, str) and not force:
                 return found
@@ -165,6 +175,34 @@ class PlanCache:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 self._say(f"{path} cannot be removed ({error}); remove it yourself")
+
+    def reject(self, key: PlanKey, why: str) -> None:
+        """Forget a plan that would be as unfit if it were built again, and remember that."""
+        self.discard(key, why)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            note = {"format": FORMAT, "key": asdict(key), "rejected": why}
+            _write_whole(self._rejection_path(key), json.dumps(note, indent=1).encode())
+        except OSError as error:
+            self._say(f"{self.folder}: that cannot be noted ({error.strerror or error})")
+
+    def _refuse_rejected(self, key: PlanKey) -> None:
+        path = self._rejection_path(key)
+        if not path.exists():
+            return
+        try:
+            with reading(path, "a sound note on a plan", BackendError):
+                why = _rejection_from_json(json.loads(read_limited(path, _MAX_NOTE_BYTES)), key)
+        except BackendError as error:
+            self._say(f"{error}; the plan is tried again")
+            return
+        raise RejectedPlanError(
+            f"{why} (found before, so it is not built again; `pag_ros build MODEL --force` tries "
+            "it once more)"
+        )
+
+    def _rejection_path(self, key: PlanKey) -> Path:
+        return self.folder / f"{key.file_name}.rejected"
 
     def _path(self, key: PlanKey) -> Path:
         return self.folder / f"{key.file_name}.plan"
@@ -214,6 +252,7 @@ class PlanCache:
         try:
             # A note that stayed from before must never meet another plan.
             self._note_path(key).unlink(missing_ok=True)
+            self._rejection_path(key).unlink(missing_ok=True)
             _write_whole(path, plan.content)
             self._write_note(key, stored)
         except OSError as error:
@@ -281,6 +320,15 @@ def _read_note(path: Path) -> _Note:
     """Raises BackendError unless it is a sound note."""
     with reading(path, "a sound note on a plan", BackendError):
         return _note_from_json(json.loads(read_limited(path, _MAX_NOTE_BYTES)))
+
+
+def _rejection_from_json(data: Any, key: PlanKey) -> str:
+    """Why the plan for a key was rejected."""
+    if data["format"] != FORMAT or data["key"] != asdict(key):
+        raise ValueError("it belongs to something else")
+    if not isinstance(data["rejected"], str):
+        raise ValueError("it has values of other types")
+    return one_line(data["rejected"])
 
 
 def _note_from_json(data: Any) -> _Note:

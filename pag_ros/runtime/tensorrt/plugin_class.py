@@ -19,13 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import BackendError
-from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, PLUGIN_VERSION, plugin_name
+from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, plugin_name
 from pag_ros.runtime.tensorrt.libcuda import LIBRARY, LibCuda
 from pag_ros.runtime.tensorrt.plugin_attributes import base_position, find_program
 
 if TYPE_CHECKING:
     from pag_ros.kernels.gpu.programs import Spec
     from pag_ros.kernels.gpu.store import CompiledKernel
+
+PLUGIN_VERSION = "2"
+"""Another one than of quickly deployable plugins, so that a process may know both."""
 
 _programs: dict[str, tuple[Spec, CompiledKernel]] = {}
 """Of all models that this process builds or runs: TensorRT's registry is one for the process."""

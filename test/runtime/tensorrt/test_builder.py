@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pag_ros.errors import BackendError
 from pag_ros.runtime.tensorrt import plugin_class, plugin_quick
-from pag_ros.runtime.tensorrt.builder import MIB, Plugins, layer_summary, require_memory
+from pag_ros.runtime.tensorrt.builder import MIB, layer_summary, plugin_kinds, require_memory
 from pag_ros.runtime.tensorrt.graph import EngineGraph
 from pag_ros.runtime.tensorrt.progress import BuildProgress, log_lines
 
@@ -85,29 +85,31 @@ def test_a_real_build_can_be_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "kind"),
+    ("version", "kinds"),
     [
-        ("10.0.1", "class"),
-        ("10.3.0", "class"),
-        ("10.9.0.34", "class"),
-        ("10.13.3.9", "class"),
-        ("10.14.1.48", "aot"),
-        ("10.16.0", "aot"),
-        ("11.4.0.106", "aot"),
+        ("10.0.1", ["class"]),
+        ("10.3.0", ["class"]),
+        ("10.9.0.34", ["class"]),
+        ("10.13.3.9", ["class"]),
+        ("10.14.1.48", ["aot", "class"]),
+        ("10.16.0", ["aot", "class"]),
+        ("11.4.0.106", ["aot", "class"]),
     ],
 )
 def test_kernels_go_into_plans_where_their_names_survive(
-    monkeypatch: pytest.MonkeyPatch, version: str, kind: str
+    monkeypatch: pytest.MonkeyPatch, version: str, kinds: list[str]
 ) -> None:
     """Before 10.14 the bindings hand over a kernel's name from a string that is gone."""
     asked: list[str] = []
     for module, name in ((plugin_quick, "aot"), (plugin_class, "class")):
         register = partial(lambda name, *arguments: asked.append(name), name)
         monkeypatch.setattr(module, "register_programs", register)
-    plugins = Plugins(SimpleNamespace(__version__=version))
-    plugins.register(EngineGraph(b"", {}), {})
-    assert asked == [plugins.kind] == [kind]
-    assert plugins.needed_to_run == (kind == "class")
+    found = plugin_kinds(SimpleNamespace(__version__=version))
+    for plugins in found:
+        plugins.register(EngineGraph(b"", {}), {})
+    assert asked == [plugins.kind for plugins in found] == kinds
+    assert [plugins.needed_to_run for plugins in found] == [kind == "class" for kind in kinds]
+    assert len({plugins.version for plugins in found}) == len(kinds)
 
 
 class Clock:

@@ -37,15 +37,20 @@ class Machine:
     Attributes:
         said: sentences for the log.
         builds: plans built so far.
+        kinds: of plugins, of every build that was begun.
+        failing: kind of plugins -> how builds with it fail.
         refused: contents that TensorRT refuses to load.
+        factor, wrong: by what depth is too large, with which kinds of plugins.
     """
 
     def __init__(self, model: Path, cache: Path) -> None:
         self.model = model
         self.said: list[str] = []
         self.builds = 0
+        self.kinds: list[str] = []
+        self.failing: dict[str, BackendError] = {}
         self.refused: set[bytes] = set()
-        self.factor = 1.0
+        self.factor, self.wrong = 1.0, {"aot", "class"}
         self.drivers: list[DriverDouble] = []
         self.trt = SimpleNamespace(__version__="10.14.1")
         self.options = EngineOptions(cache, say=self.said.append)
@@ -61,14 +66,20 @@ class Machine:
         if content in self.refused:
             raise BackendError("TensorRT 10.14.1 refuses the plan: magic tag does not match")
         engine = EngineDouble(self.model, self.drivers[-1])
-        if self.factor != 1.0:
+        if self.factor != 1.0 and content.decode().split()[0] in self.wrong:
             infer = engine._cpu.infer
             engine._cpu.infer = lambda *a: _scaled(infer(*a), self.factor)  # type: ignore[method-assign]
         return engine
 
-    def build(self, *arguments: Any) -> tuple[bytes, dict[str, Any]]:
+    def build(self, trt: Any, plugins: Any, *arguments: Any) -> tuple[bytes, dict[str, Any]]:
+        self.kinds.append(plugins.kind)
+        if plugins.kind in self.failing:
+            raise self.failing[plugins.kind]
         self.builds += 1
-        return f"plan {self.builds}".encode(), {"device_bytes": 1000, "build_seconds": 9.0}
+        return f"{plugins.kind} plan {self.builds}".encode(), {
+            "device_bytes": 1000,
+            "build_seconds": 9.0,
+        }
 
 
 def _scaled(prediction: Any, factor: float) -> Any:
@@ -97,6 +108,7 @@ def machine(model: Path, tmp_path: Path, monkeypatch) -> Iterator[Machine]:
     monkeypatch.setattr(opening, "PyCudaDriver", machine.driver)
     monkeypatch.setattr(opening, "TensorRtEngine", machine.engine)
     monkeypatch.setattr(opening, "build_plan", machine.build)
+    monkeypatch.setattr(plugin_class, "register_programs", lambda *arguments: None)
     monkeypatch.setattr(opening, "kernels_of", lambda *arguments: {})
     monkeypatch.setattr(opening, "load_kernels", lambda *arguments: {STAMP.name: STAMP})
     yield machine
@@ -177,21 +189,82 @@ def test_a_plan_that_only_lacks_memory_is_kept(machine: Machine, monkeypatch) ->
 
 def test_a_stored_plan_that_tensorrt_refuses_is_built_anew_once(machine: Machine) -> None:
     machine.open().close()
-    machine.refused.add(b"plan 1")
+    machine.refused.add(b"aot plan 1")
     machine.open().close()
     assert machine.builds == 2
     assert any("is discarded: TensorRT 10.14.1 refuses the plan" in each for each in machine.said)
-    machine.refused |= {b"plan 2", b"plan 3"}
+
+
+def test_what_tensorrt_refuses_right_after_the_build_is_not_built_again(machine: Machine) -> None:
+    machine.trt.__version__ = "10.3.0"
+    machine.refused |= {b"class plan 1", b"class plan 2"}
     with pytest.raises(BackendError, match="magic tag"):
         machine.open()
+    with pytest.raises(BackendError, match=r"magic tag.*found before.*build MODEL --force"):
+        machine.open()
+    assert machine.builds == 1
+
+
+def test_wrong_numbers_are_refused_and_the_plan_is_not_built_again(machine: Machine) -> None:
+    machine.trt.__version__ = "10.3.0"
+    machine.factor = 1.5
+    for _ in range(3):
+        with pytest.raises(BackendError, match=r"depth \(median\) deviates by 0\.5"):
+            machine.open()
+    assert machine.builds == 1
+    assert not list(machine.options.cache.glob("*.plan"))  # type: ignore[union-attr]
+
+
+def test_force_and_another_tensorrt_try_again(machine: Machine) -> None:
+    machine.trt.__version__ = "10.3.0"
+    machine.factor = 1.5
+    with pytest.raises(BackendError):
+        machine.open()
+    machine.factor = 1.0
+    machine.trt.__version__ = "10.4.0"
+    machine.open().close()
+    assert machine.builds == 2
+    machine.trt.__version__ = "10.3.0"
+    machine.options = replace(machine.options, force=True)
+    machine.open().close()
+    machine.options = replace(machine.options, force=False)
+    machine.open().close()  # What was rejected before is forgotten.
     assert machine.builds == 3
 
 
-def test_wrong_numbers_are_refused_and_the_plan_is_thrown_away(machine: Machine) -> None:
-    machine.factor = 1.5
-    with pytest.raises(BackendError, match=r"depth \(median\) deviates by 0\.5"):
+def test_where_one_kind_of_plugins_fails_the_other_is_tried(machine: Machine) -> None:
+    machine.factor, machine.wrong = 1.5, {"aot"}
+    for _ in range(2):
+        session = machine.open()
+        assert session.backend.startswith("tensorrt")
+        session.close()
+    assert machine.kinds == ["aot", "class"]  # At the second start both are known.
+    fallbacks = [each for each in machine.said if "trying kernels launched from Python" in each]
+    assert len(fallbacks) == 2
+    assert all("kernels compiled into the plan: the plan computes" in each for each in fallbacks)
+
+
+def test_a_build_that_tensorrt_refuses_is_not_tried_again_for_minutes(machine: Machine) -> None:
+    machine.failing["aot"] = BackendError("TensorRT 10.14.1 cannot build the plan: no kernel")
+    machine.open().close()
+    machine.open().close()
+    assert machine.kinds == ["aot", "class"]
+
+
+def test_where_both_kinds_fail_both_reasons_are_told(machine: Machine) -> None:
+    machine.failing = {kind: BackendError(f"no {kind} here") for kind in ("aot", "class")}
+    with pytest.raises(BackendError, match=r"into the plan: no aot here; .*Python: no class here"):
         machine.open()
-    assert not list(machine.options.cache.glob("*.plan"))  # type: ignore[union-attr]
+
+
+def test_want_of_memory_is_neither_remembered_nor_a_reason_for_other_plugins(
+    machine: Machine,
+) -> None:
+    machine.failing["aot"] = OutOfMemoryError("building the plan needs about 900 MiB")
+    for _ in range(2):
+        with pytest.raises(OutOfMemoryError, match="900 MiB"):
+            machine.open()
+    assert machine.kinds == ["aot", "aot"]
 
 
 def test_without_a_reference_the_session_works_and_says_what_is_missing(machine: Machine) -> None:
@@ -232,7 +305,9 @@ def test_auto_takes_the_cpu_where_the_gpu_fails_and_says_why(machine: Machine) -
     session = machine.open("auto", threads=1)
     assert session.backend.startswith("openvino")
     session.close()
-    assert "device auto takes the CPU, since TensorRT cannot be used: the plan" in machine.said[-1]
+    assert machine.said[-1].startswith(
+        "device auto takes the CPU, since TensorRT cannot be used: kernels compiled into the plan: "
+    )
 
 
 def test_auto_takes_the_cpu_where_something_is_missing_and_says_what(
@@ -253,13 +328,14 @@ def test_auto_takes_the_cpu_where_something_is_missing_and_says_what(
 
 
 def test_a_build_that_was_stopped_is_not_replaced_by_the_cpu(machine: Machine, monkeypatch) -> None:
-    def stopped(*arguments: Any) -> Any:
-        raise BackendError("the build of the plan was stopped")
-
-    monkeypatch.setattr(opening, "build_plan", stopped)
-    machine.options = EngineOptions(machine.options.cache, is_stopped=lambda: True)
+    machine.failing["aot"] = BackendError("the build of the plan was stopped")
+    machine.options = replace(machine.options, is_stopped=lambda: True)
     with pytest.raises(BackendError, match="was stopped"):
         machine.open("auto")
+    machine.failing.clear()
+    machine.options = replace(machine.options, is_stopped=bool)
+    machine.open("auto").close()  # Nothing was remembered as the plan's fault.
+    assert machine.kinds == ["aot", "aot"]
 
 
 def test_half_the_resolution_is_for_the_cpu(machine: Machine) -> None:

@@ -21,7 +21,7 @@ from plan_builders import KEY, build_slowly, hang_while
 
 from pag_ros.errors import BackendError
 from pag_ros.runtime.tensorrt import plan_cache
-from pag_ros.runtime.tensorrt.plan_cache import Plan, PlanCache, default_folder
+from pag_ros.runtime.tensorrt.plan_cache import Plan, PlanCache, RejectedPlanError, default_folder
 
 
 class Builder:
@@ -63,6 +63,49 @@ def test_force_builds_anew(cache: PlanCache) -> None:
     cache.obtain(KEY, builder)
     assert cache.obtain(KEY, builder, force=True).reason == "it was asked for"
     assert builder.builds == 2
+
+
+def test_a_rejected_plan_is_not_built_again_unless_it_is_asked_for(
+    cache: PlanCache, said: list[str]
+) -> None:
+    builder = Builder()
+    plan = cache.obtain(KEY, builder)
+    cache.reject(KEY, "it computes something else")
+    assert plan.path is not None
+    assert not plan.path.exists()
+    assert cache.find(KEY) is None
+    for _ in range(2):
+        with pytest.raises(RejectedPlanError, match=r"^it computes something else \(found before"):
+            cache.obtain(KEY, builder)
+    assert cache.obtain(replace(KEY, tensorrt="10.99"), builder).reason != ""
+    assert cache.obtain(KEY, builder, force=True).reason != ""
+    assert cache.obtain(KEY, builder).reason == ""  # so the note is gone
+    assert builder.builds == 3
+
+
+@pytest.mark.parametrize(
+    "change", [lambda note: b"{", lambda note: note.replace(b"fp16", b"fp32"), lambda note: b"[]"]
+)
+def test_a_damaged_note_on_a_rejected_plan_counts_for_nothing(
+    cache: PlanCache, said: list[str], change: Any
+) -> None:
+    cache.reject(KEY, "it computes something else")
+    (note,) = cache.folder.glob("*.rejected")
+    note.write_bytes(change(note.read_bytes()))
+    cache.obtain(KEY, Builder())
+    assert any(each.endswith("the plan is tried again") for each in said)
+
+
+def test_a_rejection_that_cannot_be_noted_is_told(
+    cache: PlanCache, said: list[str], monkeypatch
+) -> None:
+    monkeypatch.setattr(plan_cache, "_write_whole", _no_room)
+    cache.reject(KEY, "it computes something else")
+    assert said[-1].endswith("that cannot be noted (No space left on device)")
+
+
+def _no_room(path: Path, content: bytes) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize(

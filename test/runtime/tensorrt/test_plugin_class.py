@@ -46,7 +46,7 @@ def specs() -> dict[str, Any]:
 
 def test_the_registry_has_a_creator_for_every_kind_of_node(said, specs) -> None:
     kinds = {plugin_name(spec) for spec in specs.values()}
-    assert sorted(map(tuple, said["creators"])) == sorted((kind, "1", "pag") for kind in kinds)
+    assert sorted(map(tuple, said["creators"])) == sorted((kind, "2", "pag") for kind in kinds)
 
 
 def test_types_and_shapes_are_those_of_the_programs(said, specs) -> None:

@@ -47,6 +47,11 @@ def test_the_registry_has_a_creator_for_every_kind_of_node(front_end, specs) -> 
     assert {tuple(each) for each in front_end["creators"]} == {(k, "1", "pag") for k in kinds}
 
 
+def test_a_process_may_know_both_kinds_of_plugins(front_end, specs) -> None:
+    kinds = {plugin_name(spec) for spec in specs.values()}
+    assert front_end["with both kinds"] == sorted([k, v] for k in kinds for v in ("1", "2"))
+
+
 def test_types_and_shapes_are_those_of_the_programs(front_end, specs) -> None:
     for name, spec in specs.items():
         said = front_end["programs"][name]
