@@ -11,7 +11,9 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,25 @@ def test_a_rejected_plan_is_not_built_again_unless_it_is_asked_for(
     assert cache.obtain(KEY, builder, force=True).reason != ""
     assert cache.obtain(KEY, builder).reason == ""  # so the note is gone
     assert builder.builds == 3
+
+
+def test_who_waited_for_a_build_that_was_rejected_does_not_repeat_it(cache: PlanCache) -> None:
+    builder, waits = Builder(), threading.Event()
+    waiting = PlanCache(cache.folder, lambda sentence: waits.set())
+
+    def refused() -> tuple[bytes, dict[str, Any]]:
+        future.append(pool.submit(waiting.obtain, KEY, builder))
+        assert waits.wait(30.0)  # It says that another process is at the plan.
+        cache.reject(KEY, "TensorRT cannot build it")
+        raise BackendError("TensorRT cannot build it")
+
+    future: list[Future[Plan]] = []
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(BackendError):
+            cache.obtain(KEY, refused)
+        with pytest.raises(RejectedPlanError):
+            future[0].result(30.0)
+    assert builder.builds == 0
 
 
 @pytest.mark.parametrize(
