@@ -1,160 +1,283 @@
 """Check and time the GPU kernels on this machine; docs/gpu.md says how to read the result.
 
-Correctness of every kernel against its definition, memcheck and racecheck where compute-sanitizer
-is installed, gated blocks beside cuDNN's dense ones over density, the shipped networks in torch
-with our kernels beside the same networks dense, and through TensorRT where that is installed. Exit
-code 1 if something is wrong, 2 if something that was asked for cannot run.
+Parts in the order of what they are worth: facts of the machine, compilation of all kernels, small
+kernels against their definition, the stored code of the shipped models, these networks in torch
+with our kernels beside the same networks dense, gated blocks beside cuDNN's dense ones, larger
+kernels, the networks through TensorRT where that is installed, a profile (ncu) and the sanitizer.
+
+Every part is a process of its own: one that fails, hangs or spoils the GPU's state takes no other
+along. Every row is on the disk as soon as it is known. Exit code 1 if something is wrong, 2 if
+nothing can run here, 128 and the signal's number if it was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from importlib import metadata
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
+from typing import IO
 
-from pag_ros import __version__
-from pag_ros.bench import gpu_correctness, gpu_sanitizer, gpu_speed, gpu_tensorrt
-from pag_ros.bench.gpu_device import Device, import_torch
-from pag_ros.bench.gpu_report import Result, report
-from pag_ros.errors import PagError
-from pag_ros.runtime import shipped_models
+from tqdm import tqdm
 
-PARTS = ("correctness", "sanitizer", "speed", "torch", "tensorrt")
-_SELECT_SIZES = ((7, 11), (30, 40), (60, 80), (120, 160))
-_SMALL_SELECT_SIZES = ((7, 11),)
+from pag_ros.bench.gpu_report import Row, is_right, report
+
+SHARES = {
+    "machine": 0.0,
+    "build": 3.0,
+    "small": 2.0,
+    "stored": 3.0,
+    "torch": 4.0,
+    "speed": 6.0,
+    "correctness": 4.0,
+    "tensorrt": 2.0,
+    "profile": 2.0,
+    "sanitizer": 3.0,
+}
+"""Part -> its share of the time that is left, beside the parts after it. In the order they run."""
+
+PARTS_MODULE = "pag_ros.bench.gpu_parts"
+_REPORT_S = 5.0
+"""Kept of the time for the end."""
+_ORDERLY_SHARE = 0.85
+"""Of its time after which a part begins no new case; at the end of its time it is stopped."""
+_GRACE_S = 3.0
+_WORTH_SAYING = ("failed", "errors", "stopped", "skipped")
+"""Outcomes that are told at once."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """0 if everything is right, 1 if not, 2 if something that was asked for cannot run."""
-    args = _parser().parse_args(arguments)
-    try:
-        device = Device(import_torch())
-        result = run(device, args)
-    except PagError as error:
-        print(f"gpu_check: error: {error}", file=sys.stderr)
-        return 2
-    return 0 if is_right(result) else 1
+def main(arguments: Sequence[str] | None = None, began: float | None = None) -> int:
+    """See the module.
 
-
-def run(device: Device, args: argparse.Namespace) -> Result:
-    """What the options ask for, as plain JSON values; written and printed as far as it came.
-
-    Raises:
-        BackendError: Triton is missing, or a kernel cannot be compiled or loaded.
+    Args:
+        began: `time.monotonic()` from which the minutes count; None is now.
     """
-    result: Result = {"machine": _machine(device)}
-    parts = _parts(device, args)
-    try:
-        for name in PARTS:
-            if name in args.only:
-                result[name] = parts[name]()
-    finally:
-        if args.json:
-            args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(report(result))
-    return result
-
-
-def is_right(result: Result) -> bool:
-    """Whether no kernel or network differs from its definition, and no sanitizer complained."""
-    differs = [row for row in result.get("correctness", ()) if not row["ok"]]
-    unclean = [r for r in result.get("sanitizer", ()) if r["outcome"] in ("errors", "failed")]
-    networks = (*result.get("torch", ()), *result.get("tensorrt", ()))
-    failed = [row for row in networks if row["outcome"] == "failed"]
-    return not differs and not unclean and not failed
+    args = _parser().parse_args(arguments)
+    began = time.monotonic() if began is None else began
+    check = Check(args.minutes, began, args.json, _passed_on(args))
+    with check.stopped_by_signals():
+        for name in SHARES:
+            if name == "machine" or name in args.only:
+                check.run(name, [each for each in SHARES if each in args.only])
+            if check.has_no_gpu:
+                print(f"gpu_check: error: {check.rows[-1]['text']}", file=sys.stderr)
+                return 2
+    print(report(check.rows), flush=True)
+    if check.signal:
+        return 128 + check.signal
+    return 0 if is_right(check.rows) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gpu_check", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="gpu_check",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=PARTS,
-        default=PARTS,
+        choices=tuple(SHARES),
+        default=tuple(SHARES),
         metavar="PART",
-        help=f"of {', '.join(PARTS)} (default: all)",
+        help=f"of {', '.join(SHARES)} (default: all)",
     )
-    parser.add_argument("--small", action="store_true", help="correctness on small maps only")
-    parser.add_argument("--channels", type=int, nargs="+", default=gpu_speed.CHANNELS, metavar="C")
-    parser.add_argument("--batches", type=int, nargs="+", default=gpu_speed.BATCHES, metavar="B")
-    parser.add_argument("--densities", type=float, nargs="+", default=gpu_speed.DENSITIES)
+    parser.add_argument("--minutes", type=float, metavar="M", help="end in time, the best first")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write a JSON object a row here")
+    parser.add_argument("--channels", type=int, nargs="+", metavar="C", help="of the part speed")
+    parser.add_argument("--batches", type=int, nargs="+", metavar="B", help="of the part speed")
+    parser.add_argument("--densities", type=float, nargs="+", metavar="D", help="likewise")
     parser.add_argument("--rounds", type=int, default=21, help="medians of so many (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")
     return parser
 
 
-def _machine(device: Device) -> dict[str, str]:
-    torch = device.torch
-    return {
-        "GPU": torch.cuda.get_device_name(),
-        "compute capability": f"{device.capability / 10:.1f}",
-        "multiprocessors": str(torch.cuda.get_device_properties(0).multi_processor_count),
-        "CUDA": str(torch.version.cuda),
-        "cuDNN": str(torch.backends.cudnn.version()),
-        "torch": str(torch.__version__),
-        "triton": _version("triton"),
-        "pag_ros": __version__,
-        "Python": platform.python_version(),
-    }
+def _passed_on(args: argparse.Namespace) -> list[str]:
+    """The options that parts know as well."""
+    options = ["--rounds", str(args.rounds)]
+    for name in ("channels", "batches", "densities"):
+        if given := getattr(args, name):
+            options += [f"--{name}", *map(str, given)]
+    return options
 
 
-def _version(package: str) -> str:
+@dataclass
+class Check:
+    """Runs parts one after another and keeps what they tell.
+
+    Attributes:
+        rows: so far; each has "part".
+        signal: that ended it, or 0.
+
+    Args:
+        minutes: for everything, None for as long as it takes.
+        began: `time.monotonic()` from which they count.
+        path: of a file that gets every row as a line of JSON.
+        options: for the parts.
+    """
+
+    minutes: float | None
+    began: float
+    path: Path | None
+    options: list[str]
+    rows: list[Row] = field(default_factory=list)
+    signal: int = 0
+    _process: subprocess.Popen[str] | None = None
+
+    def __post_init__(self) -> None:
+        self._file: IO[str] | None = self.path.open("w", encoding="utf-8") if self.path else None
+
+    @property
+    def has_no_gpu(self) -> bool:
+        """Whether the first part has failed, so that all would."""
+        return [row["part"] for row in self.rows] == ["machine"] and "outcome" in self.rows[0]
+
+    def run(self, name: str, wanted: Sequence[str]) -> None:
+        """Run a part in the time that it gets of what is left; the facts take what they take.
+
+        Args:
+            wanted: all parts that are to run, in order.
+        """
+        seconds = None if name == "machine" else self._seconds_for(name, wanted)
+        if self.signal:
+            self._note(name, "skipped", "stopped by a signal")
+        elif seconds is not None and seconds < 1.0:
+            self._note(name, "skipped", "no time was left for it")
+        else:
+            self._run_process(name, seconds)
+
+    @contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT end the running part, skip the others, and let the report be made."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.signal = number
+            if self._process is not None:
+                _kill(self._process, signal.SIGTERM)
+
+        before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if self._file:
+                self._file.close()
+
+    def _seconds_for(self, name: str, wanted: Sequence[str]) -> float | None:
+        if self.minutes is None:
+            return None
+        left = 60.0 * self.minutes - _REPORT_S - (time.monotonic() - self.began)
+        order = list(SHARES)
+        later = [each for each in wanted if order.index(each) > order.index(name)]
+        return left * SHARES[name] / sum(SHARES[each] for each in (name, *later))
+
+    def _run_process(self, name: str, seconds: float | None) -> None:
+        limit = [] if seconds is None else ["--seconds", f"{_ORDERLY_SHARE * seconds:.1f}"]
+        command = [sys.executable, "-m", PARTS_MODULE, name, "--end-with-parent"]
+        command += [*limit, *self.options]
+        before, began = len(self.rows), time.monotonic()
+        with self._started(command) as process, _ended_after(process, seconds) as is_late:
+            assert process.stdout is not None
+            with tqdm(
+                process.stdout, desc=name, unit="row", disable=None, file=sys.stderr
+            ) as lines:
+                for line in lines:
+                    self._add({"part": name, **json.loads(line)})
+            process.wait()
+        if name != "machine":
+            took = time.monotonic() - began
+            _say(f"{name}: {len(self.rows) - before} rows in {took:.0f} s")
+        if any(row.get("outcome") in ("stopped", "failed") for row in self.rows[before:]):
+            return
+        if self.signal:
+            self._note(name, "stopped", "by a signal")
+        elif is_late():
+            self._note(name, "stopped", f"its {seconds:.0f} s were over")
+        elif process.returncode:
+            self._note(name, "failed", _ending(process.returncode))
+
+    @contextmanager
+    def _started(self, command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+        self._process = process
+        try:
+            yield process
+        finally:
+            _kill(process, signal.SIGKILL)
+            process.wait()
+            self._process = None
+
+    def _note(self, part: str, outcome: str, text: str) -> None:
+        self._add({"part": part, "outcome": outcome, "text": text})
+
+    def _add(self, row: Row) -> None:
+        self.rows.append(row)
+        if self._file:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        if row["part"] != "machine" and row.get("outcome") in _WORTH_SAYING:
+            _say(f"{row['part']} {row['outcome']}: {row['text']}")
+
+
+@contextmanager
+def _ended_after(
+    process: subprocess.Popen[str], seconds: float | None
+) -> Iterator[Callable[[], bool]]:
+    """Ends a process that takes longer; tells whether it was necessary."""
+    if seconds is None:
+        yield lambda: False
+        return
+    was_late = threading.Event()
+
+    def end() -> None:
+        was_late.set()
+        _kill(process, signal.SIGTERM)
+        time.sleep(min(_GRACE_S, 0.1 * seconds))
+        _kill(process, signal.SIGKILL)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
     try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+        yield was_late.is_set
+    finally:
+        timer.cancel()
 
 
-def _parts(device: Device, args: argparse.Namespace) -> dict[str, Callable[[], list[Result]]]:
-    """Name of a part -> what gives its rows."""
-    models = list(shipped_models().values())
-    return {
-        "correctness": lambda: _correctness(device, args.small),
-        "sanitizer": _sanitizer,
-        "speed": lambda: _speed(device, args),
-        "torch": lambda: _torch(device, models, args.rounds),
-        "tensorrt": lambda: _with_progress("tensorrt", gpu_tensorrt.measure(models, args.rounds)),
-    }
+def _kill(process: subprocess.Popen[str], number: int) -> None:
+    """Send a signal to a process and all that it has started."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
 
 
-def _correctness(device: Device, is_small: bool) -> list[Result]:
-    convolutions = gpu_correctness.SMALL if is_small else gpu_correctness.CONVOLUTIONS
-    sizes = _SMALL_SELECT_SIZES if is_small else _SELECT_SIZES
-    rows = [gpu_correctness.check_stamp(device)]
-    rows += _with_progress("select", gpu_correctness.check_select(device, sizes))
-    rows += _with_progress("convolutions", gpu_correctness.check_convolutions(device, convolutions))
-    return rows
+def _say(sentence: str) -> None:
+    tqdm.write(f"gpu_check: {sentence}", sys.stderr)
 
 
-def _sanitizer() -> list[Result]:
-    small = ["-m", "pag_ros.bench.gpu_check", "--only", "correctness", "--small"]
-    return gpu_sanitizer.sanitize(gpu_sanitizer.find_sanitizer(), [sys.executable, *small])
-
-
-def _torch(device: Device, models: Sequence[Path], rounds: int) -> list[Result]:
-    from pag_ros.bench import gpu_torch  # here: it imports torch
-
-    return _with_progress("torch", gpu_torch.measure(device, models, rounds))
-
-
-def _speed(device: Device, args: argparse.Namespace) -> list[Result]:
-    cases = gpu_speed.cases(args.channels, gpu_speed.SIZES, args.batches)
-    rows = (
-        row
-        for case in cases
-        for row in gpu_speed.measure(device, case, args.densities, args.rounds)
-    )
-    return _with_progress("speed", rows)
-
-
-def _with_progress(name: str, rows: Iterable[Result]) -> list[Result]:
-    from tqdm import tqdm
-
-    return list(tqdm(rows, desc=name, unit="case", disable=None, file=sys.stderr))
+def _ending(code: int) -> str:
+    if code > 0:
+        return f"it ended with code {code}; what it said is above"
+    return f"it was ended by {signal.Signals(-code).name}"
 
 
 if __name__ == "__main__":

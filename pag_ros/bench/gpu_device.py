@@ -6,6 +6,8 @@ It is the very code that a robot gets which is launched here, with the arguments
 from __future__ import annotations
 
 import ctypes
+import importlib
+import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,10 @@ from numpy.typing import NDArray
 from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.compiler import compile_kernel
 from pag_ros.kernels.gpu.programs import LEAST_CAPABILITY, Spec
+from pag_ros.kernels.gpu.store import CompiledKernel
+
+REHEARSAL = "PAG_ROS_GPU_CHECK_DEVICE"
+"""Environment variable for rehearsals without a GPU: module:class of what stands for `Device`."""
 
 _TORCH_DTYPES = {"fp16": "float16", "fp32": "float32", "i32": "int32"}
 
@@ -40,6 +46,19 @@ def import_torch() -> Any:
             f"the kernels need {LEAST_CAPABILITY / 10}"
         )
     return torch
+
+
+def open_device() -> Device:
+    """The GPU that torch sees.
+
+    Raises:
+        BackendError: torch or a usable GPU is missing; the message says which.
+    """
+    if stand_in := os.environ.get(REHEARSAL):
+        module, _, name = stand_in.partition(":")
+        device: Device = getattr(importlib.import_module(module), name)()
+        return device
+    return Device(import_torch())
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,23 @@ class Device:
         self._driver = driver or ctypes.CDLL("libcuda.so.1")
         self._kernels: dict[str, Kernel] = {}
 
+    def facts(self) -> dict[str, Any]:
+        """What it is, and what drives it."""
+        torch = self.torch
+        properties = torch.cuda.get_device_properties(0)
+        return {
+            "GPU": torch.cuda.get_device_name(),
+            "compute capability": f"{self.capability / 10:.1f}",
+            "multiprocessors": properties.multi_processor_count,
+            "CUDA": torch.version.cuda,
+            "cuDNN": torch.backends.cudnn.version(),
+            "torch": torch.__version__,
+        }
+
+    def synchronize(self) -> None:
+        """Wait until all is done that was launched."""
+        self.torch.cuda.synchronize()
+
     def kernel(self, spec: Spec) -> Kernel:
         """The program, ready to be launched.
 
@@ -81,8 +117,16 @@ class Device:
             BackendError: it cannot be compiled or loaded.
         """
         if spec.name not in self._kernels:
-            self._kernels[spec.name] = Kernel(self, self._driver, spec)
+            self._kernels[spec.name] = self.load(spec, compile_kernel(spec, self.capability))
         return self._kernels[spec.name]
+
+    def load(self, spec: Spec, compiled: CompiledKernel) -> Kernel:
+        """The code of a program, ready to be launched.
+
+        Raises:
+            BackendError: the driver refuses it.
+        """
+        return Kernel(self, self._driver, spec, compiled)
 
     def upload(self, array: NDArray[Any]) -> Any:
         return self.torch.from_numpy(np.ascontiguousarray(array)).cuda()
@@ -96,18 +140,39 @@ class Device:
             for tensor in spec.outputs
         }
 
-    def run(self, spec: Spec, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(
+        self, spec: Spec, inputs: Mapping[str, NDArray[Any]], kernel: Kernel | None = None
+    ) -> dict[str, NDArray[Any]]:
         """Upload, launch once, download: outputs by their names.
 
         With `in_place` the result begins as the base.
+
+        Args:
+            kernel: from `load`; None compiles the program.
         """
         given = {name: self.upload(array) for name, array in inputs.items()}
         results = self.outputs(spec)
         if getattr(spec, "in_place", False):
             results["y"] = given["base"]
-        self.kernel(spec).launch({**given, **results})
+        (kernel or self.kernel(spec)).launch({**given, **results})
         self.torch.cuda.synchronize()
         return {name: tensor.cpu().numpy() for name, tensor in results.items()}
+
+    def side_by_side(self, works: Sequence[Callable[[], None]]) -> Callable[[], None]:
+        """All of the works at once, each on a stream of its own, within torch's current one."""
+        cuda = self.torch.cuda
+        streams = [cuda.Stream() for _ in works]
+
+        def all_works() -> None:
+            main = cuda.current_stream()
+            for stream, work in zip(streams, works, strict=True):
+                stream.wait_stream(main)
+                with cuda.stream(stream):
+                    work()
+            for stream in streams:
+                main.wait_stream(stream)
+
+        return all_works
 
     def record(self, work: Callable[[], None], repeats: int = 1) -> Recording:
         """`work`, so many times over, as a CUDA graph.
@@ -146,13 +211,12 @@ class Device:
 class Kernel:
     """A program's code on the GPU."""
 
-    def __init__(self, device: Device, driver: Any, spec: Spec) -> None:
-        self.spec = spec
-        self.compiled = compile_kernel(spec, device.capability)
+    def __init__(self, device: Device, driver: Any, spec: Spec, compiled: CompiledKernel) -> None:
+        self.spec, self.compiled = spec, compiled
         self._device, self._driver = device, driver
         module, self._function = ctypes.c_void_p(), ctypes.c_void_p()
-        _check(driver, driver.cuModuleLoadData(ctypes.byref(module), self.compiled.cubin))
-        name = self.compiled.name.encode()
+        _check(driver, driver.cuModuleLoadData(ctypes.byref(module), compiled.code))
+        name = compiled.name.encode()
         _check(driver, driver.cuModuleGetFunction(ctypes.byref(self._function), module, name))
 
     def launch(self, tensors: Mapping[str, Any]) -> None:

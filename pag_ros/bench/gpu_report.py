@@ -5,79 +5,116 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-Result = dict[str, Any]
-"""Plain JSON values."""
+Row = dict[str, Any]
+"""Plain JSON values; "part" says where it comes from, and "outcome" what has become of a case that
+did not simply give numbers: "failed", "errors", "stopped", "skipped", "absent", "clean", "ran"."""
 
 _GOALS = {0.5: 1.3, 1.0: 0.7}
 """Density -> least speedup over cuDNN's dense block, on an H200."""
+_WRONG = ("failed", "errors")
 
 
-def report(result: Result) -> str:
-    """What `gpu_check.run` gives, in Markdown."""
-    parts = [", ".join(f"{name} {value}" for name, value in result["machine"].items())]
-    if "correctness" in result:
-        parts.append(_correctness_text(result["correctness"]))
-    if "sanitizer" in result:
-        parts.append("\n".join(_sanitizer_line(row) for row in result["sanitizer"]))
-    if "speed" in result:
-        parts.append(_speed_text(result["speed"]))
-    if "torch" in result:
-        parts.append(_torch_text(result["torch"]))
-    if "tensorrt" in result:
-        parts.append("\n".join(_tensorrt_line(row) for row in result["tensorrt"]))
-    return "\n\n".join(parts)
+def is_right(rows: Sequence[Row]) -> bool:
+    """Whether no kernel or network differs from its definition, and nothing failed."""
+    return all(row.get("ok", True) and row.get("outcome") not in _WRONG for row in rows)
 
 
-def _correctness_text(rows: Sequence[Result]) -> str:
+def report(rows: Sequence[Row]) -> str:
+    """All rows in Markdown: numbers, and what has become of the rest."""
+    by_part: dict[str, list[Row]] = {}
+    for row in rows:
+        by_part.setdefault(row["part"], []).append(row)
+    return "\n\n".join(filter(None, (_part_text(part, found) for part, found in by_part.items())))
+
+
+def _part_text(part: str, rows: Sequence[Row]) -> str:
+    numbers = [row for row in rows if row.get("outcome") in (None, "ran")]
+    others = [row for row in rows if row.get("outcome") not in (None, "ran")]
+    texts = {
+        "machine": _machine_text,
+        "build": _build_text,
+        "small": _correctness_text,
+        "stored": _correctness_text,
+        "correctness": _correctness_text,
+        "torch": _torch_text,
+        "speed": _speed_text,
+        "tensorrt": _tensorrt_text,
+        "profile": _profile_text,
+    }
+    lines = [texts[part](part, numbers)] if numbers else []
+    lines += [_outcome_line(part, row) for row in others]
+    return "\n".join(lines)
+
+
+def _outcome_line(part: str, row: Row) -> str:
+    name = row.get("tool") or row.get("model")
+    what = f"{part}, {name}" if name else part
+    word = row["outcome"].upper() if row["outcome"] in _WRONG else row["outcome"]
+    return f"- {what}: {word}" + (f": {row['text'].strip()}" if row["text"] else "")
+
+
+def _machine_text(part: str, rows: Sequence[Row]) -> str:
+    return ", ".join(f"{name} {value}" for row in rows for name, value in row["facts"].items())
+
+
+def _build_text(part: str, rows: Sequence[Row]) -> str:
+    return "\n".join(f"{r['kernels']} kernels compiled in {r['seconds']:.0f} s." for r in rows)
+
+
+def _correctness_text(part: str, rows: Sequence[Row]) -> str:
     wrong = [row for row in rows if not row["ok"]]
     worst = max((row["error"] for row in rows if row["case"].startswith("count")), default=0.0)
+    kinds = {
+        "small": "small kernels",
+        "stored": "the stored code of the shipped models",
+        "correctness": "larger kernels",
+    }
     lines = [
-        f"Correctness: {len(rows) - len(wrong)} of {len(rows)} cases right; "
+        f"Correctness of {kinds[part]}: {len(rows) - len(wrong)} of {len(rows)} cases right; "
         f"largest relative error of a convolution {worst:.1e}."
     ]
     lines += [f"- WRONG: {row['kernel']}, {row['case']}: {row['error']:.3g}" for row in wrong]
     return "\n".join(lines)
 
 
-def _sanitizer_line(row: Result) -> str:
-    lines = [f"compute-sanitizer {row['tool']}: {row['outcome']}"]
-    if row["text"]:
-        lines.append(f"\n```\n{row['text'].strip()}\n```")
+def _profile_text(part: str, rows: Sequence[Row]) -> str:
+    """A line for every kernel that was profiled."""
+    lines = []
+    for row in rows:
+        metrics = ", ".join(f"{name} {value}" for name, value in row["metrics"].items())
+        lines.append(f"- {row['kernel']}: {metrics}")
     return "\n".join(lines)
 
 
-def _torch_text(rows: Sequence[Result]) -> str:
-    """A line per model: both dense times, ours at each budget; then what was checked, or failed."""
-    ran = [row for row in rows if row["outcome"] == "ran"]
+def _torch_text(part: str, ran: Sequence[Row]) -> str:
+    """A line per model: both dense times, ours at each budget; then what was checked."""
     budgets = sorted({row["budget"] for row in ran})
     head = ["in torch", "dense ms", "dense, no MultiPool, ms", *(f"b={b:g}" for b in budgets)]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] if ran else []
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for model in dict.fromkeys(row["model"] for row in ran):
         found = {row["budget"]: row for row in ran if row["model"] == model}
         some = found[budgets[-1]]
         cells = [model, f"{some['dense_ms']:.3f}", f"{some['dense_plain_ms']:.3f}"]
         cells += [f"{found[b]['ours_ms']:.3f} ms, {found[b]['speedup']:.2f}x" for b in budgets]
         lines.append("| " + " | ".join(cells) + " |")
-    told = dict.fromkeys(f"- {r['model']}: {_outcome(r)}{r['text']}" for r in rows)
+    told = dict.fromkeys(f"- {row['model']}: {row['text']}" for row in ran)
     return "\n".join([*lines, "", *told])
 
 
-def _outcome(row: Result) -> str:
-    return "" if row["outcome"] == "ran" else f"{row['outcome'].upper()}: "
+def _tensorrt_text(part: str, rows: Sequence[Row]) -> str:
+    return "\n".join(
+        f"- TensorRT, {row['model']} at budget {row['budget']:g}: {row['frame_ms']:.2f} ms "
+        f"({row['text']})"
+        for row in rows
+    )
 
 
-def _tensorrt_line(row: Result) -> str:
-    outcome = f"{row['frame_ms']:.2f} ms" if row["outcome"] == "ran" else row["outcome"].upper()
-    budget = f" at budget {row['budget']:g}" if "budget" in row else ""
-    return f"- TensorRT, {row['model']}{budget}: {outcome} ({row['text']})"
-
-
-def _speed_text(rows: Sequence[Result]) -> str:
+def _speed_text(part: str, rows: Sequence[Row]) -> str:
     """One line per block and batch; dense time, Select's time, and the speedup at each density."""
     densities = sorted({row["density"] for row in rows})
     head = ["basic block", "batch", "dense us", "select us", *(f"d={d:g}" for d in densities)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    blocks: dict[tuple[Any, ...], dict[float, Result]] = {}
+    blocks: dict[tuple[Any, ...], dict[float, Row]] = {}
     for row in rows:
         key = (row["channels"], row["height"], row["width"], row["batch"])
         blocks.setdefault(key, {})[row["density"]] = row
@@ -90,7 +127,7 @@ def _speed_text(rows: Sequence[Result]) -> str:
     return "\n".join([*lines, "", *_goal_lines(rows)]).rstrip()
 
 
-def _goal_lines(rows: Sequence[Result]) -> list[str]:
+def _goal_lines(rows: Sequence[Row]) -> list[str]:
     """What was reached of `_GOALS`, as far as it was measured."""
     large = [row for row in rows if row["batch"] == 8 and row["channels"] >= 256]
     lines = []

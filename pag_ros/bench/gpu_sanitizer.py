@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,18 +24,23 @@ def find_sanitizer() -> str | None:
     return found or next((place for place in _USUAL_PLACES if Path(place).is_file()), None)
 
 
-def sanitize(sanitizer: str | None, command: Sequence[str]) -> list[dict[str, Any]]:
-    """Run a command under each tool: {"tool", "outcome", "text"}.
+def sanitize(
+    sanitizer: str | None, tool: str, command: Sequence[str], end: float = math.inf
+) -> dict[str, Any]:
+    """Run a command under a tool: {"tool", "outcome", "text"}.
 
     The command finds the modules that this process finds. The outcome is "clean", "errors",
-    "failed" (the command itself did), or "not installed".
+    "failed" (the command itself did), or "absent".
+
+    Args:
+        end: `time.monotonic()` by which it is to be done.
     """
     if sanitizer is None:
-        return [{"tool": tool, "outcome": "not installed", "text": ""} for tool in TOOLS]
-    return [_run(sanitizer, tool, command) for tool in TOOLS]
+        return {"tool": tool, "outcome": "absent", "text": "compute-sanitizer is not installed"}
+    return _run(sanitizer, tool, command, min(_TIMEOUT_S, end - time.monotonic()))
 
 
-def _run(sanitizer: str, tool: str, command: Sequence[str]) -> dict[str, Any]:
+def _run(sanitizer: str, tool: str, command: Sequence[str], seconds: float) -> dict[str, Any]:
     arguments = [sanitizer, "--tool", tool, "--error-exitcode", str(_FOUND), *command]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
@@ -42,11 +49,11 @@ def _run(sanitizer: str, tool: str, command: Sequence[str]) -> dict[str, Any]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_TIMEOUT_S,
+            timeout=seconds,
             env=environment,
         )
     except subprocess.TimeoutExpired:
-        return {"tool": tool, "outcome": "failed", "text": f"not done after {_TIMEOUT_S} s"}
+        return {"tool": tool, "outcome": "failed", "text": f"not done after {seconds:.0f} s"}
     outcome = {0: "clean", _FOUND: "errors"}.get(done.returncode, "failed")
     text = "" if outcome == "clean" else (done.stdout + done.stderr)[-2000:]
     return {"tool": tool, "outcome": outcome, "text": text}

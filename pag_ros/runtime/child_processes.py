@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -21,3 +23,18 @@ def interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent(descriptor: int) -> None:
+    """End this process group once the parent has gone, even if it was killed.
+
+    Args:
+        descriptor: of a pipe that the parent holds open for as long as it lives, and writes
+            nothing to.
+    """
+
+    def wait() -> None:
+        os.read(descriptor, 1)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -19,7 +19,7 @@ pytest.importorskip("onnxscript")
 
 from cpu_device import DefinedDevice, InterpretedDevice  # noqa: E402
 
-from pag_ros.bench import gpu_check, gpu_report, gpu_torch, torch_programs  # noqa: E402
+from pag_ros.bench import gpu_report, gpu_torch, torch_programs  # noqa: E402
 from pag_ros.bench.gpu_operands import random_inputs, relative_error  # noqa: E402
 from pag_ros.bench.torch_graph import TorchGraph  # noqa: E402
 from pag_ros.bench.torch_programs import DensePrograms, SparsePrograms  # noqa: E402
@@ -174,9 +174,12 @@ def test_a_row_tells_of_every_model_and_budget(model, device, monkeypatch) -> No
         assert row["text"].endswith("% of the allowed deviation")
         fastest = min(row["dense_ms"], row["dense_plain_ms"])
         assert row["speedup"] == pytest.approx(fastest / row["ours_ms"])
-    result = {"machine": {}, "torch": rows}
-    assert gpu_check.is_right(result)
-    assert "| small | " in gpu_report.report(result)
+    assert gpu_report.is_right(rows)
+    assert "| small | " in reported(rows)
+
+
+def reported(rows: list[dict]) -> str:
+    return gpu_report.report([{"part": "torch", **row} for row in rows])
 
 
 @pytest.mark.parametrize("programs", [SparsePrograms, DensePrograms])
@@ -187,10 +190,8 @@ def test_wrong_numbers_are_a_failure(model, device, monkeypatch, programs) -> No
     (row,) = rows
     assert row["outcome"] == "failed"
     assert row["text"].startswith("the network computes something else than the model: at budget")
-    assert not gpu_check.is_right({"torch": rows})
-    assert "- small: FAILED: the network computes" in gpu_report.report(
-        {"machine": {}, "torch": rows}
-    )
+    assert not gpu_report.is_right(rows)
+    assert "- torch, small: FAILED: the network computes" in reported(rows)
 
 
 def test_a_model_without_stored_outputs_is_run_and_called_unchecked(
@@ -206,9 +207,11 @@ def test_a_model_without_stored_outputs_is_run_and_called_unchecked(
 def test_a_machine_without_onnx_is_told_and_not_wrong(model, device, monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     rows = list(gpu_torch.measure(device, [model], rounds=1))
-    assert gpu_check.is_right({"torch": rows})
-    text = gpu_report.report({"machine": {}, "torch": rows})
-    assert "- all: ABSENT: graphs for the GPU need the package onnx: pip install onnx" in text
+    assert gpu_report.is_right(rows)
+    text = reported(rows)
+    assert (
+        "- torch, all: absent: graphs for the GPU need the package onnx: pip install onnx" in text
+    )
 
 
 def test_an_operator_that_it_does_not_know_is_named(model, device, tmp_path) -> None:

@@ -25,6 +25,7 @@ class CpuDevice(abc.ABC):
 
     name = "cpu"
     torch = torch
+    capability = 90
 
     def __init__(self) -> None:
         self.launched: list[Spec] = []
@@ -32,6 +33,29 @@ class CpuDevice(abc.ABC):
     @abc.abstractmethod
     def compute(self, spec: Spec, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Outputs of a program; what it leaves undefined is NaN."""
+
+    def facts(self) -> dict[str, str]:
+        return {"GPU": f"none, {type(self).__name__} stands for it"}
+
+    def synchronize(self) -> str:
+        return "everything is done at once here"
+
+    def load(self, spec: Spec, compiled: Any) -> SimpleNamespace:
+        """Stored code is taken for what it is to compute."""
+        return SimpleNamespace(compiled=compiled, launch=self.kernel(spec).launch)
+
+    def run(
+        self, spec: Spec, inputs: Mapping[str, np.ndarray], kernel: Any = None
+    ) -> dict[str, np.ndarray]:
+        given = {name: self.upload(array) for name, array in inputs.items()}
+        results = self.outputs(spec)
+        if getattr(spec, "in_place", False):
+            results["y"] = given["base"]
+        (kernel or self.kernel(spec)).launch({**given, **results})
+        return {name: tensor.numpy() for name, tensor in results.items()}
+
+    def side_by_side(self, works: Sequence[Callable[[], None]]) -> Callable[[], None]:
+        return lambda: [work() for work in works] and None
 
     def upload(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.array(array))

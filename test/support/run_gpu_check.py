@@ -1,0 +1,10 @@
+"""`gpu_check` with `fake_parts` as its parts, as a program: the arguments are its own."""
+
+from __future__ import annotations
+
+import sys
+
+from pag_ros.bench import gpu_check
+
+gpu_check.PARTS_MODULE = "fake_parts"
+sys.exit(gpu_check.main(sys.argv[1:]))
