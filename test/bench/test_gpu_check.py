@@ -259,7 +259,7 @@ def options(**changes: object) -> argparse.Namespace:
 
 @pytest.fixture
 def interpreted(monkeypatch) -> None:
-    """Kernels compiled for 8.9 and run by the interpreter of PTX, in the place of a GPU."""
+    """Kernels compiled for 9.0 and run by the interpreter of PTX, in the place of a GPU."""
     pytest.importorskip("triton", reason="the GPU kernels are written in Triton")
     from ptx_device import PtxDevice
 
@@ -281,7 +281,7 @@ def test_the_stored_code_of_orin_is_run_as_ptx(interpreted, monkeypatch):
     kinds = {row["case"].partition(", stored ")[2] for row in rows}
     assert "PTX for 8.7 and 8 SMs" in kinds
     assert "PTX for 8.7 and 16 SMs" in kinds
-    assert "machine code for 8.9 and 128 SMs" in kinds
+    assert "machine code for 9.0 and 132 SMs" in kinds
 
 
 def test_a_block_is_timed_beside_the_dense_one(interpreted, monkeypatch):

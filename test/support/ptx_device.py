@@ -1,4 +1,4 @@
-"""Stands for `gpu_device.Device` on a CPU: the very kernels, compiled for 8.9, interpreted as PTX.
+"""Stands for `gpu_device.Device` on a CPU: the very kernels, compiled for 9.0, interpreted as PTX.
 
 Torch's tensors lie on the CPU, a recorded graph is simply run again, and the clock is the CPU's.
 """
@@ -25,7 +25,7 @@ from pag_ros.kernels.gpu.store import CompiledKernel
 class PtxDevice(CpuDevice):
     """See the module."""
 
-    capability = 89
+    capability = 90
 
     def compute(self, spec: Spec, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         raise AssertionError("what is launched here are kernels")

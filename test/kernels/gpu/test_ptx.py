@@ -1,9 +1,8 @@
 """The code that a robot gets, run without a GPU: the stored PTX of the shipped model's kernels.
 
 Proves numbers, addresses, alignment and the order of accesses of the very code, on the operands
-tried here, for tensor cores of the kind mma.sync. What a driver's assembler makes of it, and how
-long it takes, only a GPU shows. Code for 11.0 (tcgen05) is not interpreted, nor is wgmma, which
-larger maps get on 9.0.
+tried here. What a driver's assembler makes of it, and how long it takes, only a GPU shows. Code for
+11.0 (tcgen05) is not interpreted.
 """
 
 from __future__ import annotations
@@ -116,7 +115,28 @@ def test_larger_convolutions_compute_their_definition(capability: int, spec: Con
     pytest.importorskip("triton", reason="the GPU kernels are written in Triton")
     from pag_ros.kernels.gpu.compiler import compile_kernel
 
-    assert_computes(spec, compile_kernel(spec, capability), spec.pixels // 3)
+    kernel = compile_kernel(spec, capability)
+    assert_computes(spec, kernel, spec.pixels // 3)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ConvSpec(60, 80, 128, 128, out_rows=True),
+        ConvSpec(60, 80, 256, 256, x_rows=True, base=True, residual=True, in_place=True),
+        ConvSpec(120, 160, 128, 128, out_rows=True),
+        ConvSpec(60, 80, 96, 72, base=True, dilation=2),
+    ],
+    ids=lambda spec: spec.name,
+)
+def test_on_hopper_four_warps_multiply_together(spec: ConvSpec) -> None:
+    """Tiles of 64 and 128 pixels, one and two groups of warps, rows of 64 and 128 bytes."""
+    pytest.importorskip("triton", reason="the GPU kernels are written in Triton")
+    from pag_ros.kernels.gpu.compiler import compile_kernel
+
+    kernel = compile_kernel(spec, 90)
+    assert "wgmma.mma_async" in kernel.ptx
+    assert_computes(spec, kernel, 129)
 
 
 @pytest.mark.parametrize("size", [(60, 80), (120, 160), (7, 11)])

@@ -1,4 +1,4 @@
-"""Faults in the kernels' code are noticed: stored PTX with one barrier, wait or predicate less.
+"""Faults in the kernels' code are noticed: PTX with one barrier, wait, fence or predicate less.
 
 What is expected to stay unnoticed is listed with the reason, so that neither the interpreter nor
 the kernels can become blind without a test that fails.
@@ -7,7 +7,7 @@ the kernels can become blind without a test that fails.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import pytest
@@ -94,9 +94,20 @@ CASES = (
 )
 
 
-def mutants(ptx: str) -> Iterator[tuple[str, str]]:
+HOPPERS = {
+    **{what: REMOVALS[what] for what in ("barrier", "wait")},
+    "fence of proxies": (r"\n\s*fence\.proxy\.async[^;\n]*;", ""),
+    "fence of registers": (r"\n\s*wgmma\.fence[^;\n]*;", ""),
+    "wait for products": (r"\n\s*wgmma\.wait_group[^;\n]*;", ""),
+    "group of products": (r"\n\s*wgmma\.commit_group[^;\n]*;", ""),
+}
+
+
+def mutants(
+    ptx: str, removals: Mapping[str, tuple[str, str]] = REMOVALS
+) -> Iterator[tuple[str, str]]:
     """(what is missing, the code without it)."""
-    for what, (pattern, left) in REMOVALS.items():
+    for what, (pattern, left) in removals.items():
         for number, found in enumerate(re.finditer(pattern, ptx)):
             yield f"{what} {number}", ptx[: found.start()] + found.expand(left) + ptx[found.end() :]
 
@@ -115,3 +126,19 @@ def test_a_barrier_a_wait_or_a_predicate_less_is_noticed(case: Case) -> None:
         unnoticed.add(name)
     assert tried > 10
     assert unnoticed == set(case.unnoticed)
+
+
+def test_what_orders_hoppers_products_is_not_missed_unnoticed() -> None:
+    pytest.importorskip("triton", reason="the GPU kernels are written in Triton")
+    from pag_ros.kernels.gpu.compiler import compile_kernel
+
+    spec = ConvSpec(16, 24, 64, 64, out_rows=True, activation="relu")
+    kernel = compile_kernel(spec, 90, multiprocessors=2)  # so few that its tiles are large
+    assert "wgmma.mma_async" in kernel.ptx
+    assert_computes(spec, kernel, 67)
+    tried = set()
+    for name, code in mutants(kernel.ptx, HOPPERS):
+        tried.add(name.rstrip("0123456789 "))
+        with pytest.raises((AssertionError, HazardError)):
+            assert_computes(spec, replace(kernel, ptx=code), 67)
+    assert tried == set(HOPPERS)

@@ -4,6 +4,7 @@ program      text -> instructions
 machine      blocks of threads that run side by side, branches, barriers
 instructions what the scalar instructions compute
 matrices     the tensor cores: ldmatrix, stmatrix, mma.sync
+warpgroups   Hopper's: wgmma and its fences
 memory       what addresses lead to, and whether accesses are ordered
 
 All blocks of a launch take the same instruction at a time, as far as their branches agree; a warp

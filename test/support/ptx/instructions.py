@@ -15,6 +15,7 @@ import numpy as np
 from ptx.machine import WARP, Action, Array, Machine, Mask
 from ptx.matrices import decode_matrix
 from ptx.program import Instruction, Program
+from ptx.warpgroups import decode_warpgroup
 
 Value = Any
 """[lanes] or one for all, of a NumPy type."""
@@ -51,7 +52,7 @@ def decode(program: Program, instruction: Instruction) -> Action:
     action = (
         known[kind](instruction)
         if kind in known
-        else decode_matrix(instruction) or _arithmetic(instruction)
+        else decode_matrix(instruction) or decode_warpgroup(instruction) or _arithmetic(instruction)
     )
     return action if not instruction.guard else _guarded(instruction, action)
 
@@ -72,7 +73,7 @@ def _guarded(instruction: Instruction, action: Action) -> Action:
     return act
 
 
-def _operand(text: str, bits: int) -> Get:
+def operand(text: str, bits: int) -> Get:
     """What an operand gives, as an unsigned integer of so many bits or a boolean."""
     dtype = _UNSIGNED[max(bits, 16)]
     special: dict[str, Get] = {
@@ -105,7 +106,7 @@ def address_of(instruction: Instruction, text: str) -> Get:
     if found is None:
         raise NotImplementedError(instruction.text)
     offset = int(found[2], 0) if found[2] else 0
-    base = _operand(found[1], 64)
+    base = operand(found[1], 64)
     return lambda m: m.lanes(base(m)).astype(np.int64) + offset
 
 
@@ -146,7 +147,7 @@ def _store(instruction: Instruction) -> Action:
     size = bits // 8
     shared = "shared" in instruction.parts
     address = address_of(instruction, instruction.operands[0])
-    sources = [_operand(text, bits) for text in instruction.group(1)]
+    sources = [operand(text, bits) for text in instruction.group(1)]
 
     def act(machine: Machine, mask: Mask) -> None:
         lanes = _chosen(machine, mask)
@@ -203,7 +204,7 @@ def _copy(instruction: Instruction) -> Action:
     source = address_of(instruction, instruction.operands[1])
     size = int(instruction.operands[2], 0)
     has_given = len(instruction.operands) > 3
-    given = _operand(instruction.operands[3] if has_given else str(size), 32)
+    given = operand(instruction.operands[3] if has_given else str(size), 32)
 
     def act(machine: Machine, mask: Mask) -> None:
         lanes = _chosen(machine, mask)
@@ -223,7 +224,7 @@ def _atomic_add(instruction: Instruction) -> Action:
     if "shared" not in instruction.parts or instruction.parts[-2:] != ("add", "u32"):
         raise NotImplementedError(instruction.text)
     address = address_of(instruction, instruction.operands[1])
-    source = _operand(instruction.operands[2], 32)
+    source = operand(instruction.operands[2], 32)
 
     def act(machine: Machine, mask: Mask) -> None:
         lanes = _chosen(machine, mask)
@@ -241,17 +242,22 @@ def _atomic_add(instruction: Instruction) -> Action:
 
 
 def _shuffle(instruction: Instruction) -> Action:
-    source = _operand(instruction.operands[1], 32)
+    """From the lane `distance` before (up), or from one lane for all (idx)."""
+    source = operand(instruction.operands[1], 32)
     distance = int(instruction.operands[2], 0)
-    if instruction.parts[2] != "up" or instruction.operands[3] != "0":
+    how = (instruction.parts[2], instruction.operands[3])
+    if how not in (("up", "0"), ("idx", "31")):
         raise NotImplementedError(instruction.text)
     target, _, is_valid = instruction.operands[0].partition("|")
 
     def act(machine: Machine, mask: Mask) -> None:
         machine.require_whole_warps(mask, instruction)
         values = machine.lanes(source(machine))
-        has_source = machine.thread % WARP >= distance
-        moved = np.where(has_source, np.roll(values, distance), values)
+        has_source = machine.thread % WARP >= (distance if how[0] == "up" else 0)
+        if how[0] == "up":
+            moved = np.where(has_source, np.roll(values, distance), values)
+        else:
+            moved = np.repeat(values.reshape(-1, WARP)[:, distance], WARP)
         machine.write(target, moved, mask)
         if is_valid:
             machine.write(is_valid, has_source, mask)
@@ -262,7 +268,7 @@ def _shuffle(instruction: Instruction) -> Action:
 def _sum_of_warp(instruction: Instruction) -> Action:
     if instruction.name != "redux.sync.add.s32":
         raise NotImplementedError(instruction.text)
-    source = _operand(instruction.operands[1], 32)
+    source = operand(instruction.operands[1], 32)
 
     def act(machine: Machine, mask: Mask) -> None:
         machine.require_whole_warps(mask, instruction)
@@ -283,7 +289,7 @@ def _move(instruction: Instruction) -> Action:
         return _unpack(instruction, _bits(kind))
     if source.startswith("{"):
         return _pack(instruction, _bits(kind))
-    get = _operand(source, _bits(kind))
+    get = operand(source, _bits(kind))
     if kind == "pred" and not source.startswith("%"):
         value = np.bool_(source not in ("0", "false"))
         return lambda machine, mask: machine.write(target, value, mask)
@@ -291,7 +297,7 @@ def _move(instruction: Instruction) -> Action:
 
 
 def _unpack(instruction: Instruction, bits: int) -> Action:
-    source, targets = _operand(instruction.operands[1], bits), instruction.group(0)
+    source, targets = operand(instruction.operands[1], bits), instruction.group(0)
     part = bits // len(targets)
 
     def act(machine: Machine, mask: Mask) -> None:
@@ -306,7 +312,7 @@ def _unpack(instruction: Instruction, bits: int) -> Action:
 def _pack(instruction: Instruction, bits: int) -> Action:
     texts = instruction.group(1)
     part, dtype = bits // len(texts), _UNSIGNED[bits]
-    sources = [_operand(text, part) for text in texts]
+    sources = [operand(text, part) for text in texts]
 
     def act(machine: Machine, mask: Mask) -> None:
         value = dtype(0)
@@ -319,7 +325,7 @@ def _pack(instruction: Instruction, bits: int) -> Action:
 
 def _compare(instruction: Instruction) -> Action:
     kind, how = instruction.parts[-1], instruction.parts[1]
-    first, second = (_operand(text, _bits(kind)) for text in instruction.operands[1:3])
+    first, second = (operand(text, _bits(kind)) for text in instruction.operands[1:3])
     plain: dict[str, Callable[[Value, Value], Value]] = {
         "eq": np.equal,
         "ne": np.not_equal,
@@ -352,8 +358,8 @@ def _compare(instruction: Instruction) -> Action:
 
 def _choose(instruction: Instruction) -> Action:
     bits = _bits(instruction.parts[-1])
-    first, second = (_operand(text, bits) for text in instruction.operands[1:3])
-    condition = _operand(instruction.operands[3], 1)
+    first, second = (operand(text, bits) for text in instruction.operands[1:3])
+    condition = operand(instruction.operands[3], 1)
 
     def act(machine: Machine, mask: Mask) -> None:
         value = np.where(condition(machine), first(machine), second(machine))
@@ -373,7 +379,7 @@ def _convert(instruction: Instruction) -> Action:
     to, of = instruction.parts[-2:]
     if to == "f16x2":
         return _convert_pair(instruction)
-    get = _operand(instruction.operands[1], _bits(of))
+    get = operand(instruction.operands[1], _bits(of))
     rounding = instruction.parts[1]
     known = {
         ("f32", "f16"): lambda v: v.view(np.float16).astype(np.float32),
@@ -422,7 +428,7 @@ def _truncated(value: Value) -> Value:
 def _convert_pair(instruction: Instruction) -> Action:
     if instruction.parts[1] != "rn":
         raise NotImplementedError(instruction.text)
-    high, low = (_operand(text, 32) for text in instruction.operands[1:3])
+    high, low = (operand(text, 32) for text in instruction.operands[1:3])
 
     def half(value: Value) -> Value:
         return value.view(np.float32).astype(np.float16).view(np.uint16).astype(np.uint32)
@@ -460,7 +466,7 @@ def _arithmetic(instruction: Instruction) -> Action:
     if instruction.parts[0] in ("shl", "shr", "bfe"):
         widths[1:] = [32, 32]
     sources = [
-        _operand(text, bits) for text, bits in zip(instruction.operands[1:], widths, strict=False)
+        operand(text, bits) for text, bits in zip(instruction.operands[1:], widths, strict=False)
     ]
 
     def act(machine: Machine, mask: Mask) -> None:

@@ -89,6 +89,10 @@ class Machine:
         block, thread, warp: of each lane; warps count within their block.
         registers: name -> value of each lane, or one for all.
         epoch: barriers that each block has passed.
+        steps: instructions taken so far.
+        products: of `warpgroups`, on their way, and the number of their groups.
+        written_at: register -> the step at which an instruction wrote it.
+        fenced_at: the step of the last wgmma.fence.
     """
 
     program: Program
@@ -101,6 +105,10 @@ class Machine:
     registers: dict[str, Any] = field(default_factory=dict)
     dtypes: dict[str, type[Any]] = field(default_factory=dict)
     copies: list[_Copy] = field(default_factory=list)
+    products: list[Any] = field(default_factory=list)
+    product_groups: int = 0
+    written_at: dict[str, int] = field(default_factory=dict)
+    fenced_at: int = -1
 
     def __post_init__(self) -> None:
         blocks, threads = int(np.prod(self.grid)), self.program.threads
@@ -113,13 +121,19 @@ class Machine:
         self._pc = np.zeros(blocks * threads, np.int64)
         self._is_alive = np.ones(blocks * threads, bool)
         self._waits = np.zeros(blocks * threads, bool)
-        self._steps = 0
+        self.steps = 0
 
     def run(self, actions: Sequence[Action]) -> None:
         """Until all threads have ended."""
-        while self._is_alive.any():
+        code = self.program.code
+        ends = np.array([each.parts[0] == "ret" and not each.guard for each in code] + [True])
+        while True:
+            # Who has nothing left to do need not wait for others to come this far.
+            self._is_alive &= ~ends[self._pc]
             self._leave_ended_blocks()
             ready = self._is_alive & ~self._waits
+            if not self._is_alive.any():
+                return
             if not ready.any():
                 raise HazardError("threads wait at a barrier that others never reach")
             first = int(self._pc[ready].min())
@@ -132,11 +146,8 @@ class Machine:
         mask = None if now.all() else now
         code = self.program.code
         while True:
-            if place == len(code):
-                self._is_alive[now] = False
-                return
-            self._steps += 1
-            if self._steps > self.max_steps:
+            self.steps += 1
+            if self.steps > self.max_steps:
                 raise HazardError("the kernel does not end")
             instruction = code[place]
             kind = instruction.parts[0]
@@ -155,7 +166,7 @@ class Machine:
             else:
                 actions[place](self, mask)
             place += 1
-            if place == stop:
+            if place in (stop, len(code)):
                 self._pc[now] = place
                 return
 
@@ -185,7 +196,7 @@ class Machine:
     def _leave_ended_blocks(self) -> None:
         """Blocks that have ended take no more time."""
         lives = self._is_alive.reshape(-1, self.program.threads).any(axis=1)
-        if lives.mean() > 0.7:
+        if lives.all():
             return
         kept = np.repeat(lives, self.program.threads)
         lanes = kept.size
@@ -202,21 +213,23 @@ class Machine:
         written is garbage, an address that leads nowhere and a number that is none.
         """
         value = self.registers.get(name)
-        return self._garbage(name) if value is None else value
+        return self.garbage(name) if value is None else value
 
     def write(self, name: str, value: Any, mask: Mask) -> None:
         """Set a register in the lanes of a mask."""
         if name == "_":
             return
+        self.written_at[name] = self.steps
         dtype = self.dtype_of(name)
         if mask is not None:
             before = self.registers.get(name)
             if before is None:
-                before = self._garbage(name)
+                before = self.garbage(name)
             value = np.where(mask, value, before)
         self.registers[name] = value if value.dtype == dtype else value.astype(dtype)
 
-    def _garbage(self, name: str) -> Any:
+    def garbage(self, name: str) -> Any:
+        """What a register holds that nobody has written."""
         dtype = self.dtype_of(name)
         return dtype(0x7E7E7E7E7E7E7E7E & (1 << 8 * np.dtype(dtype).itemsize) - 1)
 

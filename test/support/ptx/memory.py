@@ -114,6 +114,8 @@ class Shared:
         self._parts = Tracker(self._bytes.size, 1)  # what is smaller than a word
         self._has_parts = np.zeros(self._bytes.size // 4 + 1, bool)
         self._in_flight = np.zeros(self._bytes.size // 4 + 1, bool)
+        self._reads = np.zeros(self._bytes.size // 4 + 1, np.int32)  # of products on their way
+        self._unfenced = np.zeros(self._bytes.size // 4 + 1, bool)
         self._hazards = hazards
 
     def load(self, addresses: Array, size: int) -> Array:
@@ -144,6 +146,10 @@ class Shared:
         words = self._words.places(places, max(4, size))
         if self._in_flight[words].any():
             self.tell(text, "touches what an asynchronous copy is on its way to")
+        if writes:
+            self._unfenced[words] = True
+            if self._reads[words].any():
+                self.tell(text, "overwrites what the tensor cores still read")
         parts = self._parts.places(places, size)
         noted, where = (self._words, words) if size >= 4 else (self._parts, parts)
         met = [(self._words, words)]
@@ -158,6 +164,22 @@ class Shared:
                 self.tell(text, "overwrites what another warp reads")
         (noted.write if writes else noted.read)(where, epoch, warp)
 
+    def fence(self, blocks: Array) -> None:
+        """The tensor cores see what threads of these blocks have written."""
+        self._unfenced[:-1].reshape(-1, self.size // 4)[blocks] = False
+
+    def is_unfenced(self, places: Array) -> bool:
+        """Whether something was written within 16 bytes of places since the last fence."""
+        return bool(self._unfenced[self._words.places(places, 16)].any())
+
+    def begin_reads(self, places: Array) -> None:
+        """Products read 16 bytes each, some time from now on."""
+        np.add.at(self._reads, self._words.places(places, 16), 1)
+
+    def end_reads(self, places: Array) -> None:
+        """They have."""
+        np.add.at(self._reads, self._words.places(places, 16), -1)
+
     def depart(self, places: Array, size: int) -> None:
         """An asynchronous copy is on its way."""
         self._in_flight[self._words.places(places, size)] = True
@@ -166,6 +188,7 @@ class Shared:
         """It has arrived: [n,size] bytes. Others must not look before the next barrier."""
         words = self._words.places(places, size)
         self._in_flight[words] = False
+        self._unfenced[words] = True
         self._bytes[places[:, None] + np.arange(size)] = data
         self._words.write(words, epoch, np.full_like(places, _COPY))
 
