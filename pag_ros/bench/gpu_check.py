@@ -30,6 +30,7 @@ from typing import IO
 from tqdm import tqdm
 
 from pag_ros.bench.gpu_report import Row, is_right, report
+from pag_ros.runtime.child_processes import with_these_modules
 
 SHARES = {
     "machine": 0.0,
@@ -48,6 +49,8 @@ SHARES = {
 PARTS_MODULE = "pag_ros.bench.gpu_parts"
 _REPORT_S = 5.0
 """Kept of the time for the end."""
+_MACHINE_S = 60.0
+"""That the facts may take: without them nothing is worth anything, and a driver may hang."""
 _ORDERLY_SHARE = 0.85
 """Of its time after which a part begins no new case; at the end of its time it is stopped."""
 _GRACE_S = 3.0
@@ -63,12 +66,16 @@ def main(arguments: Sequence[str] | None = None, began: float | None = None) -> 
     """
     args = _parser().parse_args(arguments)
     began = time.monotonic() if began is None else began
-    check = Check(args.minutes, began, args.json, _passed_on(args))
+    try:
+        check = Check(args.minutes, began, args.json, _passed_on(args))
+    except OSError as error:
+        print(f"gpu_check: error: {args.json}: {error.strerror}", file=sys.stderr)
+        return 2
     with check.stopped_by_signals():
         for name in SHARES:
             if name == "machine" or name in args.only:
                 check.run(name, [each for each in SHARES if each in args.only])
-            if check.has_no_gpu:
+            if check.has_no_gpu and not check.signal:
                 print(f"gpu_check: error: {check.rows[-1]['text']}", file=sys.stderr)
                 return 2
     print(report(check.rows), flush=True)
@@ -91,13 +98,22 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PART",
         help=f"of {', '.join(SHARES)} (default: all)",
     )
-    parser.add_argument("--minutes", type=float, metavar="M", help="end in time, the best first")
+    parser.add_argument(
+        "--minutes", type=_positive, metavar="M", help="end in time, what is worth most first"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write a JSON object a row here")
     parser.add_argument("--channels", type=int, nargs="+", metavar="C", help="of the part speed")
     parser.add_argument("--batches", type=int, nargs="+", metavar="B", help="of the part speed")
     parser.add_argument("--densities", type=float, nargs="+", metavar="D", help="likewise")
     parser.add_argument("--rounds", type=int, default=21, help="medians of so many (%(default)s)")
     return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
 
 
 def _passed_on(args: argparse.Namespace) -> list[str]:
@@ -141,12 +157,12 @@ class Check:
         return [row["part"] for row in self.rows] == ["machine"] and "outcome" in self.rows[0]
 
     def run(self, name: str, wanted: Sequence[str]) -> None:
-        """Run a part in the time that it gets of what is left; the facts take what they take.
+        """Run a part in the time that it gets of what is left.
 
         Args:
             wanted: all parts that are to run, in order.
         """
-        seconds = None if name == "machine" else self._seconds_for(name, wanted)
+        seconds = self._seconds_for(name, wanted)
         if self.signal:
             self._note(name, "skipped", "stopped by a signal")
         elif seconds is not None and seconds < 1.0:
@@ -162,6 +178,9 @@ class Check:
             self.signal = number
             if self._process is not None:
                 _kill(self._process, signal.SIGTERM)
+                last = threading.Timer(_GRACE_S, _kill, (self._process, signal.SIGKILL))
+                last.daemon = True
+                last.start()
 
         before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -175,6 +194,8 @@ class Check:
     def _seconds_for(self, name: str, wanted: Sequence[str]) -> float | None:
         if self.minutes is None:
             return None
+        if name == "machine":
+            return _MACHINE_S
         left = 60.0 * self.minutes - _REPORT_S - (time.monotonic() - self.began)
         order = list(SHARES)
         later = [each for each in wanted if order.index(each) > order.index(name)]
@@ -207,13 +228,12 @@ class Check:
 
     @contextmanager
     def _started(self, command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=with_these_modules(),
             start_new_session=True,
         )
         self._process = process

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
 import os
 import platform
 import signal
@@ -153,7 +154,9 @@ def _build(args: argparse.Namespace) -> Iterator[Row]:
     capability = open_device().capability
     specs = _all_specs(args)
     began = time.monotonic()
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+    # Not forked: a GPU's context does not survive that.
+    workers = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), workers) as pool:
         running = {pool.submit(compile_kernel, spec, capability): spec for spec in specs}
         for done in as_completed(running):
             if error := done.exception():

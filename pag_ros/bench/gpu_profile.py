@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from pag_ros.bench.gpu_device import open_device
 from pag_ros.bench.gpu_speed import Case, launched_once
 from pag_ros.errors import one_line
+from pag_ros.runtime.child_processes import with_these_modules
 
 BLOCK = Case(channels=128, height=30, width=40, batch=1)
 """The shipped model's."""
@@ -52,7 +52,6 @@ def profile(profiler: str | None, command: Sequence[str]) -> Iterator[dict[str, 
         return
     sections = [option for name in _SECTIONS for option in ("--section", name)]
     options = ["--csv", "--page", "details", "--kernel-name", "regex:pag_", *sections]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
             [profiler, *options, *command],
@@ -60,7 +59,7 @@ def profile(profiler: str | None, command: Sequence[str]) -> Iterator[dict[str, 
             text=True,
             check=False,
             timeout=_TIMEOUT_S,
-            env=environment,
+            env=with_these_modules(),
         )
     except subprocess.TimeoutExpired:
         yield {"outcome": "failed", "text": f"ncu was not done after {_TIMEOUT_S} s"}

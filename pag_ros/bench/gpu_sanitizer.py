@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from pag_ros.runtime.child_processes import with_these_modules
 
 TOOLS = ("memcheck", "racecheck")
 _USUAL_PLACES = ("/usr/local/cuda/bin/compute-sanitizer",)
@@ -42,7 +42,6 @@ def sanitize(
 
 def _run(sanitizer: str, tool: str, command: Sequence[str], seconds: float) -> dict[str, Any]:
     arguments = [sanitizer, "--tool", tool, "--error-exitcode", str(_FOUND), *command]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
             arguments,
@@ -50,7 +49,7 @@ def _run(sanitizer: str, tool: str, command: Sequence[str], seconds: float) -> d
             text=True,
             check=False,
             timeout=seconds,
-            env=environment,
+            env=with_these_modules(),
         )
     except subprocess.TimeoutExpired:
         return {"tool": tool, "outcome": "failed", "text": f"not done after {seconds:.0f} s"}

@@ -175,6 +175,15 @@ def test_a_part_is_told_its_time_and_options(monkeypatch, tmp_path, capsys):
     assert others == ["--rounds", "3", "--channels", "64"]
 
 
+def test_what_cannot_be_written_or_makes_no_sense_is_told(tmp_path, capsys):
+    path = tmp_path / "none" / "rows.jsonl"
+    assert gpu_check.main(["--json", str(path)]) == 2
+    assert capsys.readouterr().err == f"gpu_check: error: {path}: No such file or directory\n"
+    for minutes in ("0", "-1", "nan", "inf", "x"):
+        with pytest.raises(SystemExit):
+            gpu_check.main(["--minutes", minutes])
+
+
 def started(tmp_path: Path, parts: dict, *arguments: str) -> tuple[subprocess.Popen, Path]:
     """A check in a process of its own, and the file of its rows."""
     path = tmp_path / "rows.jsonl"
@@ -212,8 +221,10 @@ def test_a_killed_check_has_lost_no_row(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_a_report(tmp_path, number):
-    process, path = started(tmp_path, HANGS, "--only", "small", "stored")
+@pytest.mark.parametrize("deaf", [[], [["deaf"]]])
+def test_a_signal_ends_it_with_a_report(tmp_path, number, deaf):
+    parts = {"small": [*deaf, *HANGS["small"]]}
+    process, path = started(tmp_path, parts, "--only", "small", "stored")
     wait_for_rows(path, 3)
     process.send_signal(number)
     out, _ = process.communicate(timeout=30)

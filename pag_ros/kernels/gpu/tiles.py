@@ -30,7 +30,7 @@ begin in a cycle; from the makers' peak rates, multiprocessors and clocks."""
 FETCHED_BYTES = 32
 """That a multiprocessor gets from the level-2 cache in a cycle while all others read as well. One
 alone may get twice as many; how many it really is differs between chips, and is assumed here."""
-_FRAME_CYCLES = 1000
+_OVERHEAD_CYCLES = 1000
 """That a program takes beside its sum: until its first operands are there, and to store the result.
 Assumed."""
 _DENSITIES = (0.3, 0.5, 0.7)
@@ -133,7 +133,7 @@ def program_cycles(tile: Tile, depth: int, capability: int) -> float:
     products = tile.pixels * tile.features * CYCLES_UNIT
     operands = 2 * (tile.pixels + tile.features) * CYCLES_UNIT
     slowest = max(tile.issue_cycles, products / multiply_adds(capability), operands / FETCHED_BYTES)
-    return _FRAME_CYCLES + slowest * depth / CYCLES_UNIT
+    return _OVERHEAD_CYCLES + slowest * depth / CYCLES_UNIT
 
 
 def multiply_adds(capability: int) -> int:
