@@ -15,7 +15,7 @@ from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, load_kernels
 from pag_ros.runtime.tensorrt import plugin_class, plugin_quick
 from pag_ros.runtime.tensorrt.driver import OutOfMemoryError
 from pag_ros.runtime.tensorrt.engine import TensorRtLog, logger_of, needed_bytes, started
-from pag_ros.runtime.tensorrt.graph import EngineGraph
+from pag_ros.runtime.tensorrt.graph import PLUGIN_VERSION, EngineGraph
 from pag_ros.runtime.tensorrt.libcuda import Gpu
 from pag_ros.runtime.tensorrt.progress import BuildProgress, Report, progress_monitor
 from pag_ros.runtime.tensorrt.requirements import takes_kernels_ahead_of_time
@@ -37,6 +37,7 @@ _IN_PLACE = "ALIASED_PLUGIN_IO_10_03"
 
 KINDS = {"aot": plugin_quick, "class": plugin_class}
 """Of plugins: compiled ahead of time into the plan, or launched by classes in Python."""
+_VERSIONS = {"aot": PLUGIN_VERSION, "class": plugin_class.PLUGIN_VERSION}
 
 
 class Plugins:
@@ -54,7 +55,7 @@ class Plugins:
     @property
     def version(self) -> str:
         """Of the plugins, as a graph's nodes have to name it."""
-        return str(self._module.PLUGIN_VERSION)
+        return _VERSIONS[self.kind]
 
     @property
     def ahead_of_time(self) -> bool:

@@ -14,14 +14,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pag_ros.errors import BackendError
-from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, PLUGIN_VERSION, plugin_name
+from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, plugin_name
 from pag_ros.runtime.tensorrt.plugin_attributes import base_position, find_program
 
 if TYPE_CHECKING:
     from pag_ros.kernels.gpu.programs import Spec
     from pag_ros.kernels.gpu.store import CompiledKernel
-
-__all__ = ["PLUGIN_VERSION", "register_programs"]
 
 _programs: dict[str, tuple[Spec, CompiledKernel]] = {}
 """Of all models that this process builds: TensorRT's registry is one for the process, too."""
