@@ -31,10 +31,10 @@ from pag_ros.budget import (
     save_table,
 )
 from pag_ros.budget.decision_log import first_difference, read_decisions
-from pag_ros.cli.bench_deadline import read_trace
 from pag_ros.errors import PagError
-from pag_ros.evaluation.comparison import load_runs
-from pag_ros.evaluation.datasets.rooms import RenderedRooms
+from pag_ros.lab.commands.bench_deadline import read_trace
+from pag_ros.lab.datasets.rooms import RenderedRooms
+from pag_ros.lab.results.runs import load_runs
 from pag_ros.manifest import LabelClass, load_manifest, manifest_path
 from pag_ros.ros.palette import recolored
 from pag_ros.runtime.onnx_precheck import check_onnx
@@ -152,7 +152,7 @@ def test_palettes(tmp_path: Path) -> None:
 
 def test_model_cards(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from pag_ros.export.card import read_card
+    from pag_ros.lab.export.card import read_card
 
     sound = yaml.safe_load((ROOT / "engines" / "pag_lite0_indoor.yaml").read_text())
     path = tmp_path / "card.yaml"
@@ -166,7 +166,7 @@ def test_model_cards(tmp_path: Path) -> None:
 
 def test_training_configurations(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from pag_ros.training.config import read_config
+    from pag_ros.lab.training.config import read_config
 
     source = ROOT / "config" / "train" / "pag_lite0_indoor.yaml"
     sound, path = yaml.safe_load(source.read_text()), tmp_path / "train.yaml"
@@ -251,7 +251,7 @@ def test_stored_plans_count_as_missing(tmp_path: Path) -> None:
 def test_matlab_files(tmp_path: Path) -> None:
     """scipy's reader ends the process at some of these where it gets them unseen."""
     scipy_io = pytest.importorskip("scipy.io")
-    from pag_ros.evaluation.datasets.files import read_mat
+    from pag_ros.lab.datasets.files import read_mat
 
     path = tmp_path / "a.mat"
     cells = np.empty((1, 2), object)
@@ -274,7 +274,7 @@ def test_onnx_files(model: Path) -> None:
 
 
 def test_furniture_catalogues(tmp_path: Path) -> None:
-    catalog = pytest.importorskip("pag_ros.training.scenes.catalog", exc_type=ImportError)
+    catalog = pytest.importorskip("pag_ros.lab.scenes.catalog", exc_type=ImportError)
     path = tmp_path / "a.sh3f"
     entry = {"name": "Chair", "category": "Living room", "model": "c.obj"}
     sizes = {"width": "45", "depth": "45", "height": "90", "elevation": "0"}

@@ -64,8 +64,8 @@ def test_an_archive_of_kernels_is_whole(path: Path) -> None:
 @pytest.mark.parametrize("path", files(".safetensors"), ids=lambda path: path.name)
 def test_weights_to_fine_tune_are_those_of_the_network_that_runs(path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from pag_ros.export.graph import DenseNetwork
-    from pag_ros.training.checkpoint import load_weights
+    from pag_ros.lab.export.graph import DenseNetwork
+    from pag_ros.lab.training.checkpoint import load_weights
 
     network = DenseNetwork(load_weights(path))
     session = open_session(path.with_suffix(".onnx"), "cpu", 1)

@@ -1,4 +1,4 @@
-"""The layers of the architecture: who may import whom, and where the heavy packages may appear."""
+"""The rooms of the architecture: who may import whom, and where the heavy packages may appear."""
 
 from __future__ import annotations
 
@@ -11,63 +11,97 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "pag_ros"
 
 PLAIN = {"errors", "checks", "reading"}
-"""Single modules below all layers."""
+"""Single modules below all rooms."""
+
+BASE = {*PLAIN, "manifest"}
 
 BELOW = {
     "errors": set(),
     "checks": set(),
     "reading": {"errors"},
     "manifest": PLAIN,
-    "kernels": {*PLAIN, "manifest"},
-    "budget": {"kernels", *PLAIN, "manifest"},
-    "runtime": {"budget", "kernels", *PLAIN, "manifest"},
-    "evaluation": {"runtime", "budget", "kernels", *PLAIN, "manifest"},
-    "ros": {"evaluation", "runtime", "budget", "kernels", *PLAIN, "manifest"},
-    "model": {*PLAIN, "manifest"},
-    "training": {"model", "runtime", "evaluation", "kernels", *PLAIN, "manifest"},
-    "export": {"training", "model", "runtime", "kernels", *PLAIN, "manifest"},
-    "bench": {"export", "model", "evaluation", "runtime", "kernels", *PLAIN, "manifest"},
+    "image": BASE,
+    "kernels": BASE,
+    "budget": BASE,
+    "runtime": {"image", "kernels", "budget", *BASE},
+    "ros": {"runtime", "image", "kernels", "budget", *BASE},
+    "evaluation": {"runtime", "image", "kernels", "budget", *BASE},
+    "replay": {"ros", "evaluation", "runtime", "image", "kernels", "budget", *BASE},
+    "cli": {"replay", "ros", "evaluation", "runtime", "image", "kernels", "budget", *BASE},
 }
-"""Layer -> the layers it may import besides itself; the command line, on top, may import all."""
+"""Room of the robot -> the rooms it may import besides itself. None imports the workbench."""
+
+BELOW_IN_LAB = {
+    "model": set(),
+    "datasets": set(),
+    "results": set(),
+    "kernel_compiler": set(),
+    "simulation": set(),
+    "scenes": {"datasets"},
+    "training": {"model", "datasets"},
+    "export": {"training", "model"},
+    "bench": {"export", "model", "kernel_compiler"},
+    "baselines": {"bench", "export", "training", "model", "datasets", "results"},
+    "gpu_check": {"bench", "kernel_compiler"},
+}
+"""Room of the workbench -> its other rooms that it may import; its commands may import all."""
 
 HOMES = {
-    "torch": {"model", "training", "export", "bench"},
-    "onnxruntime": {"bench"},
-    "rclpy": {"ros"},
-    "sensor_msgs": {"ros"},
-    "diagnostic_msgs": {"ros"},
+    "torch": {"lab"},
+    "onnxruntime": {"lab"},
+    "embreex": {"lab"},
+    "distributed": {"lab"},
+    "triton": {"lab"},
+    "rclpy": {"ros", "replay"},
+    "sensor_msgs": {"ros", "replay"},
+    "diagnostic_msgs": {"ros", "replay"},
     "rosbags": {"evaluation", "cli"},
-    "matplotlib": {"evaluation", "bench", "cli"},
-    "openvino": {"runtime", "bench"},
+    "matplotlib": {"evaluation", "replay", "lab", "cli"},
+    "openvino": {"runtime", "lab"},
     "tensorrt": {"runtime"},
     "pycuda": {"runtime"},
-    "triton": {"kernels"},
-    "embreex": {"training"},
-    "distributed": {"training"},
 }
-"""Package -> the only layers that import it."""
+"""Package -> the only rooms that import it."""
+
+TORCH_ROOMS = {"model", "training", "export", "baselines", "bench", "gpu_check", "commands"}
+"""Of the workbench."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_only_from_below(module: Path) -> None:
-    layer = _layer(module)
-    if layer in BELOW:
-        used = {name.split(".")[1] for name in _imports(module) if name.startswith("pag_ros.")}
-        assert used <= BELOW[layer] | {layer, "__version__"}
-    for package, homes in HOMES.items():
-        if layer not in homes:
-            assert package not in {name.split(".")[0] for name in _imports(module)}
+    room, *inner = module.relative_to(PACKAGE).with_suffix("").parts
+    used = [name.split(".")[1:] for name in _imports(module) if name.startswith("pag_ros.")]
+    if room in BELOW:
+        assert {names[0] for names in used} <= BELOW[room] | {room, "__version__"}
+    if room == "lab" and inner[0] in BELOW_IN_LAB:
+        rooms = {names[1] for names in used if names[0] == "lab"}
+        assert rooms <= BELOW_IN_LAB[inner[0]] | {inner[0]}
 
 
-def test_every_layer_is_known() -> None:
-    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert folders == (set(BELOW) | {"cli"}) - {*PLAIN, "manifest"}
+@pytest.mark.parametrize("module", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_heavy_packages_stay_at_home(module: Path) -> None:
+    room, *inner = module.relative_to(PACKAGE).with_suffix("").parts
+    used = {name.split(".")[0] for name in _imports(module)}
+    assert not {package for package in used if room not in HOMES.get(package, {room})}
+    if room == "lab" and inner[0] not in TORCH_ROOMS:
+        assert "torch" not in used
 
 
-def _layer(module: Path) -> str:
-    return module.relative_to(PACKAGE).with_suffix("").parts[0]
+def test_every_room_is_known() -> None:
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert rooms == (set(BELOW) | {"lab"}) - BASE
+    inner = {path.parent.name for path in PACKAGE.glob("lab/*/__init__.py")}
+    assert inner == set(BELOW_IN_LAB) | {"commands"}
+
+
+def test_tests_lie_as_the_package_does() -> None:
+    tests = Path(__file__).parent
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    beside = {Path(), Path("launch")}
+    unknown = {str(folder) for folder in folders - beside if not (PACKAGE / folder).is_dir()}
+    assert not unknown
 
 
 def _imports(module: Path) -> Iterator[str]:

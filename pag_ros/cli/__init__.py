@@ -7,26 +7,44 @@ from collections.abc import Sequence
 
 from pag_ros import __version__
 from pag_ros.cli.guard import guarded
+from pag_ros.cli.kinds import Command
 
 COMMANDS = {
-    "run": "pictures in, depth, normals and labels out",
-    "evaluate": "score every frame of a bag, offline",
-    "score": "score a model on labelled datasets",
-    "replay": "play a bag through the live node and report",
-    "demo": "the shipped model on the shipped bag, through the live node",
-    "calibrate": "measure the latency table of this machine",
-    "bench": "our speed beside dense runtimes, and the controller beside others",
-    "build": "what a GPU needs to run a model",
-    "doctor": "what is installed, what works, and what to do",
-    "explain": "why the controller decided as it did: replay and draw its log",
-    "data": "render training rooms",
-    "train": "train a network for every budget",
-    "export": "write a trained network as ONNX with its manifest",
-    "compare": "our network beside other ways to spend less compute",
-    "results": "tables and plots of stored comparisons",
-    "allocate": "find how a budget is best spread over the gated blocks",
+    "run": Command("pag_ros.cli.run", "pictures in, depth, normals and labels out"),
+    "evaluate": Command("pag_ros.cli.evaluate", "score every frame of a bag, offline"),
+    "score": Command("pag_ros.lab.commands.score", "score a model on labelled datasets"),
+    "replay": Command("pag_ros.cli.replay", "play a bag through the live node and report"),
+    "demo": Command(
+        "pag_ros.cli.demo",
+        "the shipped model on the shipped bag, through the live node",
+    ),
+    "calibrate": Command("pag_ros.cli.calibrate", "measure the latency table of this machine"),
+    "bench": Command(
+        "pag_ros.cli.bench",
+        "our speed beside dense runtimes, and the controller beside others",
+    ),
+    "build": Command("pag_ros.cli.build", "what a GPU needs to run a model"),
+    "doctor": Command("pag_ros.cli.doctor", "what is installed, what works, and what to do"),
+    "explain": Command(
+        "pag_ros.cli.explain",
+        "why the controller decided as it did: replay and draw its log",
+    ),
+    "data": Command("pag_ros.lab.commands.data", "render training rooms"),
+    "train": Command("pag_ros.lab.commands.train", "train a network for every budget"),
+    "export": Command(
+        "pag_ros.lab.commands.export",
+        "write a trained network as ONNX with its manifest",
+    ),
+    "compare": Command(
+        "pag_ros.lab.commands.compare",
+        "our network beside other ways to spend less compute",
+    ),
+    "results": Command("pag_ros.lab.commands.results", "tables and plots of stored comparisons"),
+    "allocate": Command(
+        "pag_ros.lab.commands.allocate",
+        "find how a budget is best spread over the gated blocks",
+    ),
 }
-"""Command -> help; its module is pag_ros.cli.<command>."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,15 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     import argparse
-    import importlib
 
     parser = argparse.ArgumentParser(prog="pag_ros", description="Perception before a deadline.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in COMMANDS.items():
-        subparser = commands.add_parser(name, help=text)
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(name, help=command.text)
         if name in arguments[:1]:
-            module = importlib.import_module(f"pag_ros.cli.{name}")
+            module = command.load()
             subparser.description = module.__doc__
             subparser.formatter_class = argparse.RawDescriptionHelpFormatter
             module.add_arguments(subparser)

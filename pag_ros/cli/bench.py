@@ -13,133 +13,28 @@ answer. docs/benchmarks.md explains the columns and holds our results.
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from pag_ros.cli import bench_deadline, bench_kernels, bench_load
-from pag_ros.cli.options import plot_file, whole
-from pag_ros.errors import BackendError, ParameterError
+from pag_ros.cli.kinds import Command, add_kinds, run_kind
 
-_KINDS = {"ops": "convolutions and gated blocks", "network": "whole networks"}
+KINDS = {
+    "ops": Command("pag_ros.lab.commands.bench_speed", "convolutions and gated blocks"),
+    "network": Command("pag_ros.lab.commands.bench_speed", "whole networks"),
+    "deadline": Command(
+        "pag_ros.lab.commands.bench_deadline", "the controller beside others, in a simulator"
+    ),
+    "kernels": Command(
+        "pag_ros.lab.commands.bench_kernels",
+        "what the GPU kernels cost by their machine code, estimated without a GPU",
+    ),
+    "load": Command(
+        "pag_ros.cli.bench_load", "the real node while the machine is loaded on purpose"
+    ),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
-    for kind, text in _KINDS.items():
-        _add_speed_arguments(kinds.add_parser(kind, help=text, description=text))
-    text = "the controller beside others, in a simulator"
-    bench_deadline.add_arguments(kinds.add_parser("deadline", help=text, description=text))
-    text = "what the GPU kernels cost by their machine code, estimated without a GPU"
-    bench_kernels.add_arguments(kinds.add_parser("kernels", help=text, description=text))
-    text = "the real node while the machine is loaded on purpose"
-    bench_load.add_arguments(kinds.add_parser("load", help=text, description=text))
-
-
-def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", nargs="+", metavar="TEXT", help="what has TEXT in its name")
-    parser.add_argument("--densities", type=_density, nargs="+", metavar="D", help="0 to 1")
-    parser.add_argument("--threads", type=whole(1), default=2, metavar="N", help="(default: 2)")
-    parser.add_argument("--rounds", type=whole(1), default=9, metavar="N", help="(default: 9)")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
-    parser.add_argument(
-        "--plot", type=plot_file, metavar="FILE", help="draw them (.png, .svg or .pdf)"
-    )
+    add_kinds(parser, KINDS)
 
 
 def main(args: argparse.Namespace) -> int:
-    others = {"deadline": bench_deadline, "kernels": bench_kernels, "load": bench_load}
-    return others[args.kind].main(args) if args.kind in others else _measure_speed(args)
-
-
-def _measure_speed(args: argparse.Namespace) -> int:
-    from pag_ros.bench import dense, machine, plot, text
-    from pag_ros.bench.timing import use_cpus
-    from pag_ros.kernels import available_cpus
-
-    if args.threads > available_cpus():
-        raise ParameterError(
-            f"--threads {args.threads}: this process may use {available_cpus()} CPUs"
-        )
-    if not dense.installed() or importlib.util.find_spec("onnx") is None:
-        raise BackendError(
-            f"a benchmark needs onnx and one of {', '.join(dense.RUNTIMES)}; "
-            "pip install 'pag_ros[cpu,bench]'"
-        )
-    use_cpus(args.threads)
-    limits = machine.describe(args.threads)
-    rows = _operations(args) if args.kind == "ops" else _networks(args)
-    versions = machine.versions()
-    result = {"machine": limits, "versions": versions, "rows": rows}
-    if args.plot:
-        (plot.plot_operations if args.kind == "ops" else plot.plot_networks)(rows, args.plot)
-    if args.json == "-":
-        print(json.dumps(result))
-        return 0
-    if args.json:
-        from pag_ros.evaluation.results import write_text
-
-        write_text(Path(args.json), json.dumps(result, indent=1) + "\n")
-    facts = {**limits, **versions}
-    print(", ".join(f"{name} {value}" for name, value in facts.items()))
-    print((text.operations_table if args.kind == "ops" else text.networks_table)(rows))
-    return 0
-
-
-def _operations(args: argparse.Namespace) -> list[dict[str, Any]]:
-    from pag_ros.bench import ops
-    from pag_ros.bench.masks import MASKS
-    from pag_ros.bench.text import operation_name
-
-    cases = {operation_name(vars(case)): case for case in ops.CASES}
-    chosen = _chosen(cases, args.only)
-    densities = tuple(args.densities or ops.DENSITIES)
-
-    def measure(name: str, progress: Callable[[], object]) -> list[dict[str, Any]]:
-        return ops.measure(cases[name], densities, MASKS, args.threads, args.rounds, progress)
-
-    return _with_progress(chosen, args.rounds, measure)
-
-
-def _networks(args: argparse.Namespace) -> list[dict[str, Any]]:
-    from pag_ros.bench import network
-
-    chosen = _chosen(network.MODELS, args.only)
-    densities = tuple(args.densities or network.DENSITIES)
-
-    def measure(name: str, progress: Callable[[], object]) -> list[dict[str, Any]]:
-        return network.measure(name, densities, args.threads, args.rounds, progress)
-
-    return _with_progress(chosen, args.rounds, measure)
-
-
-def _chosen(names: Any, wanted: list[str] | None) -> list[str]:
-    chosen = [name for name in names if not wanted or any(text in name for text in wanted)]
-    if not chosen:
-        raise ParameterError(f"--only {' '.join(wanted or [])}: there are {'; '.join(names)}")
-    return chosen
-
-
-def _with_progress(
-    names: list[str],
-    rounds: int,
-    measure: Callable[[str, Callable[[], object]], list[dict[str, Any]]],
-) -> list[dict[str, Any]]:
-    from tqdm import tqdm
-
-    rows = []
-    with tqdm(total=rounds * len(names), unit="round", disable=None, file=sys.stderr) as bar:
-        for name in names:
-            bar.set_description(name)
-            rows += measure(name, bar.update)
-    return rows
-
-
-def _density(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+    return run_kind(args, KINDS)

@@ -14,12 +14,12 @@ from pag_ros.cli.demo import demo_bag
 from pag_ros.cli.options import plot_file
 from pag_ros.cli.replay import require_ros
 from pag_ros.errors import ParameterError
-from pag_ros.evaluation.live import PARTS
-from pag_ros.evaluation.load import LoadRow, load_rows, row_to_json
-from pag_ros.evaluation.load_injector import PATTERNS, may_use_nice
 from pag_ros.evaluation.results import about_software
-from pag_ros.evaluation.urgency import urgency_here
 from pag_ros.kernels import available_cpus
+from pag_ros.replay.live_log import PARTS
+from pag_ros.replay.load_figures import LoadRow, load_rows, row_to_json
+from pag_ros.replay.load_injector import PATTERNS, may_use_nice
+from pag_ros.replay.urgency import urgency_here
 from pag_ros.runtime import find_model, open_session
 from pag_ros.runtime.calibration import calibrate_quickly, cpu_name
 from pag_ros.runtime.models import DEFAULT_MODEL
@@ -79,7 +79,7 @@ def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     require_ros()
-    from pag_ros.ros.load_bench import LoadOptions, bench_load
+    from pag_ros.replay.load import LoadOptions, bench_load
 
     _check(args)
     fps = args.fps or _usual_fps(args.model, args.cameras)
@@ -128,7 +128,7 @@ def main(args: argparse.Namespace) -> int:
         "rows": [row_to_json(row) for row in rows],
     }
     if args.plot or args.report:
-        from pag_ros.evaluation.load_plots import plot_load, write_load_report
+        from pag_ros.replay.load_plots import plot_load, write_load_report
     if args.plot:
         plot_load(runs, deadline_ms, args.plot)
     if args.report:

@@ -57,7 +57,7 @@ def _manifest(args: argparse.Namespace, head: dict[str, object]) -> Manifest:
     """Of the model, at the resolution that the log was written at."""
     manifest = load_manifest(find_model(args.model))
     if head.get("input") == [manifest.width // 2, manifest.height // 2]:
-        from pag_ros.runtime.half_resolution import halved_manifest
+        from pag_ros.runtime.openvino.half_resolution import halved_manifest
 
         return halved_manifest(manifest)
     return manifest

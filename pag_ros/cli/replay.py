@@ -34,7 +34,7 @@ from pag_ros.evaluation.results import (
 )
 
 if TYPE_CHECKING:
-    from pag_ros.ros.replay import ReplayOptions
+    from pag_ros.replay.live import ReplayOptions
 
 INSTALL_ROS = (
     "rclpy is not installed: source a ROS 2 workspace, or on x86-64 Linux with Python 3.11 to 3.13 "
@@ -105,7 +105,7 @@ def require_ros() -> type[ReplayOptions]:
         NodeError: it is not; the message says how to get it.
     """
     try:
-        from pag_ros.ros.replay import ReplayOptions
+        from pag_ros.replay.live import ReplayOptions
     except ImportError as error:
         raise NodeError(f"{INSTALL_ROS} ({error})") from error
     return ReplayOptions
@@ -119,7 +119,7 @@ def play(options: ReplayOptions) -> Evaluation:
 
     from pag_ros.evaluation.bags import Bag
     from pag_ros.evaluation.report import write_report
-    from pag_ros.ros.replay import replay
+    from pag_ros.replay.live import replay
 
     # So that `kill` unwinds the stack like Ctrl-C does, and the node's process ends with us.
     signal.signal(signal.SIGTERM, _exit)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from pag_ros.budget import ControllerSettings
 from pag_ros.errors import ImageError, ParameterError, one_line
-from pag_ros.evaluation.compressed import FILE_FORMATS, read_upright
+from pag_ros.image.compressed import FILE_FORMATS, read_upright
 from pag_ros.runtime import DEVICES, FrameResult, Perception, find_model, open_perception
 from pag_ros.runtime.frame_picture import frame_picture
 from pag_ros.runtime.models import DEFAULT_MODEL

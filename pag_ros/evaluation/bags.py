@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import BagError, ImageError
-from pag_ros.evaluation.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb
 from pag_ros.evaluation.matching import (
     MAX_HELD_BYTES,
     Plan,
@@ -37,6 +36,7 @@ from pag_ros.evaluation.unpacking import (
     take_over_messages,
     unpack_message,
 )
+from pag_ros.image.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb
 
 MAX_INFO_BYTES = 1 << 16
 """Of a CameraInfo; they all stay in memory as far as they differ, and have some 400 bytes."""
@@ -408,7 +408,7 @@ def focal_length(camera_info: Any, image_shape: tuple[int, ...]) -> float:
 
 
 def read_pixels(reader: Callable[[Any], NDArray[Any]], message: Any) -> NDArray[Any]:
-    """What a reader of `pag_ros.evaluation.decode` makes of a message.
+    """What a reader of `pag_ros.image.decode` makes of a message.
 
     Raises:
         ImageError: the reader raised this, or anything else.

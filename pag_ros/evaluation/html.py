@@ -1,4 +1,4 @@
-"""HTML files that need nothing beside them, made from the templates of this folder."""
+"""HTML files that need nothing beside them, made from the templates of the package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def fill(template: str, filters: dict[str, Callable[..., Any]] | None = None, **
     """A template's text with its values. Text from outside (topic names, say) is escaped.
 
     Args:
-        template: its file's name.
+        template: its file, from the package's folder on.
         filters: that it uses, by name.
         values: that it names; each must be given.
 
@@ -43,4 +43,4 @@ def trusted(svg: str) -> Any:
 
 
 def _source(name: str) -> str:
-    return resources.files("pag_ros.evaluation").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("pag_ros").joinpath(name).read_text(encoding="utf-8")

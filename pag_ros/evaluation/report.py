@@ -25,11 +25,11 @@ from pag_ros.evaluation.results import (
     save_json,
     write_text,
 )
-from pag_ros.runtime.pictures import color_depth
+from pag_ros.image.pictures import color_depth
 
 HTML_NAME = "report.html"
 JSON_NAME = "report.json"
-TEMPLATE = "report.html.j2"
+TEMPLATE = "evaluation/report.html.j2"
 
 
 @dataclass(frozen=True)

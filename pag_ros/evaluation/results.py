@@ -51,7 +51,7 @@ class FrameRecord:
         density: share of the gated computation that was done, 0 to 1.
         late: live, whether the node itself says that it was published after its deadline.
         parts_ms: live, part of the way from the stamp to the last output's arrival -> how long it
-            took; see `pag_ros.evaluation.live.PARTS`. Empty if the node did not tell.
+            took; see `pag_ros.replay.live_log.PARTS`. Empty if the node did not tell.
     """
 
     time_s: float

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pag_ros.evaluation.bags import Truth
 from pag_ros.evaluation.results import Sample
 from pag_ros.evaluation.scoring import Outputs
+from pag_ros.image import pictures
 from pag_ros.manifest import Manifest
-from pag_ros.runtime import pictures
 
 SAMPLES = 8
 WIDTH_PX = 360

@@ -26,7 +26,7 @@ from std_srvs.srv import SetBool, Trigger
 from pag_ros.budget import fair_time_s
 from pag_ros.errors import PagError, ParameterError
 from pag_ros.ros import diagnostics
-from pag_ros.ros.camera import described
+from pag_ros.ros.camera_info import described
 from pag_ros.ros.channel import Channel
 from pag_ros.ros.engine import log_cut_off, open_perception, recalibrate
 from pag_ros.ros.figures import FIGURES

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
+from pag_ros.image.pictures import color_normals, overlay_labels
 from pag_ros.manifest import LabelClass, Manifest
-from pag_ros.ros.camera import camera_info_for
+from pag_ros.ros.camera_info import camera_info_for
 from pag_ros.ros.messages import depth_message, image_message, share_message
 from pag_ros.ros.points import points_message
 from pag_ros.runtime import FrameResult
-from pag_ros.runtime.pictures import color_normals, overlay_labels
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from sensor_msgs.msg import CameraInfo
 
 from pag_ros.budget import Rung
 from pag_ros.errors import ImageError, ParameterError
-from pag_ros.evaluation.decode import to_rgb
+from pag_ros.image.decode import to_rgb
 from pag_ros.manifest import LabelClass, Manifest
-from pag_ros.ros.camera import focal_length_px
+from pag_ros.ros.camera_info import focal_length_px
 from pag_ros.ros.engine import controller_settings
 from pag_ros.ros.figures import FIGURES, Figures
 from pag_ros.ros.outputs import OUTPUTS, Finished, Style, parts_shown

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.ros.outputs import Finished, Style
-from pag_ros.runtime.pictures import (
+from pag_ros.image.pictures import (
     color_boundary,
     color_computed,
     color_depth,
     color_normals,
     overlay_labels,
 )
+from pag_ros.ros.outputs import Finished, Style
 
 
 def default_folder() -> Path:

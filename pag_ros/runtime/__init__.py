@@ -95,7 +95,7 @@ def _open_tensorrt(model: Path, half: bool, engine: EngineOptions | None) -> Ses
 
 def _open_cpu(model: Path, threads: int, half: bool) -> Session:
     try:
-        from pag_ros.runtime.openvino_session import OpenVinoSession
+        from pag_ros.runtime.openvino.session import OpenVinoSession
     except ImportError as error:
         raise BackendError(
             f"the CPU backend is not installed ({error}); pip install openvino"

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pag_ros.image import pictures
+from pag_ros.image.pictures import Picture
 from pag_ros.manifest import Manifest
-from pag_ros.runtime import pictures
 from pag_ros.runtime.perception import FrameResult
-from pag_ros.runtime.pictures import Picture
 
 MAX_SIDE_PX = 2048
 """Larger frames are shown smaller: a JPEG has room for 65,500 pixels in a row, and six parts of a

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pag_ros.budget import Controller, ControllerSettings, Escalation, Reserve, Rung
 from pag_ros.errors import ImageError
+from pag_ros.image.letterbox import Letterbox
 from pag_ros.runtime.calibration import keep_learned
-from pag_ros.runtime.letterbox import Letterbox
 from pag_ros.runtime.session import Deadline, Prediction, Session
 
 OUTPUTS = frozenset({"depth", "normals", "segmentation", "boundary", "computed"})

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from pag_ros.cli import main
-from pag_ros.evaluation.live import PARTS
-from pag_ros.evaluation.urgency import urgency_here
+from pag_ros.replay.live_log import PARTS
+from pag_ros.replay.urgency import urgency_here
 
 pytest.importorskip("rclpy")
 
@@ -49,7 +49,7 @@ def test_two_cameras_have_a_row_each(capsys):
 
 
 def test_a_bag_without_images_to_send_is_one_line(capsys, monkeypatch):
-    monkeypatch.setattr("pag_ros.ros.load_bench.shots", lambda bag, rate: iter(()))
+    monkeypatch.setattr("pag_ros.replay.load.shots", lambda bag, rate: iter(()))
     assert main(["bench", "load", "--fps", "4"]) == 2
     assert "no image can be sent" in capsys.readouterr().err.splitlines()[-1]
 

@@ -44,7 +44,7 @@ def test_the_bag_is_small():
 
 @pytest.mark.parametrize("command", [["demo"], ["replay", "somewhere", "--out", "out"]])
 def test_without_ros_one_line_says_what_to_install(monkeypatch, capsys, command):
-    monkeypatch.setitem(sys.modules, "pag_ros.ros.replay", None)
+    monkeypatch.setitem(sys.modules, "pag_ros.replay.live", None)
     assert main(command) == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from pag_ros.errors import ModelError
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_options_and_an_entry(name: str) -> None:
-    module = importlib.import_module(f"pag_ros.cli.{name}")
+    module = COMMANDS[name].load()
     assert module.__doc__
     assert callable(module.add_arguments)
     assert callable(module.main)
@@ -77,7 +76,7 @@ def test_commands_of_a_robot_do_not_import_torch() -> None:
     """`run`, `evaluate` and `calibrate` must work, and start fast, where torch is missing."""
     code = (
         "import sys, pag_ros.cli.run, pag_ros.cli.evaluate, pag_ros.cli.calibrate\n"
-        "import pag_ros.runtime.openvino_session\n"
+        "import pag_ros.runtime.openvino.session\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

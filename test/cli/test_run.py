@@ -141,7 +141,7 @@ def test_an_output_that_cannot_be_written_is_one_line_and_leaves_no_half_file(
 def test_a_picture_too_large_for_the_memory_is_named_and_skipped(
     folder, tiny_model, capsys, monkeypatch
 ):
-    monkeypatch.setattr("pag_ros.evaluation.compressed.MAX_PIXELS", 60 * 80 - 1)
+    monkeypatch.setattr("pag_ros.image.compressed.MAX_PIXELS", 60 * 80 - 1)
     code, out = run(folder, tiny_model)
     assert code == 1
     assert "a.png: compressed image of 80x60; expected 1 to 4799 pixels" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from pag_ros.manifest import LabelClass
-from pag_ros.ros.camera import camera_info_for, focal_length_px
+from pag_ros.ros.camera_info import camera_info_for, focal_length_px
 from pag_ros.ros.messages import (
     depth_message,
     image_message,

@@ -27,7 +27,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Float64, String
 from std_srvs.srv import SetBool
 
-from pag_ros.evaluation.live import NODE_PARTS
+from pag_ros.replay.live_log import NODE_PARTS
 
 DENSE = {
     "depth/image": "32FC1",

@@ -13,7 +13,7 @@ from pag_ros.errors import ModelError
 from pag_ros.manifest import manifest_path, sha256_of
 from pag_ros.runtime import shipped_models
 from pag_ros.runtime.onnx_precheck import check_onnx
-from pag_ros.runtime.openvino_session import OpenVinoSession
+from pag_ros.runtime.openvino.session import OpenVinoSession
 
 
 def graph_of(nodes: list[NodeProto], name: str = "graph") -> onnx.GraphProto:

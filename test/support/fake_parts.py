@@ -1,4 +1,4 @@
-"""In the place of `pag_ros.bench.gpu_parts`: parts that do what FAKE_PARTS says.
+"""In the place of `pag_ros.lab.gpu_check.parts`: parts that do what FAKE_PARTS says.
 
 That is a JSON object: part -> steps, each ["row", ROW], ["sleep", SECONDS], ["exit", CODE],
 ["signal", NUMBER] to itself, or ["deaf"] to SIGTERM from there on. Others give one row.

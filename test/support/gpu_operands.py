@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.bench.gpu_operands import relative_error
 from pag_ros.kernels.gpu.programs import ConvSpec
+from pag_ros.lab.gpu_check.operands import relative_error
 
 TOLERANCE = 2e-3
 """Of the largest value: the result is rounded to fp16 once, which is 5e-4 of itself."""

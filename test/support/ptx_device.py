@@ -17,9 +17,9 @@ import torch
 from cpu_device import CpuDevice
 
 from pag_ros.errors import BackendError
-from pag_ros.kernels.gpu.compiler import compile_kernel
 from pag_ros.kernels.gpu.programs import Spec
 from pag_ros.kernels.gpu.store import CompiledKernel
+from pag_ros.lab.kernel_compiler.compiler import compile_kernel
 
 
 class PtxDevice(CpuDevice):

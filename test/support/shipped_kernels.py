@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from run_ptx import UNTOUCHED, run_ptx
 
-from pag_ros.bench.gpu_operands import random_inputs, relative_error
 from pag_ros.kernels import reference
 from pag_ros.kernels.gpu.programs import ConvSpec, SelectSpec, Spec, StampSpec
 from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, load_kernels
+from pag_ros.lab.gpu_check.operands import random_inputs, relative_error
 from pag_ros.runtime import find_model
 from pag_ros.runtime.tensorrt.graph import engine_graph
 

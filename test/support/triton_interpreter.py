@@ -100,7 +100,7 @@ class _Memory:
 def _execute(job: Job) -> Arrays:
     import triton.language as tl
 
-    from pag_ros.kernels.gpu import triton_conv, triton_select
+    from pag_ros.lab.kernel_compiler import triton_conv, triton_select
 
     types = {"fp16": tl.float16, "fp32": tl.float32, "i32": tl.int32}
     # The only piece that the interpreter cannot run: the assembly that reads the clock.

@@ -16,8 +16,8 @@ def conv(**options) -> ConvSpec:
 
 def test_neither_triton_nor_torch_is_imported_to_read_kernels():
     code = (
-        "import sys, pag_ros.kernels.gpu.programs, pag_ros.kernels.gpu.compiler\n"
-        "import pag_ros.kernels.gpu.store, pag_ros.cli.build_kernels\n"
+        "import sys, pag_ros.kernels.gpu.programs, pag_ros.lab.kernel_compiler.compiler\n"
+        "import pag_ros.kernels.gpu.store, pag_ros.lab.commands.build_kernels\n"
         "sys.exit(bool({'triton', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -30,8 +30,8 @@ NVIDIA_TYPES = {np.uint8: "UINT8", np.float32: "FLOAT", np.int32: "INT32"}
 @pytest.mark.parametrize("name", sorted(shipped_models()))
 def test_a_shipped_model_builds_densely(name: str, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from pag_ros.export import export_dense
-    from pag_ros.training.checkpoint import load_checkpoint
+    from pag_ros.lab.export import export_dense
+    from pag_ros.lab.training.checkpoint import load_checkpoint
 
     model = shipped_models()[name]
     manifest = load_manifest(model)

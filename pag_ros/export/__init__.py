@@ -1,6 +1,0 @@
-"""From torch to what a robot loads: an ONNX file with `pag` operators and its manifest."""
-
-from pag_ros.export.card import ModelCard, read_card
-from pag_ros.export.onnx_export import export_dense, export_model
-
-__all__ = ["ModelCard", "export_dense", "export_model", "read_card"]

@@ -1,0 +1,1 @@
+"""Camera images: messages to pixels, the network's input size and back, pictures for people."""

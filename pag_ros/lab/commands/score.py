@@ -1,0 +1,153 @@
+"""Score a model on labelled datasets at several budgets.
+
+A dataset is NAME:PATH (docs/datasets.md has the names, their layouts and protocols) or a folder of
+`pag_ros data render`; such folders are scored as one. Prints a table; --record writes the main
+scores into the model's manifest, with --half beside those of the whole resolution.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pag_ros.errors import ParameterError
+from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
+
+if TYPE_CHECKING:
+    from pag_ros.lab.datasets import Dataset
+    from pag_ros.lab.datasets.scores import DatasetScores
+    from pag_ros.runtime import Session
+
+BUDGETS = (1.0, 0.7, 0.5, 0.3)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dataset", nargs="+", required=True, metavar="SPEC", help="NAME:PATH or rendered folders"
+    )
+    parser.add_argument("--split", help="as the datasets call it (default: the one to score on)")
+    parser.add_argument("--model", default="pag_lite0_indoor", help="name, or path of the .onnx")
+    parser.add_argument("--device", default="auto", help="auto, cpu or tensorrt (default: auto)")
+    parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, metavar="B")
+    parser.add_argument(
+        "--mode",
+        choices=("fixed", "adaptive"),
+        default="fixed",
+        help="adaptive: the budget on average, less on easy scenes (default: fixed)",
+    )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="at half the input resolution, where the node goes when even budget_min is late",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N of each dataset")
+    parser.add_argument(
+        "--protocol",
+        choices=sorted(DEPTH_PROTOCOLS),
+        help="which true depths count (default: as published for the dataset)",
+    )
+    parser.add_argument("--trivial", action="store_true", help="score trivial guesses, too")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="write sheets of pictures here"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
+    parser.add_argument("--record", action="store_true", help="keep them in the manifest")
+
+
+def main(args: argparse.Namespace) -> int:
+    from pag_ros.evaluation.results import require_writable, write_text
+    from pag_ros.lab.datasets.scores import with_scores
+    from pag_ros.manifest import load_manifest, save_manifest
+    from pag_ros.runtime import find_model, open_session
+
+    if args.limit is not None and args.limit < 1:
+        raise ParameterError(f"--limit must be at least 1, got {args.limit}")
+    if args.json not in (None, "-"):
+        require_writable(Path(args.json))
+    datasets = open_all(args.dataset, args.split)
+    if args.record and (len(datasets) > 1 or args.mode != "fixed"):
+        raise ParameterError("--record keeps the fixed budgets' scores of one --dataset")
+    model = find_model(args.model)
+    session = open_session(model, args.device, half=args.half)
+    try:
+        found = {dataset.name: _score(dataset, session, args) for dataset in datasets}
+    finally:
+        session.close()
+    if args.record:
+        (scores,) = found.values()
+        save_manifest(with_scores(load_manifest(model), scores.budgets, args.half), model)
+    text = json.dumps({name: _to_json(scores) for name, scores in found.items()}, indent=2)
+    if args.json == "-":
+        print(text)
+        return 0
+    if args.json:
+        write_text(Path(args.json), text + "\n")
+    for name, scores in found.items():
+        _print(name, scores)
+    return 0
+
+
+def open_all(specs: list[str], split: str | None) -> list[Dataset]:
+    """The datasets of the command line; rendered folders together are one."""
+    from pag_ros.lab.datasets import open_dataset, split_spec
+    from pag_ros.lab.datasets.rooms import RenderedRooms
+
+    rendered = [path for name, path in map(split_spec, specs) if name == "rooms"]
+    if rendered and split not in (None, "all"):
+        raise ParameterError(f"rendered rooms have no split {split!r}; leave --split out")
+    others = [open_dataset(spec, split) for spec in specs if split_spec(spec)[0] != "rooms"]
+    return [*([RenderedRooms(rendered)] if rendered else []), *others]
+
+
+def _score(dataset: Dataset, session: Session, args: argparse.Namespace) -> DatasetScores:
+    from tqdm import tqdm
+
+    from pag_ros.lab.datasets.pictures import write_sheets
+    from pag_ros.lab.datasets.scores import perceptions, score_dataset
+
+    total = len(dataset) if args.limit is None else min(args.limit, len(dataset))
+    with tqdm(None, dataset.name, total, unit="frame", disable=None, file=sys.stderr) as bar:
+        scores = score_dataset(
+            dataset,
+            session,
+            args.budgets,
+            limit=args.limit,
+            mode=args.mode,
+            trivial=args.trivial,
+            protocol=DEPTH_PROTOCOLS.get(args.protocol),
+            progress=bar.update,
+        )
+    for message in scores.messages:
+        print(message, file=sys.stderr)
+    if args.pictures:
+        first = args.budgets[0]
+        perception = perceptions(session, [first], args.mode)[first]
+        for path in write_sheets(dataset, scores.delta1, perception, args.pictures):
+            print(f"pictures: {path}", file=sys.stderr)
+    return scores
+
+
+def _to_json(scores: DatasetScores) -> dict[str, object]:
+    return {
+        "budgets": {f"{budget:.2f}": tasks for budget, tasks in scores.budgets.items()},
+        "density": {f"{budget:.2f}": density for budget, density in scores.density.items()},
+        "trivial": scores.trivial,
+        "samples": len(scores.delta1),
+        "messages": scores.messages,
+    }
+
+
+def _print(name: str, scores: DatasetScores) -> None:
+    from pag_ros.lab.datasets.scores import main_scores
+
+    print(f"{name}: {len(scores.delta1)} samples")
+    rows = {
+        f"budget {budget:.2f} (computed {scores.density[budget]:.3f})": tasks
+        for budget, tasks in scores.budgets.items()
+    }
+    for row, tasks in {**rows, **scores.trivial}.items():
+        values = ", ".join(f"{key} {value:.3f}" for key, value in main_scores(tasks).items())
+        print(f"  {row}: {values or 'nothing that both the model and the dataset have'}")

@@ -1,0 +1,1 @@
+"""Comparisons with other methods as they are stored, and the page made of them."""

@@ -1,0 +1,171 @@
+"""Rendering whole datasets: scenes in worker processes, frames indexed as they are done.
+
+One machine uses a pool of processes, several a Dask cluster whose workers see the same folders.
+Frames depend on the seed alone, never on who renders them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pag_ros.errors import ParameterError
+from pag_ros.lab.scenes.film import random_film
+from pag_ros.lab.scenes.render import render
+from pag_ros.lab.scenes.stage import RawMaterial, build_stage, describe_material, load_material
+from pag_ros.lab.scenes.views import sample_shots
+from pag_ros.lab.scenes.writer import DatasetWriter, FrameRecord, write_frame
+from pag_ros.runtime.child_processes import interrupts_held
+
+VIEWS_PER_SCENE = 8
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a worker must know; sizes in pixels."""
+
+    out: Path
+    furniture: Path
+    textures: tuple[Path, ...]
+    cache: Path
+    seed: int
+    split: str
+    hold_out: tuple[str, ...]
+    width: int
+    height: int
+
+
+# a job, a scene's number and the numbers of the views that are missing
+Task = tuple[Job, int, tuple[int, ...]]
+
+
+def render_scene(task: Task) -> list[FrameRecord]:
+    """Render the missing views of one scene; every view has its own random stream."""
+    job, scene, missing = task
+    material = load_material(job.furniture, job.textures, job.cache, job.split, job.hold_out)
+    stage = build_stage(material, job.seed, scene, job.split)
+    rng = np.random.default_rng([job.seed, scene, 1, 1])
+    shots = sample_shots(
+        stage.tracer, stage.rooms, stage.placed, rng, VIEWS_PER_SCENE, job.width, job.height
+    )
+    records = []
+    for index in missing:
+        shot, stream = shots[index], np.random.default_rng([job.seed, scene, index, 2])
+        view = render(stage.tracer, shot.camera, shot.pose, random_film(stream), stream)
+        record = FrameRecord(f"{scene * VIEWS_PER_SCENE + index:06d}", scene, shot.camera)
+        write_frame(job.out, record.id, view)
+        records.append(record)
+    return records
+
+
+def render_dataset(
+    out: Path,
+    frames: int,
+    furniture: Path,
+    textures: tuple[Path, ...] = (),
+    size: tuple[int, int] = (320, 240),
+    seed: int = 0,
+    split: str = "train",
+    hold_out: tuple[str, ...] = ("KatorLegaz",),
+    workers: int = 2,
+    cache: Path | None = None,
+    scheduler: str | None = None,
+) -> int:
+    """Render a dataset of `frames` frames into `out`, or what is missing of it.
+
+    Args:
+        size: width and height in pixels.
+        hold_out: furniture groups that only the test split shows.
+        workers: processes on this machine.
+        cache: where processed meshes are kept; `out`/meshes by default.
+        scheduler: address of a Dask scheduler whose workers render instead; they must see
+            `out`, `furniture`, `textures` and `cache` under the same paths.
+
+    Returns:
+        The number of frames that the dataset has now.
+
+    Raises:
+        ParameterError: the scheduler cannot be reached.
+        DatasetError: `out` holds other frames, or there is no furniture for the split.
+    """
+    from tqdm import tqdm
+
+    if scheduler:  # Elsewhere, relative paths mean other folders.
+        out, furniture, textures = out.resolve(), furniture.resolve(), _resolved(textures)
+        cache = cache.resolve() if cache else None
+    job = Job(out, furniture, textures, cache or out / "meshes", seed, split, hold_out, *size)
+    material = load_material(furniture, textures, job.cache, split, hold_out)
+    with DatasetWriter(out, _description(job, material)) as writer:
+        tasks = _tasks(job, frames, writer.done)
+        with tqdm(total=frames, initial=len(writer.done), unit="frame") as bar:
+            results = _on_cluster(tasks, scheduler) if scheduler else _rendered(tasks, workers)
+            for records in results:
+                writer.add(records)
+                bar.update(len(records))
+        return len(writer.done)
+
+
+def _tasks(job: Job, frames: int, done: set[str]) -> list[Task]:
+    tasks = []
+    for scene in range(-(-frames // VIEWS_PER_SCENE)):
+        first = scene * VIEWS_PER_SCENE
+        views = range(min(VIEWS_PER_SCENE, frames - first))
+        missing = tuple(k for k in views if f"{first + k:06d}" not in done)
+        if missing:
+            tasks.append((job, scene, missing))
+    return tasks
+
+
+def _rendered(tasks: list[Task], workers: int) -> Iterator[list[FrameRecord]]:
+    """Results as they come, from worker processes or (workers <= 1) from this one."""
+    if workers <= 1:
+        yield from map(render_scene, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with interrupts_held():
+        pool = context.Pool(workers)
+    with pool:
+        yield from pool.imap_unordered(render_scene, tasks)
+
+
+def _on_cluster(tasks: list[Task], scheduler: str) -> Iterator[list[FrameRecord]]:
+    """Results as they come from the workers of a Dask cluster.
+
+    A worker that is lost takes nothing with it: Dask gives its scenes to another.
+    """
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise ParameterError("--scheduler needs Dask: pip install 'pag_ros[cluster]'") from error
+    try:
+        client = Client(scheduler, timeout="10s")  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise ParameterError(
+            f"--scheduler {scheduler}: no Dask scheduler answers there ({error})"
+        ) from error
+    with client:
+        futures = client.map(render_scene, tasks, pure=False)
+        for future in as_completed(futures):  # type: ignore[no-untyped-call]
+            yield future.result()
+            future.release()  # Dask would keep every result until the end.
+
+
+def _resolved(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    return tuple(path.resolve() for path in paths)
+
+
+def _description(job: Job, material: RawMaterial) -> dict[str, object]:
+    """What dataset.json says: how the frames were made and from what."""
+    generator = {
+        "seed": job.seed,
+        "split": job.split,
+        "hold_out": list(job.hold_out),
+        "width": job.width,
+        "height": job.height,
+        "views_per_scene": VIEWS_PER_SCENE,
+    }
+    return {"generator": generator, **describe_material(material)}

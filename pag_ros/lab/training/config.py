@@ -1,0 +1,249 @@
+"""What a training run is told: phases, loss weights, and how its gates learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from pag_ros.checks import is_number, shown
+from pag_ros.errors import ParameterError
+from pag_ros.lab.model import NetworkConfig
+from pag_ros.reading import read_limited, reading
+
+MAX_CONFIG_BYTES = 1 << 20
+
+GatingMode = Literal["budgets", "paper"]
+
+_SIDES_PX = (32, 4096)
+"""Of a sample; a smaller one leaves the deepest features without a pixel."""
+
+_MAX_BATCH, _MAX_WORKERS, _MAX_COUNT = 1 << 16, 1 << 10, (1 << 31) - 1
+"""What no machine needs, and what no counter overflows at."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training at one image size.
+
+    Attributes:
+        size: (width, height) of the samples.
+        batch: samples an iteration, those of all processes together.
+        iterations: of this phase.
+        learning_rate: of the new layers at the start of the phase; falls along a cosine.
+        final_learning_rate: at its end.
+        encoder_rate: the pretrained encoder's learning rate relative to that; 0 = frozen.
+
+    Raises:
+        ParameterError: a value is outside what it may be.
+    """
+
+    size: tuple[int, int]
+    batch: int
+    iterations: int
+    learning_rate: float
+    final_learning_rate: float
+    encoder_rate: float
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 2:
+            raise ParameterError(f"size: expected [width, height], not {shown(list(self.size))}")
+        for side in self.size:
+            _check_whole("size", side, *_SIDES_PX)
+        _check_whole("batch", self.batch, 1, _MAX_BATCH)
+        _check_whole("iterations", self.iterations, 1, _MAX_COUNT)
+        for name in ("learning_rate", "final_learning_rate", "encoder_rate"):
+            _check_number(name, getattr(self, name), 0.0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run; see config/train/ for documented files.
+
+    Attributes:
+        network: what to train.
+        phases: run one after the other.
+        weights: loss weight per head.
+        class_weights: of the segmentation loss, one per class; empty = all equal.
+        gating: "budgets" (one network for every budget) or "paper" (a specialist for one rate).
+        sandwich: of "budgets": each step runs the full budget, the smallest and two random ones,
+            and the full one teaches the others; about four times the time of a step.
+        density_min: of "budgets": smallest density trained for.
+        rho: of "paper": share of the pixels to compute, of every gate or one for each.
+        rho_weight: of "paper": weight of the KL divergence from `rho`, a gate.
+        gate_temperature: of "paper": of the Gumbel-softmax, (start, end).
+        multipool_temperature: of the MultiPool's choice, (start, end).
+        frozen_blocks: so many first encoder blocks (of a ResNet: stages) keep their weights.
+        encoder_statistics: "frozen" keeps the pretrained encoder's normalisation statistics;
+            "learned" suits an encoder that starts at random.
+        recalibrate: batches of training data to compute normalisation statistics anew from at the
+            end; 0 = keep the running ones.
+        log_every, validate_every: iterations; a checkpoint is written after each validation.
+        workers: processes that read samples, for each process that trains.
+        seed: of everything random.
+
+    Both temperatures fall geometrically and reach their end where the last fifth begins.
+
+    Raises:
+        ParameterError: a value is outside what it may be, or two contradict each other.
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    phases: tuple[Phase, ...] = ()
+    weights: Mapping[str, float] = field(
+        default_factory=lambda: {"depth": 1.0, "normals": 1.0, "segmentation": 0.5, "boundary": 0.5}
+    )
+    class_weights: tuple[float, ...] = ()
+    gating: GatingMode = "budgets"
+    sandwich: bool = False
+    density_min: float = 0.15
+    rho: float | tuple[float, ...] = 0.7
+    rho_weight: float = 0.01
+    gate_temperature: tuple[float, float] = (1.0, 0.1)
+    multipool_temperature: tuple[float, float] = (2.0, 0.2)
+    frozen_blocks: int = 3
+    encoder_statistics: Literal["frozen", "learned"] = "frozen"
+    recalibrate: int = 50
+    log_every: int = 100
+    validate_every: int = 500
+    workers: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._check_choices()
+        self._check_numbers()
+        if self.class_weights and len(self.class_weights) != self.network.classes:
+            raise ParameterError(
+                f"class_weights: {len(self.class_weights)} for {self.network.classes} classes"
+            )
+        if missing := set(self.network.heads) - set(self.weights):
+            raise ParameterError(f"weights: none for the heads {sorted(missing)}")
+
+    def _check_choices(self) -> None:
+        if self.gating not in ("budgets", "paper"):
+            raise ParameterError(f"gating: expected budgets or paper, not {shown(self.gating)}")
+        if not isinstance(self.sandwich, bool):
+            raise ParameterError(f"sandwich: expected true or false, not {shown(self.sandwich)}")
+        if self.sandwich and self.gating == "paper":
+            raise ParameterError("sandwich: of gating budgets only; paper trains for one rate")
+        if self.encoder_statistics not in ("frozen", "learned"):
+            raise ParameterError(
+                f"encoder_statistics: expected frozen or learned, not "
+                f"{shown(self.encoder_statistics)}"
+            )
+
+    def _check_numbers(self) -> None:
+        for name in ("log_every", "validate_every"):
+            _check_whole(name, getattr(self, name), 1, _MAX_COUNT)
+        for name in ("frozen_blocks", "recalibrate", "seed"):
+            _check_whole(name, getattr(self, name), 0, _MAX_COUNT)
+        _check_whole("workers", self.workers, 0, _MAX_WORKERS)
+        for name in ("gate_temperature", "multipool_temperature"):
+            pair = getattr(self, name)
+            if not (isinstance(pair, tuple) and len(pair) == 2 and _positive(*pair)):
+                raise ParameterError(
+                    f"{name}: expected [start, end], both above 0, not {shown(pair)}"
+                )
+        rates = self.rho if isinstance(self.rho, tuple) else (self.rho,)
+        if not all(_positive(rate) and rate < 1.0 for rate in rates):
+            raise ParameterError(
+                f"rho: expected values between 0 and 1 (excluded), not {shown(self.rho)}"
+            )
+        if not (_positive(self.density_min) and self.density_min <= 1.0):
+            raise ParameterError(
+                f"density_min: expected above 0 up to 1, not {shown(self.density_min)}"
+            )
+        _check_number("rho_weight", self.rho_weight, 0.0)
+        if not isinstance(self.weights, Mapping):
+            raise ParameterError(f"weights: expected {{head: weight}}, not {shown(self.weights)}")
+        for head, weight in self.weights.items():
+            _check_number(f"weights: {_plain(head)}", weight, 0.0)
+        if not (isinstance(self.class_weights, tuple) and all(map(_positive, self.class_weights))):
+            raise ParameterError("class_weights: expected a list of numbers above 0")
+
+    @property
+    def iterations(self) -> int:
+        """Of all phases."""
+        return sum(phase.iterations for phase in self.phases)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """Build from parsed YAML.
+
+        Raises:
+            ParameterError: an unknown key, a phase that lacks one, or a value out of range.
+            ModelError: the same of the network.
+        """
+        _check_keys(cls, values)
+        try:
+            phases = tuple(
+                _phase(number, phase) for number, phase in enumerate(values["phases"], 1)
+            )
+            if not phases:
+                raise ParameterError("phases: expected at least one")
+            network = NetworkConfig.from_mapping(values.get("network", {}))
+            plain: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in values.items()
+            }
+            return cls(**{**plain, "phases": phases, "network": network})
+        except KeyError as error:
+            raise ParameterError(f"training configuration lacks {error}") from error
+        except TypeError as error:
+            raise ParameterError(f"training configuration: {error}") from error
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The training run that a YAML file describes.
+
+    Raises:
+        ParameterError: the file cannot be read, or a value in it is missing or outside what it may
+            be; the text names the file and the entry.
+    """
+    with reading(path, "a training configuration", ParameterError):
+        values = yaml.safe_load(read_limited(path, MAX_CONFIG_BYTES))
+        if not isinstance(values, dict):
+            raise ParameterError("expected a mapping; see config/train/ for examples")
+        return TrainConfig.from_mapping(values)
+
+
+def _phase(number: int, values: Mapping[str, Any]) -> Phase:
+    try:
+        if not isinstance(values, Mapping):
+            raise ParameterError(f"expected a mapping, not {shown(values)}")
+        _check_keys(Phase, values)
+        return Phase(**{**values, "size": tuple(values["size"])})
+    except ParameterError as error:
+        raise ParameterError(f"phase {number}: {error}") from error
+
+
+def _check_keys(kind: type[Phase | TrainConfig], values: Mapping[str, Any]) -> None:
+    known = [entry.name for entry in fields(kind)]
+    if unknown := [key for key in values if key not in known]:
+        raise ParameterError(f"{_plain(unknown[0])}: no such key; there are {', '.join(known)}")
+
+
+def _positive(*values: Any) -> bool:
+    return all(is_number(value) and value > 0.0 for value in values)
+
+
+def _plain(key: object) -> str:
+    return key if isinstance(key, str) else shown(key)
+
+
+def _check_number(name: str, value: Any, low: float) -> None:
+    if not (is_number(value) and value >= low):
+        hint = " (YAML takes 1e-3 for text: write 1.0e-3)" if isinstance(value, str) else ""
+        raise ParameterError(
+            f"{name}: expected a number of {low:g} or more, not {shown(value)}{hint}"
+        )
+
+
+def _check_whole(name: str, value: Any, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ParameterError(
+            f"{name}: expected a whole number of {low} to {high}, not {shown(value)}"
+        )

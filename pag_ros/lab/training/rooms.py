@@ -1,0 +1,153 @@
+"""Labelled pictures as a torch dataset: rendered rooms, or any other that can be scored."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from pag_ros.errors import DatasetError
+from pag_ros.lab.datasets import TRAINING, Sample, open_dataset
+from pag_ros.lab.datasets.class_names import mapping
+from pag_ros.lab.datasets.rooms import RenderedRooms
+from pag_ros.lab.datasets.sample import UNKNOWN_LABEL
+from pag_ros.lab.training.augment import augment, fit
+
+UNKNOWN_BOUNDARY = -1.0
+
+
+class Rooms(Dataset[dict[str, Tensor]]):
+    """Samples of one or more labelled datasets, one after the other.
+
+    Args:
+        folders: each "NAME:PATH" (see docs/datasets.md) or a folder of `pag_ros data render`.
+        size: (width, height) of the samples.
+        train: augment at random, and take the splits to train on; else only resize, and take
+            those to score on.
+        seed: of the augmentation; sample i is a pure function of (seed, i).
+        classes: names of the label ids; if None those of the first dataset that has any. Labels
+            of datasets with another list are mapped by name, unmatched ones become unknown.
+
+    Items are dictionaries: "image" uint8 [3,H,W] RGB, "depth" float32 [H,W] metres (0 = unknown),
+    "normals" float32 [3,H,W] (0 = unknown), "labels" int64 [H,W] (255 = unknown), "boundary"
+    float32 [H,W] (0 or 1, -1 = unknown), "focal_px" float32. A truth that a dataset does not have
+    is unknown everywhere.
+
+    Raises:
+        DatasetError: a dataset is missing, damaged or empty, or shares no class with `classes`.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path | str],
+        size: tuple[int, int],
+        train: bool,
+        seed: int = 0,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        self.datasets = [open_dataset(spec, TRAINING if train else None) for spec in folders]
+        self.size = size
+        self.train = train
+        self.seed = seed
+        if classes is None:
+            classes = next((d.classes for d in self.datasets if d.classes), ())
+        self.classes = tuple(classes)
+        self._tables = [_label_table(d.name, d.classes, self.classes) for d in self.datasets]
+        self._ends = list(accumulate(len(d) for d in self.datasets))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, key: int) -> dict[str, Tensor]:
+        """`key` may exceed the length: it also seeds the augmentation (see `EndlessSampler`)."""
+        index = key % len(self)
+        number = bisect_right(self._ends, index)
+        dataset = self.datasets[number]
+        sample = dataset[index - (self._ends[number - 1] if number else 0)]
+        if self.train:
+            sample = augment(sample, self.size, np.random.default_rng((self.seed, key)))
+        else:
+            sample = fit(sample, self.size)
+        return _item(sample, self._tables[number], isinstance(dataset, RenderedRooms))
+
+
+class EndlessSampler(Sampler[int]):
+    """Shuffled keys without end; resuming at `start` gives the same keys as an unbroken run."""
+
+    def __init__(self, length: int, seed: int, start: int = 0) -> None:
+        self.length = length
+        self.seed = seed
+        self.start = start
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, offset = divmod(self.start, self.length)
+        while True:
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
+            yield from (int(i) + epoch * self.length for i in order[offset:])
+            epoch, offset = epoch + 1, 0
+
+
+def boundaries(labels: NDArray[np.uint8], depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Where the class changes or the depth jumps by more than a tenth: [H,W] float32, 0 or 1."""
+    edge = np.zeros(labels.shape, np.float32)
+    for axis in (0, 1):
+        other, nearer = np.roll(labels, -1, axis), np.minimum(depth, np.roll(depth, -1, axis))
+        jump = np.abs(depth - np.roll(depth, -1, axis)) > 0.1 * nearer
+        edge[(labels != other) | jump] = 1.0
+    edge[-1], edge[:, -1] = 0.0, 0.0  # the last row and column have no neighbour
+    return edge
+
+
+def agreed(drawn: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Boundaries [A,H,W] of several annotators as one truth [H,W] float32.
+
+    1 where half of them or more drew one, 0 where nobody did, unknown (-1) between: as HED and its
+    successors train (Xie and Tu, ICCV 2015).
+    """
+    share = drawn.mean(axis=0)
+    doubtful = np.where(share > 0.0, UNKNOWN_BOUNDARY, 0.0)
+    return np.where(share >= 0.5, 1.0, doubtful).astype(np.float32)
+
+
+def _item(sample: Sample, table: NDArray[np.uint8], rendered: bool) -> dict[str, Tensor]:
+    """A sample as tensors, unknown where it has no truth."""
+    shape = sample.color.shape[:2]
+    depth = np.zeros(shape, np.float32) if sample.depth is None else sample.depth
+    normals = np.zeros((*shape, 3), np.float32) if sample.normals is None else sample.normals
+    labels = np.full(shape, UNKNOWN_LABEL, np.uint8)
+    if sample.labels is not None:
+        labels = table.take(sample.labels)
+    if sample.boundary is not None:
+        boundary = agreed(sample.boundary)
+    elif rendered:  # where labels and depth are exact
+        boundary = boundaries(labels, depth)
+    else:
+        boundary = np.full(shape, UNKNOWN_BOUNDARY, np.float32)
+    return {
+        "image": torch.from_numpy(sample.color.transpose(2, 0, 1).copy()),
+        "depth": torch.from_numpy(depth),
+        "normals": torch.from_numpy(normals.transpose(2, 0, 1).copy()),
+        "labels": torch.from_numpy(labels.astype(np.int64)),
+        "boundary": torch.from_numpy(boundary),
+        "focal_px": torch.tensor(sample.focal_px, dtype=torch.float32),
+    }
+
+
+def _label_table(name: str, classes: Sequence[str], wanted: Sequence[str]) -> NDArray[np.uint8]:
+    """[256] a dataset's label id -> id among the wanted classes, else 255."""
+    if not classes or not wanted or list(classes) == list(wanted):
+        return np.arange(256, dtype=np.uint8)
+    table = mapping(classes, wanted, UNKNOWN_LABEL)
+    if (table == UNKNOWN_LABEL).all():
+        raise DatasetError(
+            f"{name}: none of its classes is among {', '.join(list(wanted)[:5])}, ...; train on "
+            "datasets with common classes"
+        )
+    return table

@@ -1,0 +1,501 @@
+"""Multi-task training of a gated network, on one device or several.
+
+What a step draws at random (densities, gate noise) is seeded by the run's seed, the process and the
+iteration, and sample i is a pure function of the seed and i: a run that was killed goes on exactly
+as if it had not been. The last fifth trains what is shipped: frozen normalisation statistics, a
+nearly one-hot MultiPool and, for every budget, no gate noise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from pag_ros.errors import DatasetError, ModelError, ParameterError
+from pag_ros.lab.model import PagNetwork, build_network
+from pag_ros.lab.model.finite import require_finite
+from pag_ros.lab.model.gating import MaskedGating
+from pag_ros.lab.model.multipool import MultiPool
+from pag_ros.lab.model.resnet import new_parameters
+from pag_ros.lab.training.checkpoint import (
+    initialize_from,
+    read_checkpoint,
+    same_network,
+    save_checkpoint,
+    save_weights,
+)
+from pag_ros.lab.training.config import Phase, TrainConfig
+from pag_ros.lab.training.distillation import distillation_losses
+from pag_ros.lab.training.modes import Pass, cooled, is_final, make_mode
+from pag_ros.lab.training.processes import (
+    ShardedSampler,
+    current_processes,
+    multiplies_bfloat16,
+)
+from pag_ros.lab.training.refusals import RefusedSteps, find_spoilt
+from pag_ros.lab.training.rooms import EndlessSampler, Rooms
+from pag_ros.lab.training.statistics import recalibrate, standardise_gates
+from pag_ros.lab.training.tasks import known_heads, task_losses, task_scores
+from pag_ros.reading import reading
+
+__all__ = ["Phase", "TrainConfig", "Trainer"]
+
+_AVERAGE_DECAY = 0.99
+"""Of the moving average of the weights, per iteration; .998 was worse than the last weights."""
+_BATCHES_FOR_GATES = 16
+
+Scores = dict[str, dict[str, float]]
+
+
+class Trainer:
+    """Runs a `TrainConfig`, writes checkpoints and a log, resumes where it was killed.
+
+    Within `process_group`, every process makes one; the first one alone writes.
+
+    Args:
+        config: what to do.
+        train_folders, validation_folders: labelled datasets, see `Rooms`.
+        out: folder for checkpoint.pt (latest state), log.jsonl and network.safetensors (the
+            averaged network, at the end).
+        pretrained: ImageNet weights of the encoder, or None to start it at random.
+        initialize: trained weights to start from, see `initialize_from`, or None.
+        on_validation: called with the log after each validation.
+
+    Attributes:
+        network, average: what is trained, and its moving average.
+        done: iterations so far.
+        new_heads: those that `initialize` had no weights for.
+
+    Raises:
+        ParameterError, ModelError, DatasetError: weights and configuration do not fit.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        train_folders: Sequence[Path | str],
+        validation_folders: Sequence[Path | str],
+        out: Path,
+        pretrained: Path | None,
+        initialize: Path | None = None,
+        on_validation: Callable[[Path], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.folders = train_folders
+        self.validation_folders = validation_folders
+        self.out = out
+        self.on_validation = on_validation
+        self.processes = current_processes()
+        self.device = self.processes.device
+        torch.manual_seed(config.seed)
+        self.network = build_network(config.network)
+        if pretrained is not None:
+            self.network.encoder.load_pretrained(pretrained)
+        self.new_heads = () if initialize is None else initialize_from(self.network, initialize)
+        self.mode = make_mode(config, len(self.network.gated))
+        self.network.to(self.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = get_ema_multi_avg_fn(_AVERAGE_DECAY)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=0.01)
+        self.done = 0
+        self.total = config.iterations
+        self._class_weight = (
+            torch.tensor(config.class_weights, device=self.device) if config.class_weights else None
+        )
+        self._parallel: nn.Module = self.network
+        self._recalibrated_at = -1
+        self._refused = RefusedSteps()
+
+    def run(self) -> PagNetwork:
+        """Train to the end; returns the averaged network in evaluation mode.
+
+        Raises:
+            ParameterError, ModelError, DatasetError: settings, files and data do not fit.
+            TrainingError: one step after the other had to be taken back.
+        """
+        self._check_data()
+        if self.processes.writes:
+            self._make_folder()
+        self.processes.wait()
+        self._resume()
+        end = 0
+        for number, phase in enumerate(self.config.phases):
+            start, end = self.done - end, end + phase.iterations
+            if self.done < end:
+                self._run_phase(phase, start, seed=self.config.seed + number)
+        self._finish()
+        return self._averaged()
+
+    def _check_data(self) -> None:
+        """What would else come up in a later phase, or at the first validation."""
+        for phase in self.config.phases:
+            self.processes.share_of(phase.batch)
+        classes, size = self._classes(), self.config.phases[-1].size
+        Rooms(self.folders, size, train=True, classes=classes)
+        Rooms(self.validation_folders, size, train=False, classes=classes)
+
+    def _make_folder(self) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            (self.out / "log.jsonl").open("a").close()
+        except OSError as error:
+            raise ParameterError(
+                f"{self.out}: cannot be written to ({error.strerror}); give another --out folder"
+            ) from error
+
+    @torch.no_grad()
+    def validate(
+        self, size: tuple[int, int], limit: int = 60, network: PagNetwork | None = None
+    ) -> Scores:
+        """Losses and quick scores on validation frames.
+
+        Args:
+            size: (width, height) of the frames.
+            limit: at most so many frames.
+            network: in evaluation mode; None = the averaged one.
+
+        Returns:
+            For each gating of the mode ("1.00", "0.50", "0.30" or "threshold"): the mean of every
+            loss and score over the frames that have truth for it, and the realised "density".
+        """
+        rooms = Rooms(self.validation_folders, size, train=False, classes=self._classes())
+        network = network or self._averaged()
+        rows: Scores = {}
+        for name, make_gating in self.mode.validation(self.device).items():
+            values: dict[str, list[float]] = {}
+            for i in range(min(limit, len(rooms))):
+                frame = self._frame(rooms[i])
+                for key, value in self._score(network, frame, make_gating()).items():
+                    values.setdefault(key, []).append(value)
+            rows[name] = {key: sum(each) / len(each) for key, each in values.items()}
+        return rows
+
+    def _score(
+        self, network: PagNetwork, batch: dict[str, Tensor], gating: MaskedGating
+    ) -> dict[str, float]:
+        outputs = network(_to_input(batch["image"]), gating)
+        known = known_heads(batch)
+        losses = task_losses(outputs, batch, self._class_weight)
+        terms = {name: term for name, term in losses.items() if name in known}
+        terms.update(task_scores(outputs, batch))
+        return {**{k: float(v) for k, v in terms.items()}, "density": _density(gating)}
+
+    def _run_phase(self, phase: Phase, start: int, seed: int) -> None:
+        self._set_encoder(phase.encoder_rate)
+        self._parallel = self._shared_network()
+        bar = tqdm(
+            islice(self._loader(phase, seed, start), phase.iterations - start),
+            f"training {phase.size[0]}x{phase.size[1]}",
+            phase.iterations,
+            initial=start,
+            disable=not self.processes.writes,
+        )
+        began, seen = time.monotonic(), start
+        sums: dict[str, float] = {}
+        for iteration, batch in enumerate(bar, start):
+            self._set_rate(phase, iteration)
+            for name, value in self._step(batch).items():
+                sums[name] = sums.get(name, 0.0) + value
+            self.done += 1
+            last = iteration + 1 == phase.iterations
+            check = self.done % self.config.validate_every == 0 or self.done == self.total
+            if last or check or self.done % self.config.log_every == 0:
+                count = iteration + 1 - seen
+                row = {name: value / count for name, value in sums.items()}
+                row["seconds"] = (time.monotonic() - began) / count
+                self._log({"iteration": self.done, "train": row})
+                bar.set_postfix({k: f"{v:.3f}" for k, v in row.items()})
+                began, seen, sums = time.monotonic(), iteration + 1, {}
+            if check:
+                self._check(phase.size)
+
+    def _loader(self, phase: Phase, seed: int, start: int) -> DataLoader[dict[str, Tensor]]:
+        rooms = Rooms(self.folders, phase.size, True, seed, self._classes())
+        keys = EndlessSampler(len(rooms), seed, start * phase.batch)
+        return DataLoader(
+            rooms,
+            batch_size=self.processes.share_of(phase.batch),
+            sampler=ShardedSampler(keys, self.processes.rank, self.processes.count),
+            num_workers=self.config.workers,
+            prefetch_factor=6 if self.config.workers else None,
+        )
+
+    def _classes(self) -> tuple[str, ...] | None:
+        """Names of the label ids, of all datasets alike; None where nobody names them."""
+        config = self.config.network
+        names = config.class_names or Rooms(self.folders, (1, 1), train=True).classes
+        if names and "segmentation" in config.heads and len(names) != config.classes:
+            raise ParameterError(
+                f"network.classes is {config.classes} and the data have {len(names)} classes"
+            )
+        return names or None
+
+    def _shared_network(self) -> nn.Module:
+        """The network, its gradients averaged over the processes; made anew for each phase.
+
+        The wrapper takes note only once of which parameters are trained.
+        """
+        if self.processes.count == 1:
+            return self.network
+        with warnings.catch_warnings():
+            # Newer releases have another name for the option, which older ones do not know.
+            warnings.simplefilter("ignore", FutureWarning)
+            return DistributedDataParallel(self.network, broadcast_buffers=False)
+
+    def _step(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        self._seed_step()
+        self._set_mode()
+        batch = {name: value.to(self.device) for name, value in batch.items()}
+        passes = self.mode.passes(len(batch["image"]), self._progress(), self.device)
+        self.optimizer.zero_grad()
+        statistics = [buffer.clone() for buffer in self.network.buffers()]
+        teacher: dict[str, Tensor] = {}
+        row: dict[str, float] = {}
+        for number, each in enumerate(passes):
+            with self._gradients_shared(number == len(passes) - 1):
+                outputs, terms = self._run_pass(each, batch, teacher)
+            teacher = teacher or {k: v.detach().float() for k, v in outputs.items()}
+            for name, value in terms.items():
+                row[name] = row.get(name, 0.0) + value
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.processes.average_statistics(self.network)
+        spoilt = find_spoilt(self.network)
+        if spoilt:
+            # One infinite variance would stay in its running average for good.
+            for buffer, before in zip(self.network.buffers(), statistics, strict=True):
+                buffer.copy_(before)
+        else:
+            self.optimizer.step()
+        self._refused.count(spoilt, self.done + 1)
+        self.average.update_parameters(self.network)
+        return {**row, "progress": self._progress(), "refused": float(bool(spoilt))}
+
+    def _run_pass(
+        self, each: Pass, batch: dict[str, Tensor], teacher: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Forward and backward; the outputs, and the terms of the loss for the log."""
+        half = multiplies_bfloat16(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            outputs = self._parallel(_to_input(batch["image"]), each.gating)
+        if each.student:
+            terms = distillation_losses(outputs, teacher)
+        else:
+            terms = task_losses(outputs, batch, self._class_weight)
+        loss = torch.stack([self.config.weights[n] * term for n, term in terms.items()]).sum()
+        row = {n: term.item() for n, term in terms.items()}
+        if each.student:
+            row = {"distillation": sum(row.values())}
+        rate = self.mode.rate_loss(each.gating)
+        if rate is not None:
+            loss = loss + rate
+            row.update(rate=rate.item(), density=_density(each.gating))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return outputs, row
+
+    def _gradients_shared(self, last: bool) -> AbstractContextManager[None]:
+        """The processes exchange gradients once a step, after its last pass."""
+        if last or not isinstance(self._parallel, DistributedDataParallel):
+            return contextlib.nullcontext()
+        silent: AbstractContextManager[None] = self._parallel.no_sync()
+        return silent
+
+    def _check(self, size: tuple[int, int]) -> None:
+        if self.processes.writes:
+            self._log({"iteration": self.done, "validation": self.validate(size)})
+            self._save()
+            if self.on_validation is not None:
+                self.on_validation(self.out / "log.jsonl")
+        self.processes.wait()
+
+    def _finish(self) -> None:
+        """Recalibrate the averaged network and write what travels."""
+        if self.processes.writes:
+            if self.config.recalibrate and self._recalibrated_at != self.done:
+                self._recalibrate(self.config.phases[-1])
+            save_weights(self._shipped(), self.out / "network.safetensors")
+        self.processes.wait()
+        self.processes.copy_statistics(self.average)
+
+    def _recalibrate(self, phase: Phase) -> None:
+        """Statistics from training data; the running ones stay where they validate better.
+
+        The last fifth trains the weights for the running ones, so it may.
+        """
+        network = self._averaged()
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        scores = {False: self.validate(phase.size)}
+        torch.manual_seed(self.config.seed)
+        batches = islice(self._loader(phase, self.config.seed, 0), self.config.recalibrate)
+        recalibrate(
+            network,
+            (_to_input(batch["image"].to(self.device)) for batch in batches),
+            lambda count: self.mode.shipped(count, self.device),
+            keep=[network.encoder] if self.config.encoder_statistics == "frozen" else [],
+        )
+        scores[True] = self.validate(phase.size)
+        better = is_better(self._loss(scores[True]), self._loss(scores[False]))
+        if not better:
+            network.load_state_dict(before)
+        self._recalibrated_at = self.done
+        row = {"iteration": self.done, "recalibrated": better, "validation": scores[better]}
+        self._log(row)
+        self._save()
+
+    def _shipped(self) -> PagNetwork:
+        """A copy of the averaged network, the scores of its gates in their unit."""
+        network = copy.deepcopy(self._averaged())
+        network.number_blocks()
+        if self.mode.ranks:
+            phase, seed = self.config.phases[-1], self.config.seed
+            batches = islice(self._loader(phase, seed, 0), _BATCHES_FOR_GATES)
+            standardise_gates(
+                network,
+                (_to_input(batch["image"].to(self.device)) for batch in batches),
+                lambda count: self.mode.shipped(count, self.device),
+            )
+        return network
+
+    def _loss(self, scores: Scores) -> float:
+        """The weighted sum of the losses, summed over the gatings."""
+        return sum(
+            weight * row.get(head, 0.0)
+            for row in scores.values()
+            for head, weight in self.config.weights.items()
+        )
+
+    def _averaged(self) -> PagNetwork:
+        return cast(PagNetwork, self.average.module).eval()
+
+    def _progress(self) -> float:
+        return self.done / self.total
+
+    def _seed_step(self) -> None:
+        entropy = (self.config.seed, self.processes.rank, self.done)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+    def _set_mode(self) -> None:
+        """Train, but a pretrained encoder's (and at the end all) statistics stay fixed."""
+        self.network.train()
+        final = is_final(self._progress())
+        if final or self.config.encoder_statistics == "frozen":
+            frozen: nn.Module = self.network if final else self.network.encoder
+            for module in frozen.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        temperature = cooled(self.config.multipool_temperature, self._progress())
+        for module in self.network.modules():
+            if isinstance(module, MultiPool):
+                module.temperature = temperature
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """New layers at the full learning rate, the pretrained ones at a share of it."""
+        encoder = self.network.encoder
+        encoder.freeze(self.config.frozen_blocks)
+        fresh = {id(p) for p in new_parameters(encoder)}
+        published = [p for p in encoder.parameters() if id(p) not in fresh]
+        known = {id(p) for p in published}
+        new = [p for p in self.network.parameters() if id(p) not in known]
+        pretrained = [p for p in published if p.requires_grad]
+        return [{"params": new, "scale": 1.0}, {"params": pretrained, "scale": 0.0}]
+
+    def _set_encoder(self, rate: float) -> None:
+        self.network.encoder.requires_grad_(rate > 0)
+        self.network.encoder.freeze(self.config.frozen_blocks)
+        for parameter in new_parameters(self.network.encoder):
+            parameter.requires_grad_(True)
+        self.optimizer.param_groups[1]["scale"] = rate
+
+    def _set_rate(self, phase: Phase, iteration: int) -> None:
+        warm = min(1.0, (self.done + 1) / 200)
+        fall = 0.5 * (1 + math.cos(math.pi * iteration / phase.iterations))
+        low, high = phase.final_learning_rate, phase.learning_rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["scale"] * warm * (low + (high - low) * fall)
+
+    def _save(self) -> None:
+        state = {
+            "done": self.done,
+            "recalibrated_at": self._recalibrated_at,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "config": asdict(self.config.network),
+        }
+        save_checkpoint(self.out / "checkpoint.pt", state)
+
+    def _resume(self) -> None:
+        path = self.out / "checkpoint.pt"
+        if path.is_file():
+            self._restore(path, read_checkpoint(path, self.device))
+        if self.processes.writes:
+            _forget_rows_after(self.out / "log.jsonl", self.done)
+
+    def _restore(self, path: Path, state: dict[str, Any]) -> None:
+        remedy = "give a new --out folder, or go on with the settings it was begun with"
+        with reading(path, "a checkpoint that fits this run", ModelError, remedy):
+            if not same_network(self.config.network, state["config"]):
+                raise ParameterError(f"{path}: another network; give a new --out folder")
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.done = int(state["done"])
+            self._recalibrated_at = int(state.get("recalibrated_at", -1))
+        require_finite(self.network.state_dict(), path)
+        require_finite(self.average.state_dict(), path)
+
+    def _log(self, row: dict[str, Any]) -> None:
+        if not self.processes.writes:
+            return
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def _frame(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value[None].to(self.device) for name, value in sample.items()}
+
+
+def _forget_rows_after(log: Path, iteration: int) -> None:
+    """A run that goes on from a checkpoint writes the rows after it again."""
+    if not log.is_file():
+        return
+    remedy = "delete it to go on without it"
+    with reading(log, "the log of a training run", DatasetError, remedy):
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A kill may have cut off the last line.
+        whole = [line for line in lines if line.endswith("\n")]
+        kept = [line for line in whole if json.loads(line)["iteration"] <= iteration]
+    part = log.with_suffix(".part")
+    part.write_text("".join(kept), encoding="utf-8")
+    part.replace(log)
+
+
+def is_better(loss: float, than: float) -> bool:
+    """Whether a loss is a number, and the lower one; any number is better than none."""
+    return math.isfinite(loss) and not loss >= than
+
+
+def _density(gating: MaskedGating) -> float:
+    densities = gating.densities()
+    return sum(densities) / len(densities) if densities else 1.0
+
+
+def _to_input(image: Tensor) -> Tensor:
+    return image.float().contiguous(memory_format=torch.channels_last)

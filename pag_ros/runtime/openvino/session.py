@@ -1,0 +1,182 @@
+"""Inference on the CPU: OpenVINO runs the dense parts and calls our kernels for the gated ones."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from pag_ros.errors import BackendError, ModelError
+from pag_ros.kernels import Workspace, chosen_instruction_set
+from pag_ros.manifest import Manifest, load_manifest
+from pag_ros.runtime.frame_clock import FrameClock, block_plan
+from pag_ros.runtime.frame_io import check_frame, prediction_of
+from pag_ros.runtime.model_layout import input_layout, output_layout
+from pag_ros.runtime.onnx_precheck import check_onnx
+from pag_ros.runtime.openvino.half_resolution import HALF, halve_graph, halved_manifest
+from pag_ros.runtime.openvino.operators import Operators
+from pag_ros.runtime.session import Deadline, Prediction
+from pag_ros.runtime.signal_stack import kept_signal_stack
+
+
+class OpenVinoSession:
+    """A `Session` on the CPU in float32.
+
+    Args:
+        model: path of the ONNX file, its manifest beside it.
+        threads: CPU threads to use; 0 takes all that this process may use.
+        half: run at half the input resolution; `manifest` then tells that size.
+
+    Raises:
+        ModelError: the model or its manifest is missing, damaged or unfit.
+        BackendError: PAG_ROS_ISA names an instruction set that the processor does not have.
+    """
+
+    def __init__(self, model: Path, threads: int = 0, half: bool = False) -> None:
+        self._whole = load_manifest(model)
+        self._half = half
+        self.manifest: Manifest = halved_manifest(self._whole) if half else self._whole
+        names = [block.name for block in self.manifest.blocks]
+        self.stages: tuple[str, ...] = ("encoder", *names, "heads")
+        self._clock = FrameClock(names)
+        self._workspace = Workspace(threads)
+        self._operators = Operators(self._clock, self._workspace)
+        self.backend = _describe_backend(self._workspace.threads)
+        if half:
+            self.backend += ", half resolution"
+        with kept_signal_stack():
+            self._compiled: Any = self._compile(model)
+        self._request: Any = self._compiled.create_infer_request()
+        _open_sessions.add(self)
+        self._inputs = _bind_inputs(self._request, self.manifest)
+        self._outputs = [(n, self._compiled.output(n)) for n in output_layout(self.manifest)]
+
+    def infer(
+        self,
+        image: NDArray[np.uint8],
+        focal_px: float,
+        keep: Sequence[int],
+        deadline: Deadline | None = None,
+        thresholds: Sequence[float] | None = None,
+    ) -> Prediction:
+        """See `Session.infer`."""
+        if self._request is None:
+            raise RuntimeError("the session is closed")
+        check_frame(self.manifest, image, focal_px, keep, deadline, thresholds)
+        self._clock.start()
+        self._inputs["image"][0] = image
+        self._inputs["fx"][0] = focal_px * (HALF if self._half else 1)
+        self._inputs["keep"][:] = keep
+        began = time.perf_counter()
+        self._inputs["plan"][:] = block_plan(deadline, began, len(keep), thresholds)
+        self._request.infer()
+        return self._prediction()
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        self._inputs, self._outputs = {}, []
+        self._request = self._compiled = None
+        self._operators.release()
+        self._workspace.close()
+
+    def keep_compiled(self) -> None:
+        """Keep what OpenVINO compiled until the process ends, whoever drops the session.
+
+        A forked process needs that: destroyed there, it would wait for ever for threads that only
+        the parent has.
+        """
+        for kept in (self._compiled, self._request):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+
+    def _compile(self, model: Path) -> Any:
+        core = ov.Core()
+        for extension in self._operators.extensions():
+            core.add_extension(extension)
+        try:
+            content = model.read_bytes()
+            check_onnx(content)
+            # Bytes, not a path: the model cannot make the reader open any other file.
+            graph = core.read_model(content, b"")
+            _check_interface(graph, self._whole)
+            if self._half:
+                self._operators.halve()
+                halve_graph(graph, self._whole)
+            self._operators.join_convolutions()
+            properties = {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": self._workspace.threads,
+                # A pinned thread waits for its core even where another core is idle.
+                "ENABLE_CPU_PINNING": False,
+                # Some processors would run in bfloat16 unasked, with other results than the rest.
+                "INFERENCE_PRECISION_HINT": "f32",
+            }
+            return core.compile_model(graph, "CPU", properties)
+        except Exception as error:  # OpenVINO and our operators stumble over a foreign graph
+            self.close()
+            raise ModelError(f"{model}: not a usable model ({_gist(error)})") from error
+
+    def _prediction(self) -> Prediction:
+        stage_seconds = self._clock.stage_seconds()
+        outputs = {name: self._request.get_tensor(port).data for name, port in self._outputs}
+        return prediction_of(outputs, self.manifest, stage_seconds)
+
+
+_open_sessions: weakref.WeakSet[OpenVinoSession] = weakref.WeakSet()
+
+
+def _keep_inherited_sessions() -> None:
+    for session in _open_sessions:
+        session.keep_compiled()
+
+
+os.register_at_fork(after_in_child=_keep_inherited_sessions)
+
+
+def _describe_backend(threads: int) -> str:
+    version = ov.__version__.partition("-")[0]
+    try:
+        instruction_set = chosen_instruction_set()
+    except ValueError as error:
+        raise BackendError(str(error)) from error
+    return f"openvino {version} cpu fp32 {instruction_set}, {threads} threads"
+
+
+def _bind_inputs(request: Any, manifest: Manifest) -> dict[str, NDArray[Any]]:
+    """Input arrays that the request reads from where they are."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, (dtype, shape) in input_layout(manifest).items():
+        arrays[name] = np.zeros(shape, dtype)
+        request.set_tensor(name, ov.Tensor(arrays[name], shared_memory=True))
+    return arrays
+
+
+def _check_interface(graph: Any, manifest: Manifest) -> None:
+    """Raise ValueError unless the graph has the inputs and outputs that its manifest promises."""
+    wanted = {**input_layout(manifest), **output_layout(manifest)}
+    ports = {name: port for port in (*graph.inputs, *graph.outputs) for name in port.names}
+    for name, (dtype, shape) in wanted.items():
+        if name not in ports:
+            raise ValueError(f"it has no input or output {name!r}")
+        port = ports[name]
+        found = port.partial_shape
+        if port.element_type.to_dtype() != dtype or found != ov.PartialShape(list(shape)):
+            raise ValueError(
+                f"{name!r} is {port.element_type} {found}, expected {np.dtype(dtype)} {list(shape)}"
+            )
+
+
+def _gist(error: Exception) -> str:
+    """The telling line of OpenVINO's many-line messages."""
+    noise = ("Exception from", "Check '", "FrontEnd API", "Model wasn't", "-- ", "Summary", "At:")
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith(noise)]
+    telling = [line for line in telling if not line.endswith(":")]
+    return telling[0][:200] if telling else type(error).__name__

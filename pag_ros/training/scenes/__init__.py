@@ -1,6 +1,0 @@
-"""Rendered indoor scenes: pictures with exact metric depth, surface normals and classes."""
-
-from pag_ros.training.scenes.generate import render_dataset
-from pag_ros.training.scenes.walk import Walk, render_walk
-
-__all__ = ["Walk", "render_dataset", "render_walk"]

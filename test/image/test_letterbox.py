@@ -1,0 +1,107 @@
+"""Camera pixels and network pixels agree, for every shape of picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pag_ros.image.letterbox import BAR_GREY, Letterbox
+
+NETWORK = (240, 320)
+SIZES = [(480, 640), (240, 320), (120, 160), (720, 1280), (480, 480), (640, 480), (97, 131)]
+
+
+@pytest.mark.parametrize("camera", SIZES)
+def test_the_picture_fits_inside_centred_with_its_aspect_ratio(camera):
+    box = Letterbox.fit(camera, NETWORK)
+    assert box.height == NETWORK[0] or box.width == NETWORK[1]
+    assert box.top == (NETWORK[0] - box.height) // 2
+    assert box.left == (NETWORK[1] - box.width) // 2
+    assert box.width / box.height == pytest.approx(camera[1] / camera[0], rel=0.01)
+
+
+def test_the_focal_length_scales_with_the_picture():
+    assert Letterbox.fit((480, 640), NETWORK).scale == 0.5
+    assert Letterbox.fit((720, 1280), NETWORK).scale == 0.25
+    assert Letterbox.fit((120, 160), NETWORK).scale == 2.0
+
+
+@pytest.mark.parametrize("camera", SIZES)
+def test_a_pixel_comes_back_to_where_it_was(camera):
+    """A picture whose values are its own coordinates survives there and back."""
+    height, width = camera
+    box = Letterbox.fit(camera, NETWORK)
+    rows, columns = np.mgrid[:height, :width]
+    scale = 255.0 / max(camera)
+    image = np.stack([rows * scale, columns * scale, 0 * rows], axis=2).round().astype(np.uint8)
+    small = box.shrink(image).astype(np.float32)
+    large = box.enlarge_values(small)
+    assert large.shape == (height, width, 3)
+    inner = (slice(8, -8), slice(8, -8))
+    error = np.abs(large[inner] - image[inner].astype(np.float32))
+    # half a level of rounding twice, and what neighbours differ by within half a network pixel
+    assert error.max() <= 1.5 + scale / box.scale
+
+
+@pytest.mark.parametrize("camera", SIZES)
+def test_labels_come_back_nearest_and_unmixed(camera):
+    box = Letterbox.fit(camera, NETWORK)
+    small = np.zeros(NETWORK, np.uint8)
+    small[:, NETWORK[1] // 2 :] = 200
+    large = box.enlarge_labels(small)
+    assert large.shape == camera
+    assert set(np.unique(large)) == {0, 200}
+    edge = int((large[camera[0] // 2] == 200).argmax())
+    assert abs(edge - camera[1] / 2) <= 1.0 / box.scale + 1
+
+
+def test_bars_are_grey_and_never_come_back():
+    box = Letterbox.fit((480, 480), NETWORK)
+    small = box.shrink(np.full((480, 480, 3), 250, np.uint8))
+    assert (small[:, :40] == BAR_GREY).all()
+    assert (small[:, 280:] == BAR_GREY).all()
+    assert (small[:, 40:280] == 250).all()
+    marked = np.zeros(NETWORK, np.float32)
+    marked[:, :40] = marked[:, 280:] = 1e6
+    assert box.enlarge_values(marked).max() == 0.0
+
+
+def test_a_picture_of_the_network_size_passes_unchanged():
+    box = Letterbox.fit(NETWORK, NETWORK)
+    image = np.random.default_rng(0).integers(0, 256, (*NETWORK, 3), np.uint8)
+    assert (box.shrink(image) == image).all()
+    assert (box.enlarge_labels(image[..., 0]) == image[..., 0]).all()
+
+
+def test_unknown_depth_is_never_averaged():
+    box = Letterbox.fit((480, 640), NETWORK)
+    depth = np.full(NETWORK, 2.0, np.float32)
+    depth[100, 100] = np.nan
+    large = box.enlarge_values(depth)
+    assert np.isnan(large[200:202, 200:202]).all()
+    assert (large[~np.isnan(large)] == 2.0).all()
+    assert np.isnan(large).sum() <= 16
+
+
+@given(st.integers(1, 90), st.integers(1, 90))
+@settings(max_examples=40, deadline=None)
+def test_normals_stay_unit_at_every_size(height, width):
+    box = Letterbox.fit((height, width), (24, 32))
+    normals = np.random.default_rng(1).normal(size=(24, 32, 3)).astype(np.float32)
+    normals /= np.linalg.norm(normals, axis=2, keepdims=True)
+    large = box.enlarge_normals(normals)
+    assert large.shape == (height, width, 3)
+    np.testing.assert_allclose(np.linalg.norm(large, axis=2), 1.0, atol=1e-4)
+
+
+def test_a_plane_keeps_its_normal():
+    normals = np.tile(np.array([0.0, 0.6, -0.8], np.float32), (*NETWORK, 1))
+    large = Letterbox.fit((480, 640), NETWORK).enlarge_normals(normals)
+    np.testing.assert_allclose(large, np.broadcast_to([0.0, 0.6, -0.8], large.shape), atol=1e-6)
+
+
+def test_a_size_of_zero_is_refused():
+    with pytest.raises(ValueError, match="sizes must be positive"):
+        Letterbox.fit((0, 10), NETWORK)

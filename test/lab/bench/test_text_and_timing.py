@@ -1,0 +1,77 @@
+"""Tables say what the rows say; everything takes its turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pag_ros.lab.bench.text import networks_table, operations_table
+from pag_ros.lab.bench.timing import take_turns
+
+
+def row(density: float, speedup: float | None, **more: Any) -> dict[str, Any]:
+    return {
+        "op": "conv3x3",
+        "block": None,
+        "gate_scope": None,
+        "channels": 8,
+        "height": 3,
+        "width": 4,
+        "density": density,
+        "mask": "random",
+        "sparse_ms": 0.5,
+        "dense_ms": {"openvino": 0.5},
+        "speedup": speedup,
+        **more,
+    }
+
+
+def test_a_table_has_one_line_an_operation_and_the_break_even_density():
+    table = operations_table([row(0.5, 1.5), row(0.9, 1.1), row(1.0, 0.9)])
+    header, _, line = table.splitlines()
+    assert "openvino ms" in header
+    assert "conv3x3 8 @ 3x4" in line
+    assert "1.50x" in line
+    assert "0.95" in line.split("|")[-2]
+
+
+def test_break_even_is_one_where_the_densest_is_as_fast():
+    assert ">= 1" in operations_table([row(0.5, 2.0), row(1.0, 1.0)])
+
+
+def test_break_even_is_none_where_sparse_never_wins():
+    assert "none" in operations_table([row(0.5, 0.9), row(1.0, 0.5)]).splitlines()[-1]
+
+
+def test_without_another_runtime_there_is_no_speed_up():
+    line = operations_table([row(0.5, None, dense_ms={}), row(1.0, None, dense_ms={})])
+    assert line.splitlines()[-1].split("|")[-2].strip() == "-"
+
+
+def test_networks_have_one_line_a_density():
+    rows = [
+        {
+            "model": "net",
+            "size": "320x240",
+            "density": density,
+            "ours_ms": 10.0,
+            "dense_ms": {"openvino": 20.0, "torch": 30.0},
+            "speedup": 2.0,
+            "gated_share": 0.76,
+        }
+        for density in (0.5, 1.0)
+    ]
+    lines = networks_table(rows).splitlines()
+    assert len(lines) == 4
+    assert "76%" in lines[2]
+    assert "2.00x" in lines[2]
+
+
+def test_everything_takes_its_turn_in_every_round():
+    calls: list[str] = []
+    rounds: list[None] = []
+    runs = {name: lambda name=name: calls.append(name) for name in "ab"}
+    seconds = take_turns(runs, 3, lambda: rounds.append(None))
+    assert set(seconds) == {"a", "b"}
+    assert len(rounds) == 3
+    turns = [name for name, before in zip(calls, ["", *calls], strict=False) if name != before]
+    assert turns == ["a", "b"] * 3

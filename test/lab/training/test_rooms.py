@@ -1,0 +1,103 @@
+"""Rendered rooms as samples, and what augmentation may and may not change."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from pag_ros.errors import DatasetError  # noqa: E402
+from pag_ros.lab.datasets.rooms import read_frame, read_index  # noqa: E402
+from pag_ros.lab.training.augment import _flip, augment  # noqa: E402
+from pag_ros.lab.training.rooms import EndlessSampler, Rooms, boundaries  # noqa: E402
+
+
+def test_resizing_scales_the_focal_length_and_not_the_depth(rooms: Path) -> None:
+    item = Rooms([rooms], (32, 24), train=False)[0]
+    assert item["image"].shape == (3, 24, 32)
+    assert float(item["focal_px"]) == 26.0
+    assert float(item["depth"].max()) == 3.0
+
+
+def test_an_item_depends_on_seed_and_key_only(rooms: Path) -> None:
+    first, again = (Rooms([rooms], (32, 24), train=True, seed=4) for _ in range(2))
+    other = Rooms([rooms], (32, 24), train=True, seed=5)
+    assert torch.equal(first[13]["image"], again[13]["image"])
+    assert not torch.equal(first[13]["image"], other[13]["image"])
+
+
+def test_flip_mirrors_the_picture_and_the_normals_x(rooms: Path) -> None:
+    sample = read_frame(read_index(rooms)[0])
+    flipped = _flip(sample)
+    assert flipped.normals[10, 10] == pytest.approx([-0.6, 0.0, -0.8], abs=0.01)
+    assert flipped.color[10, 60, 0] > 200
+    assert flipped.labels[0, -1] == 255
+
+
+def test_augmentation_keeps_truth_true(rooms: Path) -> None:
+    sample = read_frame(read_index(rooms)[3])
+    for seed in range(20):
+        result = augment(sample, (64, 48), np.random.default_rng(seed))
+        assert result.depth.shape == (48, 64)
+        assert set(np.unique(result.labels)) <= {0, 1, 255}
+        wall = result.labels == 0
+        assert np.allclose(result.depth[wall], 3.0)
+        assert np.allclose(np.abs(result.normals[wall][:, 0]), 0.6, atol=0.01)
+        # Zooming in by s shows the same depth through a focal length longer by s.
+        assert sample.focal_px <= result.focal_px <= sample.focal_px / 0.55
+
+
+def test_boundaries_are_where_class_or_depth_jumps() -> None:
+    labels = np.zeros((4, 6), np.uint8)
+    labels[:, 3:] = 1
+    depth = np.ones((4, 6), np.float32)
+    depth[2:] = 2.0
+    edge = boundaries(labels, depth)
+    assert edge[0].tolist() == [0, 0, 1, 0, 0, 0]
+    assert edge[1].tolist() == [1, 1, 1, 1, 1, 0]
+
+
+def test_sampler_resumes_with_the_keys_of_an_unbroken_run() -> None:
+    unbroken = list(islice(EndlessSampler(5, seed=1), 17))
+    resumed = list(islice(EndlessSampler(5, seed=1, start=7), 10))
+    assert unbroken[7:] == resumed
+    assert sorted(k % 5 for k in unbroken[:5]) == [0, 1, 2, 3, 4]
+
+
+def test_truths_that_a_dataset_lacks_are_unknown(tmp_path: Path) -> None:
+    scipy_io = pytest.importorskip("scipy.io")
+    cv2.imwrite(str(tmp_path / "1.jpg"), np.zeros((24, 32, 3), np.uint8))
+    drawn = np.zeros((3, 24, 32), np.uint8)
+    drawn[:, :, 8], drawn[0, :, 20] = 1, 1
+    cells = np.empty((1, 3), object)
+    for i in range(3):
+        cells[0, i] = {"Boundaries": drawn[i]}
+    scipy_io.savemat(tmp_path / "1.mat", {"groundTruth": cells})
+    spec = f"bsds500:{tmp_path}"
+    item = Rooms([spec], (32, 24), train=False)[0]
+    assert not item["depth"].any()
+    assert not item["normals"].any()
+    assert (item["labels"] == 255).all()
+    assert item["boundary"][5, [7, 8, 20]].tolist() == [0.0, 1.0, -1.0]
+    for key in range(8):
+        assert Rooms([spec], (16, 12), train=True)[key]["boundary"].max() == 1.0
+
+
+def test_labels_of_other_datasets_are_mapped_by_name(rooms: Path, tmp_path: Path) -> None:
+    (rooms / "dataset.json").write_text('{"classes": ["wall", "floor"]}')
+    assert Rooms([rooms], (64, 48), train=False).classes == ("wall", "floor")
+    mapped = Rooms([rooms], (64, 48), train=False, classes=["floor", "chair"])
+    assert set(mapped[0]["labels"].unique().tolist()) == {0, 255}
+    with pytest.raises(DatasetError, match="none of its classes"):
+        Rooms([rooms], (64, 48), train=False, classes=["sky"])
+
+
+def test_several_datasets_follow_one_another(rooms: Path) -> None:
+    both = Rooms([rooms, f"rooms:{rooms}"], (32, 24), train=False)
+    assert len(both) == 12
+    assert torch.equal(both[7]["image"], both[1]["image"])
