@@ -202,9 +202,15 @@ class Controller:
         """What the smallest budget is expected to take now, without a margin."""
         return self.slowdown * self._total_at(self.settings.floor)
 
-    def floor_fits(self, time_left_s: float) -> bool:
-        """Whether the smallest budget, with its margin, is expected to be in time."""
-        return self.floor_seconds <= time_left_s / (1.0 + self.margin)
+    def floor_fits(self, time_left_s: float, slowdown: float) -> bool:
+        """Whether the smallest budget, with its margin, is expected to be in time.
+
+        Args:
+            time_left_s: for the network.
+            slowdown: of the machine, learned where it is working.
+        """
+        floor_s = slowdown * self._total_at(self.settings.floor)
+        return floor_s <= time_left_s / (1.0 + self.margin)
 
     def rescale(self, ratio: float) -> None:
         """The machine's clock has visibly changed: durations are `ratio` times what they were.

@@ -7,14 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-LATE_TO_ESCALATE = 3
-"""Frames in a row, late at the floor, that lead a rung down."""
-
-CLEAN_TO_RETURN = 60
-"""Frames in a row, in time, that lead a rung up."""
-
-LONGEST_PATIENCE = 16 * CLEAN_TO_RETURN
-"""Frames: how long a machine that fell back again and again must be in time before the next try."""
+from pag_ros.budget.ladder import Ladder
 
 
 class Rung(IntEnum):
@@ -28,10 +21,7 @@ class Rung(IntEnum):
 
 
 class Escalation:
-    """Goes down after `LATE_TO_ESCALATE` late frames, up after `CLEAN_TO_RETURN` clean ones.
-
-    A return that fails soon doubles the patience before the next one, so that a machine that is
-    just too slow does not swing for ever.
+    """The rung that a network works on.
 
     Args:
         half_resolution: whether there is a network at half the resolution; else that rung is left
@@ -39,22 +29,19 @@ class Escalation:
     """
 
     def __init__(self, half_resolution: bool) -> None:
-        self._rungs = [rung for rung in Rung if half_resolution or rung != Rung.HALF_RESOLUTION]
-        self._position = 0
-        self._late = self._clean = 0
-        self._patience = CLEAN_TO_RETURN
-        self._since_return = LONGEST_PATIENCE
+        rungs = [rung for rung in Rung if half_resolution or rung != Rung.HALF_RESOLUTION]
+        self._ladder = Ladder(rungs)
         self._left_out_next: set[str] = set()
 
     @property
     def rung(self) -> Rung:
         """Where we are."""
-        return self._rungs[self._position]
+        return self._ladder.rung
 
     @property
     def above(self) -> Rung:
         """Where a return would lead."""
-        return self._rungs[max(0, self._position - 1)]
+        return self._ladder.above
 
     @property
     def half_rate(self) -> bool:
@@ -73,32 +60,12 @@ class Escalation:
         """Take note of a frame that was computed or skipped.
 
         Args:
-            late: it missed its deadline, on half rate the prolonged one, or was skipped.
+            late: the network's part of it missed the deadline, on half rate the prolonged one, or
+                it was skipped.
             at_floor: it had the smallest budget.
             fits_above: the rung above is expected to be in time at its smallest budget.
 
         Returns:
             The new rung, or None if it stays.
         """
-        self._since_return += 1
-        self._late = self._late + 1 if late and at_floor else 0
-        self._clean = 0 if late else self._clean + 1
-        if self._late >= LATE_TO_ESCALATE and self.rung != self._rungs[-1]:
-            return self._go_down()
-        if self._clean >= self._patience and self._position > 0 and fits_above:
-            return self._go_up()
-        return None
-
-    def _go_down(self) -> Rung:
-        if self._since_return <= self._patience:
-            self._patience = min(2 * self._patience, LONGEST_PATIENCE)
-        self._position += 1
-        self._late = self._clean = 0
-        return self.rung
-
-    def _go_up(self) -> Rung:
-        if self._since_return > 2 * self._patience:
-            self._patience = max(self._patience // 2, CLEAN_TO_RETURN)
-        self._position -= 1
-        self._late = self._clean = self._since_return = 0
-        return self.rung
+        return self._ladder.finished(late and at_floor, not late, fits_above)

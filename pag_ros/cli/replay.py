@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from pag_ros.budget.outcomes import PROCESSED, UNACCOUNTED
 from pag_ros.cli.evaluate import (
     add_topic_arguments,
     chosen_tolerance_ns,
@@ -24,14 +25,7 @@ from pag_ros.cli.evaluate import (
 )
 from pag_ros.errors import NodeError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
-from pag_ros.evaluation.results import (
-    PROCESSED,
-    UNACCOUNTED,
-    Evaluation,
-    percentiles,
-    to_json,
-    write_text,
-)
+from pag_ros.evaluation.results import Evaluation, percentiles, to_json, write_text
 
 if TYPE_CHECKING:
     from pag_ros.replay.live import ReplayOptions

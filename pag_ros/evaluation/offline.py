@@ -7,17 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from pag_ros.budget import Controller, ControllerSettings
+from pag_ros.budget.outcomes import PROCESSED
 from pag_ros.errors import BagError, ParameterError
 from pag_ros.evaluation.bags import Bag, Frame
 from pag_ros.evaluation.metrics import DepthProtocol
-from pag_ros.evaluation.results import (
-    PROCESSED,
-    Evaluation,
-    FrameRecord,
-    Run,
-    Sample,
-    about_software,
-)
+from pag_ros.evaluation.results import Evaluation, FrameRecord, Run, Sample, about_software
 from pag_ros.evaluation.samples import make_sample, spread
 from pag_ros.evaluation.scoring import Outputs, Scoreboard, tally_truth
 from pag_ros.runtime import FrameResult, Perception, PlannedSession, Session

@@ -12,19 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pag_ros.budget.outcomes import MEANINGS, PROCESSED, UNACCOUNTED
 from pag_ros.errors import BackendError
 from pag_ros.evaluation import charts
 from pag_ros.evaluation.html import fill, trusted
-from pag_ros.evaluation.results import (
-    OUTCOME_TEXTS,
-    PROCESSED,
-    UNACCOUNTED,
-    Evaluation,
-    TaskTable,
-    percentiles,
-    save_json,
-    write_text,
-)
+from pag_ros.evaluation.results import Evaluation, TaskTable, percentiles, save_json, write_text
 from pag_ros.image.pictures import color_depth
 
 HTML_NAME = "report.html"
@@ -122,7 +114,7 @@ def render(evaluation: Evaluation) -> str:
         {"picture": data_uri},
         evaluation=evaluation,
         run=evaluation.runs[0],
-        outcome_texts=OUTCOME_TEXTS,
+        outcome_texts=MEANINGS,
         tiles=list(tiles(evaluation)),
         captions=captions(evaluation),
         charts=[(text, trusted(svg)) for text, svg in drawn(evaluation)],

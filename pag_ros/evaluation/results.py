@@ -22,22 +22,6 @@ from pag_ros.runtime.calibration import cpu_name
 
 FORMAT = 1
 
-PROCESSED = "processed"
-UNDELIVERED = "undelivered"
-UNACCOUNTED = "unaccounted for"
-OUTCOME_TEXTS = {
-    PROCESSED: "all outputs came",
-    UNDELIVERED: "processed, but not all outputs arrived: overwritten on the way",
-    "superseded": "a newer frame took its place before it was begun",
-    "skipped": "could not have been ready in time",
-    "abandoned": "was half a period late, so a newer one was worth more",
-    "bad": "unreadable message",
-    "idle": "nobody listened, or the node was not active",
-    "lost": "never reached the node: best-effort transport",
-    UNACCOUNTED: "neither answered nor counted by the node; must be 0",
-}
-"""The ways a frame can end, and what they mean."""
-
 
 @dataclass(frozen=True)
 class FrameRecord:
@@ -88,7 +72,7 @@ class Run:
         name: for people: "budget 0.50", "live".
         budget: the fixed budget, None if the node chose it frame by frame.
         records: of every frame, in order.
-        outcomes: how many frames ended in which way, by the names of OUTCOME_TEXTS.
+        outcomes: how many frames ended in which way, by the names in `pag_ros.budget.outcomes`.
     """
 
     name: str

@@ -11,18 +11,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from pag_ros.budget.outcomes import DROPPED, LOST, PROCESSED, UNACCOUNTED, UNDELIVERED
 from pag_ros.errors import ImageError
 from pag_ros.evaluation.bags import Bag, Frame, read_pixels
 from pag_ros.evaluation.metrics import DepthProtocol
-from pag_ros.evaluation.results import (
-    PROCESSED,
-    UNACCOUNTED,
-    UNDELIVERED,
-    Evaluation,
-    FrameRecord,
-    Run,
-    Sample,
-)
+from pag_ros.evaluation.results import Evaluation, FrameRecord, Run, Sample
 from pag_ros.evaluation.samples import make_sample, spread
 from pag_ros.evaluation.scoring import Outputs, Scoreboard, tally_truth
 from pag_ros.image.decode import to_depth, to_labels, to_normals
@@ -52,9 +45,6 @@ took it, decoding and resizing, the network, and making and sending the messages
 DELIVERY = "delivery"
 """From the end of the node's sending to the arrival of the last output at the listener."""
 PARTS = (*NODE_PARTS, DELIVERY)
-
-DROPPED = ("superseded", "skipped", "abandoned", "bad", "idle")
-"""The ends of a frame without outputs, as the node counts them."""
 
 
 @dataclass
@@ -161,7 +151,7 @@ class LiveLog:
             PROCESSED: answered,
             UNDELIVERED: undelivered,
             **dropped,
-            "lost": lost,
+            LOST: lost,
             UNACCOUNTED: rest,
         }
 

@@ -17,9 +17,9 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from pag_ros.budget.outcomes import UNACCOUNTED, UNDELIVERED
 from pag_ros.errors import NodeError
 from pag_ros.evaluation.bags import stamp_of
-from pag_ros.evaluation.results import UNACCOUNTED, UNDELIVERED
 from pag_ros.replay.live_log import NODE_PARTS, OUTPUT_TOPICS, LiveLog
 from pag_ros.replay.node_process import NodeProcess
 from pag_ros.ros.publishers import topic_of

@@ -17,14 +17,14 @@ def focal_length_px(info: CameraInfo, image_width: int) -> float | None:
         info: as the camera publishes it, for full resolution, with binning and region of interest.
         image_width: of the picture that came with it, which may have been scaled since.
     """
-    if not _calibrated(info):
+    if not is_calibrated(info):
         return None
     return float(info.k[0]) * _scale(info.width, info.roi.width, info.binning_x, image_width)
 
 
 def described(info: CameraInfo) -> str | None:
     """A calibration for people, "640x480, fx 525"; None if there is none."""
-    return f"{info.width}x{info.height}, fx {info.k[0]:g}" if _calibrated(info) else None
+    return f"{info.width}x{info.height}, fx {info.k[0]:g}" if is_calibrated(info) else None
 
 
 def camera_info_for(info: CameraInfo, header: Header, width: int, height: int) -> CameraInfo:
@@ -55,7 +55,8 @@ def camera_info_for(info: CameraInfo, header: Header, width: int, height: int) -
     return twin
 
 
-def _calibrated(info: CameraInfo) -> bool:
+def is_calibrated(info: CameraInfo) -> bool:
+    """Whether it says anything: K is all zero for a camera that is not calibrated."""
     return math.isfinite(info.k[0]) and bool(info.k[0] > 0.0)
 
 

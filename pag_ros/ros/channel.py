@@ -8,11 +8,7 @@ from pag_ros.ros.pipeline import Pipeline
 from pag_ros.ros.publishers import Publishers
 from pag_ros.ros.statistics import FrameStatistics, SequenceGaps
 from pag_ros.ros.subscriptions import CameraSubscription
-from pag_ros.ros.timing import Arrivals, CameraPeriod
-
-_SILENT_PERIODS = 5.0
-_SILENT_S = 1.0
-"""A camera that is silent for longer than both has stopped, and needs no share of the time."""
+from pag_ros.ros.timing import Arrivals
 
 
 class Channel:
@@ -23,7 +19,6 @@ class Channel:
         publishers: of its outputs.
         statistics: of its frames since the node was configured.
         pipeline: of its frames.
-        period: between its frames.
         arrivals: while the node is active, else None.
         info: its newest calibration.
         gaps: in the numbers of its images.
@@ -37,7 +32,6 @@ class Channel:
         self.publishers = publishers
         self.statistics = statistics
         self.pipeline = pipeline
-        self.period = CameraPeriod()
         self.gaps = SequenceGaps()
         self.arrivals: Arrivals | None = None
         self.info: CameraInfo | None = None
@@ -57,11 +51,3 @@ class Channel:
         for subscription in self.subscriptions:
             subscription.destroy()
         self.subscriptions, self.arrivals, self.info = [], None, None
-
-    def sends(self, now_s: float) -> bool:
-        """Whether its frames come at present."""
-        if self.arrivals is None:
-            return False
-        return self.arrivals.silent_s(now_s) <= max(
-            _SILENT_S, _SILENT_PERIODS * self.period.seconds
-        )

@@ -18,7 +18,7 @@ from rclpy.utilities import ok, try_shutdown
 from pag_ros.errors import PagError
 from pag_ros.ros.memory import keep_freed_memory
 from pag_ros.ros.node import PerceptionNode
-from pag_ros.ros.pipeline import WARN_EVERY_S
+from pag_ros.ros.remedies import WARN_EVERY_S
 from pag_ros.ros.transport import prepare_for_images
 
 SIGNAL_CHECK_S = 0.1

@@ -23,7 +23,8 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
-from pag_ros.budget import fair_time_s
+from pag_ros.budget import Schedule
+from pag_ros.budget.outcomes import IDLE, LOST, SUPERSEDED
 from pag_ros.errors import PagError, ParameterError
 from pag_ros.ros import diagnostics
 from pag_ros.ros.camera_info import described
@@ -41,11 +42,11 @@ from pag_ros.ros.parameters import (
     describe_unknown,
     updated,
 )
-from pag_ros.ros.pipeline import WARN_EVERY_S, Frame, Pipeline
+from pag_ros.ros.pipeline import CameraFrame, Pipeline
 from pag_ros.ros.publishers import Publishers, topic_of
+from pag_ros.ros.remedies import WARN_EVERY_S
 from pag_ros.ros.statistics import FrameStatistics
 from pag_ros.ros.subscriptions import CameraSubscription
-from pag_ros.ros.timing import age_at_arrival
 from pag_ros.ros.transport import explain_loss
 from pag_ros.ros.worker import Worker
 from pag_ros.runtime import Perception
@@ -67,8 +68,8 @@ FOLLOW_PERIOD_S = 0.2
 NUMBERED = hasattr(Subscription, "CallbackType")
 """Whether callbacks may ask for the message's number: Jazzy's may, Humble's may not."""
 
-_Job = tuple[Channel, Frame]
-"""A frame, and the camera whose it is."""
+_Job = tuple[Channel, CameraFrame]
+"""A frame with the state of its camera."""
 
 Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 
@@ -110,6 +111,7 @@ class PerceptionNode(LifecycleNode):
         self._stopped = threading.Event()
         self._perception: Perception | None = None
         self._channels: list[Channel] = []
+        self._schedule = Schedule()
         self._reports: Publishers | None = None
         self._diagnostics_timer: Any = None
         self._follow_timer: Any = None
@@ -288,9 +290,10 @@ class PerceptionNode(LifecycleNode):
             self._follow_timer = None
         for channel in self._channels:
             channel.stop()
+            self._schedule.stopped(channel.name)
         if self._worker is not None:
             for dropped, _ in self._worker.drain():
-                dropped.statistics.finished("idle")
+                dropped.statistics.finished(IDLE)
 
     def _guard_services(self) -> None:
         """Have every service answer whatever its callback raises; the answer is then an empty one.
@@ -320,7 +323,7 @@ class PerceptionNode(LifecycleNode):
         # With several publishers the numbers of one say nothing of the other's.
         if replaced and self.count_publishers(self._image_topic(channel)) == 1:
             channel.statistics.received(replaced)
-            channel.statistics.finished("superseded", replaced)
+            channel.statistics.finished(SUPERSEDED, replaced)
         self._on_image(channel, message)
 
     def _on_lost_images(self, channel: Channel, images: int) -> None:
@@ -330,7 +333,7 @@ class PerceptionNode(LifecycleNode):
             channel.arrivals.lost(images)
         reason = explain_loss(get_rmw_implementation_identifier(), channel.reliable)
         self.get_logger().warning(
-            f"{channel.statistics.counts()['lost']} images on {self._image_topic(channel)} were "
+            f"{channel.statistics.counts()[LOST]} images on {self._image_topic(channel)} were "
             f"lost on their way: {reason}",
             throttle_duration_sec=WARN_EVERY_S,
         )
@@ -346,24 +349,20 @@ class PerceptionNode(LifecycleNode):
         channel.statistics.received()
         channel.arrivals.arrived(now_s)
         stamp_s = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
-        channel.period.observe(stamp_s)
-        age_s = age_at_arrival(stamp_s, now_s, self._sim_time)
-        deadline_s = self._deadline_s(channel)
-        due = arrived + deadline_s - age_s
-        fair_s = self._fair_s(now_s)
-        frame = Frame(message, channel.info, arrived, age_s, due, deadline_s, fair_s)
-        if self._worker.submit((channel, frame), channel.name, due) is not None:
-            channel.statistics.finished("superseded")
+        timing = self._schedule.arrived(
+            channel.name, arrived, stamp_s, now_s, self._wanted_deadline_s, self._sim_time
+        )
+        frame = CameraFrame(message, channel.info, timing)
+        if self._worker.submit((channel, frame), channel.name, timing.due_s) is not None:
+            channel.statistics.finished(SUPERSEDED)
 
     def _on_camera_info(self, channel: Channel, message: CameraInfo) -> None:
         channel.info = message
 
-    def _deadline_s(self, channel: Channel) -> float:
-        return self._settings.deadline_ms * 1e-3 or channel.period.seconds
-
-    def _fair_s(self, now_s: float) -> float:
-        """The time a frame may take for the sake of the other cameras."""
-        return fair_time_s(each.period.seconds for each in self._channels if each.sends(now_s))
+    @property
+    def _wanted_deadline_s(self) -> float:
+        """The deadline that the user wants; 0 for the camera's period."""
+        return self._settings.deadline_ms * 1e-3
 
     @property
     def _sim_time(self) -> bool:
@@ -476,7 +475,7 @@ class PerceptionNode(LifecycleNode):
                 diagnostics.input_status(self._input(channel), settings.diagnostics_no_image_s),
                 diagnostics.deadline_status(
                     statistics.miss_rate(),
-                    self._deadline_s(channel) * 1e3,
+                    self._schedule.deadline_s(channel.name, self._wanted_deadline_s) * 1e3,
                     statistics.percentiles_ms(),
                     settings.diagnostics_miss_warn,
                     settings.diagnostics_miss_error,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,61 +10,39 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
-from pag_ros.budget import Rung
+from pag_ros.budget import Allowance, Conditions, FrameTiming, Outcome, Timekeeper, Verdict
+from pag_ros.budget.outcomes import BAD, IDLE, SKIPPED
 from pag_ros.errors import ImageError, ParameterError
 from pag_ros.image.decode import to_rgb
 from pag_ros.manifest import LabelClass, Manifest
-from pag_ros.ros.camera_info import focal_length_px
+from pag_ros.ros.camera_info import focal_length_px, is_calibrated
 from pag_ros.ros.engine import controller_settings
 from pag_ros.ros.figures import FIGURES, Figures
 from pag_ros.ros.outputs import OUTPUTS, Finished, Style, parts_shown
 from pag_ros.ros.palette import recolored
 from pag_ros.ros.parameters import Settings
 from pag_ros.ros.publishers import Publishers
-from pag_ros.ros.publishing import Published, PublishingTime
+from pag_ros.ros.publishing import Published
+from pag_ros.ros.remedies import WARN_EVERY_S, Remedies
 from pag_ros.ros.snapshot import default_folder, save_snapshot
 from pag_ros.ros.statistics import FrameStatistics
 from pag_ros.ros.timing import Stopwatch
 from pag_ros.runtime import FrameResult, Perception
 
-WARN_EVERY_S = 10.0
-_LATE_BEYOND_USE = 0.5
-"""Deadlines by which a finished frame may be late and still be published."""
-
-_DOWN_TO = {
-    Rung.HALF_RESOLUTION: "half the input resolution, even budget_min is late at the whole one",
-    Rung.HALF_RATE: "every second frame is left out, for even at budget_min all are late",
-    Rung.DEGRADED: "cannot be kept on this machine, even half the frame rate is late",
-}
-_UP_TO = {
-    Rung.FULL: "back at the whole input resolution and frame rate",
-    Rung.HALF_RESOLUTION: "back at the whole frame rate, with half the input resolution",
-    Rung.HALF_RATE: "kept again, with every second frame left out",
-}
-"""What a step down or up to a rung means to people."""
-
 
 @dataclass(frozen=True)
-class Frame:
+class CameraFrame:
     """A picture on its way through the node.
 
     Attributes:
         message: sensor_msgs Image or CompressedImage.
         info: the newest CameraInfo, None if none has come.
-        arrived: `time.perf_counter()` at arrival.
-        age_s: time since capture at arrival; 0 where the stamp does not tell.
-        due: `time.perf_counter()` by which its outputs must be out.
-        deadline_s: from capture to `due`.
-        fair_s: that it may take, so that the other cameras' frames are in time as well.
+        timing: of the frame, on `time.perf_counter`.
     """
 
     message: Any
     info: CameraInfo | None
-    arrived: float
-    age_s: float
-    due: float
-    deadline_s: float
-    fair_s: float = math.inf
+    timing: FrameTiming
 
 
 class Pipeline:
@@ -107,8 +83,8 @@ class Pipeline:
         self._classes = _classes(settings, perception.session.manifest)
         self._style = self._styled(settings)
         self._last: Finished | None = None
-        self._publishing = PublishingTime()
-        self._dropped_last = False
+        self._timekeeper = Timekeeper()
+        self._remedies = Remedies(perception, logger)
 
     def apply(self, settings: Settings) -> None:
         """Obey new parameters from the next frame on."""
@@ -116,17 +92,17 @@ class Pipeline:
         self._style = self._styled(settings)
         self.perception.settings = controller_settings(settings)
 
-    def handle(self, frame: Frame) -> None:
+    def handle(self, frame: CameraFrame) -> None:
         """Process a frame, whatever it is: no message may end the node."""
         try:
             self._process(frame)
         except ImageError as error:
-            self._statistics.finished("bad")
+            self._statistics.finished(BAD)
             self._logger.warning(
                 f"image on {self._topic} dropped: {error}", throttle_duration_sec=WARN_EVERY_S
             )
         except Exception as error:
-            self._statistics.finished("bad")
+            self._statistics.finished(BAD)
             reason = " ".join(str(error).split())
             self._logger.error(
                 f"image on {self._topic} dropped: {type(error).__name__}: {reason}",
@@ -163,53 +139,51 @@ class Pipeline:
             classes=self._classes,
         )
 
-    def _process(self, frame: Frame) -> None:
-        topics = self._publishers.subscribed()
-        if not self.enabled or not self._shown(topics):
-            self._statistics.finished("idle")
+    def _process(self, frame: CameraFrame) -> None:
+        """Message -> allowance -> plan and network -> verdict -> outputs -> accounts."""
+        wanted = self._wanted_topics(frame.info)
+        if not self._parts(wanted):
+            self._statistics.finished(IDLE)
             return
-        escalation = self.perception.escalation
-        if not escalation.admits(self._camera):
-            self._statistics.finished("skipped")
+        topics = self._topics_of_next_frame(wanted)
+        if not self._parts(topics) or not self.perception.escalation.admits(self._camera):
+            self._statistics.finished(SKIPPED)
             return
         watch = Stopwatch()
         image = to_rgb(frame.message)
-        focal_px = frame.info and focal_length_px(frame.info, image.shape[1])
-        if not focal_px:
-            topics = self._without_metric(topics)
-            focal_px = self._usual_focal_px(image.shape[1])
-        due = frame.due + (frame.deadline_s if escalation.half_rate else 0.0)
-        time_left_s = self._time_for_network(frame, due, watch)
-        wanted = self._shown(topics)
-        if not wanted:
-            self._statistics.finished("idle")
+        decoded_s = watch.lap("decode")
+        conditions = self._conditions(topics)
+        allowance = self._timekeeper.allow(frame.timing, watch.began, decoded_s, conditions)
+        focal_px = self._focal_px(frame.info, image.shape[1])
+        result = self.perception.process(image, focal_px, allowance, self._parts(topics))
+        inferred_s = watch.lap("perception")
+        ran = None if result is None else result.ran
+        verdict = self._timekeeper.judge(allowance, inferred_s, ran)
+        if self._remedied:
+            self._remedies.after_network(verdict, allowance, result)
+        if result is None or verdict.is_dropped:
+            self._statistics.finished(verdict.outcome.value)
             return
-        result = self.perception.process(
-            image, focal_px, time_left_s, wanted, may_skip=not self._dropped_last
-        )
-        done_at = watch.lap("perception")
-        late = done_at + self._publishing.seconds > due
-        network_s = self.perception.floor_seconds if result is None else done_at - watch.began
-        self._climb(result, late and not self._publishing.exceeds(network_s), time_left_s)
-        if result is None:
-            self._drop("skipped")
-            return
-        if self._is_worthless(frame, done_at - due):
-            self._drop("abandoned")
-            return
-        self._dropped_last = False
         self._last = Finished(frame.message.header, image, frame.info, result)
         published = self._publish(topics, self._last)
-        watch.lap("publish")
-        self._account(frame, self._last, topics, watch, published)
+        out_s = watch.lap("publish")
+        verdict = self._timekeeper.published(allowance, inferred_s, out_s, published.seconds)
+        self._remedies.after_publishing(verdict, published, self._remedied)
+        self._account(frame, allowance, topics, watch, published, verdict)
 
-    def _time_for_network(self, frame: Frame, due: float, watch: Stopwatch) -> float:
-        """Seconds that the network is planned for, of those until the outputs are due."""
-        guard_s = self._settings.guard_ms * 1e-3
-        now = watch.lap("decode")
-        left_s = min(due, watch.began + frame.fair_s) - now - guard_s
-        whole_s = min(due - frame.arrived, frame.fair_s) - guard_s
-        return self._publishing.time_for_network(left_s, whole_s, self.perception.floor_seconds)
+    @property
+    def _remedied(self) -> bool:
+        """Whether late frames lead to less work."""
+        return self._settings.escalate and self._settings.budget_mode != "fixed"
+
+    def _conditions(self, topics: frozenset[str]) -> Conditions:
+        return Conditions(
+            floor_s=self.perception.floor_seconds,
+            outputs=topics & OUTPUTS.keys(),
+            half_rate=self.perception.escalation.half_rate,
+            drops=self._settings.budget_mode != "fixed",
+            guard_s=self._settings.guard_ms * 1e-3,
+        )
 
     def _publish(self, topics: frozenset[str], frame: Finished) -> Published:
         """All messages are made before any is sent: they appear together or not at all."""
@@ -225,27 +199,17 @@ class Pipeline:
             {name: len(m.data) for name, m in messages.items() if hasattr(m, "data")},
         )
 
-    def _is_worthless(self, frame: Frame, late_s: float) -> bool:
-        """Whether a newer frame is worth more than this one; never two dropped in a row."""
-        if self._settings.budget_mode == "fixed" or self._dropped_last:
-            return False
-        return late_s > _LATE_BEYOND_USE * frame.deadline_s
+    def _wanted_topics(self, info: CameraInfo | None) -> frozenset[str]:
+        """The topics that somebody listens to, and that make sense for this frame."""
+        if not self.enabled:
+            return frozenset()
+        topics = self._publishers.subscribed()
+        return topics if info and is_calibrated(info) else self._without_metric(topics)
 
-    def _drop(self, outcome: str) -> None:
-        self._statistics.finished(outcome)
-        self._dropped_last = True
-
-    def _climb(self, result: FrameResult | None, late: bool, time_left_s: float) -> None:
-        """Go down or up the ladder of escalation, as the last frame went, and say so."""
-        if not self._settings.escalate or self._settings.budget_mode == "fixed":
-            return
-        budget = None if result is None else result.budget
-        before = self.perception.escalation.rung
-        rung = self.perception.ended(late, budget, time_left_s)
-        if rung is not None and rung > before:
-            self._logger.warning(f"deadline: {_DOWN_TO[rung]}")
-        elif rung is not None:
-            self._logger.info(f"deadline: {_UP_TO[rung]}")
+    def _topics_of_next_frame(self, wanted: frozenset[str]) -> frozenset[str]:
+        """What the next frame publishes of it; topics that only accompany others always come."""
+        outputs = frozenset(name for name in wanted if name in OUTPUTS and OUTPUTS[name].needs)
+        return (wanted - outputs) | self._remedies.outputs_of_next_frame(outputs)
 
     def _without_metric(self, topics: frozenset[str]) -> frozenset[str]:
         """The topics that make sense without calibration."""
@@ -259,87 +223,87 @@ class Pipeline:
             )
         return topics - metric
 
-    def _shown(self, topics: frozenset[str]) -> frozenset[str]:
+    def _parts(self, topics: frozenset[str]) -> frozenset[str]:
         """What the network must deliver for these topics."""
         return parts_shown(topics, self.perception.session.manifest)
 
-    def _usual_focal_px(self, image_width: int) -> float:
-        """A focal length in the middle of what the model has been trained for."""
+    def _focal_px(self, info: CameraInfo | None, image_width: int) -> float:
+        """The camera's focal length; without it one in the middle of what the model has learned."""
+        focal_px = info and focal_length_px(info, image_width)
+        if focal_px:
+            return focal_px
         manifest = self.perception.session.manifest
         low, high = manifest.focal_range
         return float(np.sqrt(low * high)) * image_width / manifest.width
 
     def _account(
         self,
-        frame: Frame,
-        done: Finished,
+        frame: CameraFrame,
+        allowance: Allowance,
         topics: frozenset[str],
         watch: Stopwatch,
         published: Published,
+        verdict: Verdict,
     ) -> None:
         """Statistics, and the topics with figures."""
-        now = time.perf_counter()
-        self._publishing.observe(watch.laps["publish"])
-        result, session = done.result, self.perception.session
-        total_s, late = now - frame.arrived, now > frame.due
-        stages = {
-            "waiting": watch.began - frame.arrived,
-            "decode": watch.laps["decode"],
-            "resize": result.overhead_seconds,
-            **dict(zip(session.stages, result.stage_seconds, strict=True)),
-            "publish": watch.laps["publish"],
-            "beyond_inference": total_s - sum(result.stage_seconds),
-            "total": total_s,
-        }
-        self._statistics.processed(stages, late)
+        assert self._last is not None
+        result, session, timing = self._last.result, self.perception.session, frame.timing
+        ended_s = watch.began + sum(watch.laps.values())
+        total_s, late = ended_s - timing.arrived_s, verdict.outcome is Outcome.LATE
         network_s = sum(result.stage_seconds)
+        waiting_s = watch.began - timing.arrived_s
+        self._statistics.processed(
+            {
+                "waiting": waiting_s,
+                "decode": watch.laps["decode"],
+                "resize": result.ran.resizing_s,
+                **dict(zip(session.stages, result.stage_seconds, strict=True)),
+                "publish": watch.laps["publish"],
+                "beyond_inference": total_s - network_s,
+                "total": total_s,
+            },
+            late,
+        )
         parts = {
-            "to_node": frame.age_s,
-            "waiting": stages["waiting"],
+            "to_node": timing.age_s,
+            "waiting": waiting_s,
             "prepare": watch.laps["decode"] + watch.laps["perception"] - network_s,
             "network": network_s,
-            "publish": now - watch.began - watch.laps["decode"] - watch.laps["perception"],
+            "publish": watch.laps["publish"],
         }
         self.last_budget = {
-            **self._budget(frame, result, late),
+            **self._budget(allowance, result, late),
             **{f"{part}_ms": 1e3 * seconds for part, seconds in parts.items()},
-            "slowest_output": published.slowest(),
-            "slow_publishing": late and self._is_late_by_publishing(watch, published),
+            "slowest_output": published.slowest,
+            "slow_publishing": verdict.is_late_by_publishing,
+            "thinned_outputs": _describe_thinned(self._remedies.thinned),
         }
         figures = Figures(
-            done.header, total_s * 1e3, (total_s + frame.age_s) * 1e3, self.last_budget
+            self._last.header, total_s * 1e3, (total_s + timing.age_s) * 1e3, self.last_budget
         )
         self._publishers.publish(
             {name: FIGURES[name].render(figures) for name in topics if name in FIGURES}
         )
 
-    def _is_late_by_publishing(self, watch: Stopwatch, published: Published) -> bool:
-        """Whether a late frame is late by publishing, which is also said in the log."""
-        before_s = watch.laps["decode"] + watch.laps["perception"]
-        if not self._publishing.exceeds(before_s):
-            return False
-        self._logger.warning(
-            f"deadline: publishing takes {1e3 * watch.laps['publish']:.0f} ms, most of it "
-            f"{published.slowest()}, and all before it {1e3 * before_s:.0f} ms: a subscriber has "
-            "stopped or cannot keep up, or the output is too large; the network keeps its "
-            "resolution and its rate",
-            throttle_duration_sec=WARN_EVERY_S,
-        )
-        return True
-
-    def _budget(self, frame: Frame, result: FrameResult, late: bool) -> dict[str, object]:
-        controller = self.perception.controller
+    def _budget(self, allowance: Allowance, result: FrameResult, late: bool) -> dict[str, object]:
+        controller, timing = self.perception.controller, allowance.timing
         return {
             "budget": result.budget,
             "density": result.density,
             "keep": " ".join(map(str, result.keep_used)),
             "keep_planned": " ".join(map(str, result.keep_planned)),
             "network_planned_ms": sum(result.planned_stage_seconds) * 1e3,
-            "time_allowed_ms": min(frame.due - frame.arrived, frame.fair_s) * 1e3,
+            "network_allowed_ms": allowance.network_s * 1e3,
+            "time_allowed_ms": min(timing.due_s - timing.arrived_s, timing.fair_s) * 1e3,
             "late": late,
             "slowdown": controller.slowdown,
             "margin": controller.margin,
         }
+
+
+def _describe_thinned(thinned: Mapping[str, int]) -> str:
+    """Outputs that are published less often, "points 1 of 4"; empty if there are none."""
+    return ", ".join(f"{name} 1 of {every}" for name, every in sorted(thinned.items()))
 
 
 def _classes(settings: Settings, manifest: Manifest) -> tuple[LabelClass, ...]:

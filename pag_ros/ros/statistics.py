@@ -8,13 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-OUTCOMES = ("processed", "superseded", "skipped", "abandoned", "bad", "idle")
-"""Each received frame ends as one of these (or is still in the mailbox or in work).
-
-superseded: a newer frame came before its turn; skipped: it could not be done before its deadline,
-or is left out at half the frame rate; abandoned: it was so late that a newer one is worth more;
-bad: the message could not be decoded; idle: nobody subscribed to an output, or output is disabled.
-"""
+from pag_ros.budget.outcomes import LOST, MISSED, NODE_OUTCOMES, PROCESSED
 
 RECENT_FRAMES = 300
 """Frames behind the percentiles and the miss rate: ten seconds of a usual camera."""
@@ -37,13 +31,13 @@ class FrameStatistics:
     def lost(self, frames: int) -> None:
         """Frames were lost between the camera and the node: nothing that a deadline can mend."""
         with self._lock:
-            self._counts["lost"] += frames
+            self._counts[LOST] += frames
 
     def finished(self, outcome: str, frames: int = 1) -> None:
-        """Frames that were not processed have met their end, one of `OUTCOMES`."""
+        """Frames that were not processed have met their end, one of `DROPPED`."""
         with self._lock:
             self._counts[outcome] += frames
-            if outcome in ("superseded", "skipped", "abandoned"):
+            if outcome in MISSED:
                 self._missed.extend([True] * frames)
 
     def processed(self, seconds: Mapping[str, float], late: bool) -> None:
@@ -54,7 +48,7 @@ class FrameStatistics:
             late: whether that was after its deadline.
         """
         with self._lock:
-            self._counts["processed"] += 1
+            self._counts[PROCESSED] += 1
             self._counts["late"] += late
             self._missed.append(late)
             for stage, duration in seconds.items():
@@ -63,7 +57,7 @@ class FrameStatistics:
     def counts(self) -> dict[str, int]:
         """Totals: received, every outcome; late, a part of processed; lost, none of received."""
         with self._lock:
-            return {name: self._counts[name] for name in ("received", *OUTCOMES, "late", "lost")}
+            return {name: self._counts[name] for name in ("received", *NODE_OUTCOMES, "late", LOST)}
 
     def miss_rate(self) -> float | None:
         """Share of recent frames late or dropped for time; None before the first frame."""

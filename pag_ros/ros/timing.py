@@ -1,56 +1,9 @@
-"""When a frame is due: from its capture stamp where clocks allow, else from its arrival."""
+"""Durations of a frame's parts, and how an input does."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import NamedTuple
-
-import numpy as np
-
-DEFAULT_PERIOD_S = 0.1
-"""Assumed until two frames have told the camera's period."""
-
-MAX_STAMP_AGE_S = 2.0
-"""A stamp older than this comes from a bag or another clock, not from a camera."""
-
-MAX_PERIOD_S = 10.0
-"""The longest deadline that can be set; stamps further apart are those of a clock that was set."""
-
-PERIODS_KEPT = 31
-
-
-class CameraPeriod:
-    """Estimates the time between frames from their capture stamps."""
-
-    def __init__(self) -> None:
-        self._last: float | None = None
-        self._periods: deque[float] = deque(maxlen=PERIODS_KEPT)
-
-    def observe(self, stamp_s: float) -> None:
-        """Take note of a frame's capture time, seconds on any clock; jumps back start anew."""
-        if self._last is not None and stamp_s < self._last:
-            self._periods.clear()
-        elif self._last is not None and stamp_s > self._last:
-            self._periods.append(min(stamp_s - self._last, MAX_PERIOD_S))
-        self._last = stamp_s
-
-    @property
-    def seconds(self) -> float:
-        """The median period: lost and late frames do not disturb it."""
-        return float(np.median(self._periods)) if self._periods else DEFAULT_PERIOD_S
-
-
-def age_at_arrival(stamp_s: float, now_s: float, sim_time: bool) -> float:
-    """How old a frame was when it arrived, seconds; 0 where stamp and clock do not fit together.
-
-    Args:
-        stamp_s: the header's stamp.
-        now_s: the node's clock at arrival.
-        sim_time: the clock is a bag's or simulator's and too coarse to tell.
-    """
-    age = now_s - stamp_s
-    return age if not sim_time and 0.0 <= age <= MAX_STAMP_AGE_S else 0.0
 
 
 class Stopwatch:

@@ -10,10 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from pag_ros.budget.trimming import NEVER_TRIMMED, block_limits, trimmed_keep
 from pag_ros.runtime.session import Deadline
-
-NO_TRIMMING = (math.inf, 1.0)
-"""(start, rest) of a block that never trims itself."""
 
 THRESHOLD = 2
 """Where a row of the plan has the score below which a pixel is left out."""
@@ -46,11 +44,7 @@ class FrameClock:
                 seconds of gated work from here on that trimming can shorten.
         """
         now = self._selected[self.blocks[name]] = time.perf_counter()
-        late = now - self._began - float(plan[0])
-        if not late > 0.0:
-            return keep
-        rest = float(plan[1])
-        return math.floor(keep * (1.0 - late / rest)) if late < rest else 0
+        return trimmed_keep(keep, now - self._began - float(plan[0]), float(plan[1]))
 
     def end_gated(self) -> None:
         """Some gated work ended now; the last call in a frame is where the heads begin."""
@@ -70,9 +64,6 @@ def block_plan(
 ) -> NDArray[np.float32]:
     """The `plan` input of a model: one row (start, rest, threshold) per gated block.
 
-    A block had to begin while the planned time from there to the end still fitted before the
-    deadline, so a frame with slack may use it up before anything is trimmed.
-
     Args:
         deadline: for the frame, or None for no trimming.
         began: `time.perf_counter()` at the frame's start.
@@ -83,15 +74,10 @@ def block_plan(
         [L,3] float32; start and rest in seconds, see `FrameClock.begin_block`.
     """
     rows = np.empty((blocks, 3), np.float32)
-    rows[:, :THRESHOLD] = NO_TRIMMING if deadline is None else _trimming(deadline, began)
+    rows[:, :THRESHOLD] = (
+        NEVER_TRIMMED
+        if deadline is None
+        else block_limits(deadline.at - began, deadline.planned_seconds)
+    )
     rows[:, THRESHOLD] = -math.inf if thresholds is None else thresholds
     return rows
-
-
-def _trimming(deadline: Deadline, began: float) -> NDArray[np.float64]:
-    """(start, rest) of every block."""
-    planned = np.asarray(deadline.planned_seconds, np.float64)
-    gated, heads = planned[1:-1], planned[-1]
-    rest = np.cumsum(gated[::-1])[::-1]
-    start = deadline.at - began - heads - rest
-    return np.stack([start, rest], axis=1)

@@ -9,17 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.budget import Controller, ControllerSettings, Escalation, Reserve, Rung
+from pag_ros.budget import Allowance, Controller, ControllerSettings, Escalation, Plan, Ran, Rung
 from pag_ros.errors import ImageError
 from pag_ros.image.letterbox import Letterbox
 from pag_ros.runtime.calibration import keep_learned
 from pag_ros.runtime.session import Deadline, Prediction, Session
 
 OUTPUTS = frozenset({"depth", "normals", "segmentation", "boundary", "computed"})
-
-_TRIM_AT = 0.96
-"""Share of the time left that a late frame trims itself to meet. In the simulator .96 misses a
-fifth of what .98 does under steps of load, at the same density (docs/deadline.md)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class FrameResult:
         keep_planned, keep_used: pixels of each gated block, before and after trimming.
         stage_seconds: measured duration of each of the session's stages.
         planned_stage_seconds: the same as planned.
-        overhead_seconds: preparing the image and enlarging the outputs.
+        ran: when the network ended, and how long resizing took before and after it.
         density: share of the gated multiply-adds that were really computed, 0 to 1.
     """
 
@@ -54,7 +50,7 @@ class FrameResult:
     keep_used: tuple[int, ...]
     stage_seconds: tuple[float, ...]
     planned_stage_seconds: tuple[float, ...]
-    overhead_seconds: float
+    ran: Ran
     density: float
 
 
@@ -80,8 +76,6 @@ class Perception:
     def __init__(self, whole: PlannedSession, half: PlannedSession | None = None) -> None:
         self.escalation = Escalation(half_resolution=half is not None)
         self._whole, self._half = whole, half or whole
-        self._overhead = Reserve()
-        self._overshoot = Reserve()
         self._letterbox: Letterbox | None = None
 
     @property
@@ -113,18 +107,16 @@ class Perception:
         self,
         image: NDArray[np.uint8],
         focal_px: float,
-        time_left_s: float | None = None,
+        allowance: Allowance | None = None,
         wanted: frozenset[str] = OUTPUTS,
-        may_skip: bool = True,
     ) -> FrameResult | None:
         """Run the network on one camera image.
 
         Args:
             image: [h,w,3] uint8 RGB of any size.
             focal_px: the camera's fx in pixels at this size.
-            time_left_s: seconds from now until the result must be there; None for no deadline.
+            allowance: what the frame may take, on `time.perf_counter`; None for no deadline.
             wanted: subset of `OUTPUTS`; the others are not enlarged.
-            may_skip: whether the controller may skip this frame.
 
         Returns:
             The outputs, or None if the controller skips this frame.
@@ -137,27 +129,21 @@ class Perception:
         if unknown := wanted - OUTPUTS:
             raise ValueError(f"wanted has unknown outputs {sorted(unknown)}")
         box = self._fit(image)
-        left_s = None if time_left_s is None else time_left_s - self._overhead.seconds
-        plan = self.controller.plan(left_s, may_skip)
+        plan = self._plan(allowance)
         if plan is None:
             return None
         deadline = None
-        if left_s is not None and plan.timed:
-            aim = began + _TRIM_AT * left_s
-            deadline = Deadline(aim - self._overshoot.seconds, plan.stage_seconds)
+        if allowance is not None and plan.timed:
+            deadline = Deadline(allowance.trim_at_s, plan.stage_seconds)
         small = box.shrink(image)
         ready = time.perf_counter()
         prediction = self.session.infer(
             small, focal_px * box.scale, plan.keep, deadline, plan.thresholds
         )
         inferred = time.perf_counter()
-        if deadline is not None:
-            # Heads that lose their core come out late, and there is nothing left to trim.
-            self._overshoot.observe(max(0.0, inferred - aim))
         self.controller.observe(plan, prediction.keep_used, prediction.stage_seconds)
         outputs = _enlarged(prediction, box, wanted)
-        overhead_s = time.perf_counter() - inferred + ready - began
-        self._overhead.observe(overhead_s)
+        resizing_s = time.perf_counter() - inferred + ready - began
         return FrameResult(
             **outputs,
             prediction=prediction,
@@ -166,28 +152,28 @@ class Perception:
             keep_used=prediction.keep_used,
             stage_seconds=prediction.stage_seconds,
             planned_stage_seconds=plan.stage_seconds,
-            overhead_seconds=overhead_s,
+            ran=Ran(inferred, resizing_s, aimed=deadline is not None),
             density=self._density(prediction.keep_used),
         )
 
     @property
     def floor_seconds(self) -> float:
-        """What a frame of the smallest budget is expected to take, preparing it included."""
-        return self.controller.floor_seconds + self._overhead.seconds
+        """What the network is expected to take at the smallest budget."""
+        return self.controller.floor_seconds
 
-    def ended(self, late: bool, budget: float | None, time_left_s: float) -> Rung | None:
+    def ended(self, late: bool, budget: float | None, network_s: float) -> Rung | None:
         """Tell how a frame that was planned for a deadline ended, so that the ladder can follow.
 
         Args:
-            late: it came out after its deadline, or was skipped.
+            late: it came out after its deadline by the network's fault, or was skipped.
             budget: that it was planned with; None if it was skipped.
-            time_left_s: that it was planned with.
+            network_s: time that the network was allowed.
 
         Returns:
             The rung that the next frame runs on if it is a new one.
         """
         at_floor = budget is None or budget <= self.settings.floor
-        rung = self.escalation.finished(late, at_floor, self._fits_above(time_left_s))
+        rung = self.escalation.finished(late, at_floor, self._fits_above(network_s))
         if rung is not None:
             self._share_slowdown()
         return rung
@@ -211,14 +197,15 @@ class Perception:
     def _session_on(self, rung: Rung) -> PlannedSession:
         return self._whole if rung < Rung.HALF_RESOLUTION else self._half
 
-    def _fits_above(self, time_left_s: float) -> bool:
+    def _plan(self, allowance: Allowance | None) -> Plan | None:
+        if allowance is None:
+            return self.controller.plan(None)
+        return self.controller.plan(allowance.network_s, allowance.may_drop)
+
+    def _fits_above(self, network_s: float) -> bool:
         """Whether the smallest budget would be in time on the rung above, as far as we know."""
-        controller = self._session_on(self.escalation.above).controller
-        pace = controller.slowdown
-        controller.slowdown = self.controller.slowdown
-        fits = controller.floor_fits(time_left_s - self._overhead.seconds)
-        controller.slowdown = pace
-        return fits
+        above = self._session_on(self.escalation.above).controller
+        return above.floor_fits(network_s, self.controller.slowdown)
 
     def _share_slowdown(self) -> None:
         """The machine is as slow for one network as for the other."""

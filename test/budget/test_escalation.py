@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pag_ros.budget.escalation import CLEAN_TO_RETURN, LATE_TO_ESCALATE, Escalation, Rung
+from pag_ros.budget.escalation import Escalation, Rung
+from pag_ros.budget.ladder import CLEAN_TO_RETURN
+from pag_ros.budget.ladder import FAILURES_TO_STEP_DOWN as LATE_TO_ESCALATE
 
 
 def late(escalation: Escalation, frames: int, at_floor: bool = True) -> list[Rung]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pag_ros.budget import Reserve
+from pag_ros.budget.reserve import Reserve
 
 
 def test_most_durations_fit_into_it():

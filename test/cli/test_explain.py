@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pag_ros.budget import RecordedController
+from pag_ros.budget import Allowance, RecordedController
 from pag_ros.cli import main
 from pag_ros.runtime import open_perception
 
@@ -20,7 +21,8 @@ def log(tiny_model: Path, tmp_path, monkeypatch) -> Path:
     perception = open_perception(tiny_model, "cpu", 1, escalate=True, decision_log=path)
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     for frame in range(60):
-        perception.process(image, 60.0, time_left_s=1e-6 if frame == 50 else 1.0)
+        allowed_s = 1e-6 if frame == 50 else 1.0
+        perception.process(image, 60.0, Allowance.from_now(time.perf_counter(), allowed_s))
     perception.close()
     return path
 

@@ -8,11 +8,10 @@ import re
 import numpy as np
 import pytest
 
+from pag_ros.budget.outcomes import PROCESSED, UNACCOUNTED
 from pag_ros.evaluation.matching import STAMPS, Pairing
 from pag_ros.evaluation.report import METRICS, write_report
 from pag_ros.evaluation.results import (
-    PROCESSED,
-    UNACCOUNTED,
     Evaluation,
     FrameRecord,
     Run,

@@ -16,9 +16,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
+from pag_ros.budget.outcomes import PROCESSED, UNACCOUNTED
 from pag_ros.errors import BagError, NodeError, ParameterError
 from pag_ros.evaluation.bags import stamp_of
-from pag_ros.evaluation.results import PROCESSED, UNACCOUNTED
 from pag_ros.replay.live import ReplayOptions, shots
 from pag_ros.replay.node_process import NodeProcess
 from pag_ros.replay.player import stamped

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rosbags.typesys import Stores, get_typestore
 
+from pag_ros.budget.outcomes import PROCESSED, UNACCOUNTED, UNDELIVERED
 from pag_ros.evaluation.bags import Bag
-from pag_ros.evaluation.results import PROCESSED, UNACCOUNTED, UNDELIVERED
 from pag_ros.manifest import GatedBlock, LabelClass, Manifest
 from pag_ros.replay.live_log import (
     BYTES_PER_PIXEL,

@@ -1,18 +1,11 @@
-"""Counters, percentiles, periods and ages."""
+"""Counters, percentiles, rates and gaps."""
 
 from __future__ import annotations
 
 import pytest
 
 from pag_ros.ros.statistics import RECENT_FRAMES, FrameStatistics, SequenceGaps
-from pag_ros.ros.timing import (
-    DEFAULT_PERIOD_S,
-    MAX_PERIOD_S,
-    MAX_STAMP_AGE_S,
-    Arrivals,
-    CameraPeriod,
-    age_at_arrival,
-)
+from pag_ros.ros.timing import Arrivals
 
 
 def test_nothing_is_claimed_before_the_first_frame() -> None:
@@ -46,44 +39,6 @@ def test_percentiles_are_of_the_recent_frames_in_milliseconds() -> None:
     for _ in range(RECENT_FRAMES):
         statistics.processed({"total": 0.02}, late=False)
     assert statistics.percentiles_ms()["total"] == pytest.approx((20.0, 20.0, 20.0))
-
-
-def test_the_period_is_the_usual_time_between_stamps() -> None:
-    period = CameraPeriod()
-    assert period.seconds == DEFAULT_PERIOD_S
-    for stamp in (0.0, 0.04, 0.08, 0.20, 0.24):  # one frame lost
-        period.observe(stamp)
-    assert period.seconds == pytest.approx(0.04)
-
-
-def test_a_clock_that_is_set_gives_no_deadline_of_years() -> None:
-    period = CameraPeriod()
-    for stamp in (0.0, 1.7e9):  # before and after the camera has heard what time it is
-        period.observe(stamp)
-    assert period.seconds == MAX_PERIOD_S
-
-
-def test_a_bag_that_starts_over_does_not_confuse_the_period() -> None:
-    period = CameraPeriod()
-    for stamp in (5.0, 5.1, 1.0, 1.05, 1.1):
-        period.observe(stamp)
-    assert period.seconds == pytest.approx(0.05)
-
-
-@pytest.mark.parametrize(
-    ("stamp", "sim_time", "age"),
-    [
-        (99.97, False, 0.03),
-        (99.97, True, 0.0),
-        (100.5, False, 0.0),
-        (100.0 - MAX_STAMP_AGE_S - 1, False, 0.0),
-    ],
-    ids=["camera", "simulation", "from the future", "from a bag"],
-)
-def test_only_believable_stamps_make_a_frame_older(
-    stamp: float, sim_time: bool, age: float
-) -> None:
-    assert age_at_arrival(stamp, 100.0, sim_time) == pytest.approx(age)
 
 
 def test_silence_and_rate_follow_the_clock() -> None:

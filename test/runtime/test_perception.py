@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pag_ros.budget import ControllerSettings, Rung
-from pag_ros.budget.escalation import CLEAN_TO_RETURN, LATE_TO_ESCALATE
+from pag_ros.budget import Allowance, ControllerSettings, Rung
+from pag_ros.budget.ladder import CLEAN_TO_RETURN, FAILURES_TO_STEP_DOWN
 from pag_ros.errors import ImageError
+from pag_ros.image.letterbox import Letterbox
 from pag_ros.runtime import Perception, open_perception
 from pag_ros.runtime.frame_picture import frame_picture
 
@@ -21,6 +23,11 @@ def perception(tiny_model: Path, tmp_path, monkeypatch):
     perception = open_perception(tiny_model, "cpu", threads=1)
     yield perception
     perception.close()
+
+
+def seconds(allowed_s: float, may_drop: bool = True) -> Allowance:
+    """What a frame may take that starts now."""
+    return Allowance.from_now(time.perf_counter(), allowed_s, may_drop)
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -62,42 +69,62 @@ def test_without_a_deadline_everything_is_computed(perception: Perception):
 
 def test_a_fixed_budget_is_kept_whatever_the_time_left(perception: Perception):
     perception.settings = ControllerSettings(mode="fixed", budget=0.5)
-    result = perception.process(picture(48, 64), 60.0, time_left_s=1e-6)
+    result = perception.process(picture(48, 64), 60.0, seconds(1e-6))
     assert result.budget == 0.5
     assert result.keep_planned == result.keep_used == (24, 12)
     assert result.density == pytest.approx(36 / 96)
 
 
 def test_a_frame_without_time_is_skipped_and_the_next_one_trimmed(perception: Perception):
-    assert perception.process(picture(48, 64), 60.0, time_left_s=1e-6) is None
-    result = perception.process(picture(48, 64), 60.0, time_left_s=1e-6)
+    assert perception.process(picture(48, 64), 60.0, seconds(1e-6)) is None
+    result = perception.process(picture(48, 64), 60.0, seconds(1e-6))
     assert result is not None
     assert result.keep_used == (0, 0)
 
 
-def test_a_network_that_ends_after_its_aim_is_given_an_earlier_one(
-    perception: Perception, monkeypatch
-):
-    """Until it has ended in time for a while, on a clock that only the network moves."""
-    now_s, aims = 100.0, []
-    late_s = iter((0.0, 0.1, 0.0, *[-0.2] * 200))
+def test_a_frame_that_may_not_be_dropped_is_computed(perception: Perception):
+    assert perception.process(picture(48, 64), 60.0, seconds(1e-6, may_drop=False)) is not None
+
+
+def test_the_network_is_told_when_to_trim_itself(perception: Perception, monkeypatch):
+    told = []
     infer = perception.session.infer
 
-    def slow(image, focal_px, keep, deadline, thresholds):
-        nonlocal now_s
-        aims.append(deadline.at - now_s)
-        prediction = infer(image, focal_px, keep, deadline, thresholds)
-        now_s += 0.96 + next(late_s)
-        return prediction
+    def spy(image, focal_px, keep, deadline, thresholds):
+        told.append(deadline)
+        return infer(image, focal_px, keep, deadline, thresholds)
 
-    monkeypatch.setattr(perception.session, "infer", slow)
+    monkeypatch.setattr(perception.session, "infer", spy)
+    allowance = replace(seconds(1.0), trim_at_s=1234.5)
+    result = perception.process(picture(48, 64), 60.0, allowance)
+    assert told[0].at == 1234.5
+    assert told[0].planned_seconds == result.planned_stage_seconds
+    perception.settings = ControllerSettings(mode="fixed", budget=0.5)
+    perception.process(picture(48, 64), 60.0, allowance)
+    assert told[1] is None
+
+
+def test_what_a_frame_took_is_told(perception: Perception, monkeypatch):
+    """On a clock that the network alone moves, and the making of the picture's thumbnail."""
+    now_s = 100.0
+    infer, shrink = perception.session.infer, Letterbox.shrink
+
+    def slow_infer(*arguments):
+        nonlocal now_s
+        now_s += 5.0
+        return infer(*arguments)
+
+    def slow_shrink(box, image):
+        nonlocal now_s
+        now_s += 2.0
+        return shrink(box, image)
+
+    monkeypatch.setattr(perception.session, "infer", slow_infer)
+    monkeypatch.setattr(Letterbox, "shrink", slow_shrink)
     monkeypatch.setattr(time, "perf_counter", lambda: now_s)
-    for _ in range(203):
-        perception.process(picture(48, 64), 60.0, time_left_s=1.0)
-    assert aims[:2] == pytest.approx([0.96, 0.96])
-    assert 0.86 <= aims[2] < 0.9
-    assert aims[2] < aims[3] < aims[-1]
-    assert aims[-1] == pytest.approx(0.96, abs=0.01)
+    ran = perception.process(picture(48, 64), 60.0, Allowance.from_now(now_s, 9.0)).ran
+    assert ran == (107.0, 2.0, True)
+    assert not perception.process(picture(48, 64), 60.0).ran.aimed
 
 
 def test_the_controller_learns_from_every_frame(perception: Perception):
@@ -148,14 +175,14 @@ def ladder(tiny_model: Path, tmp_path, monkeypatch):
 def test_late_frames_lead_to_half_resolution_and_clean_ones_back(ladder: Perception):
     image = picture(96, 128)
     assert ladder.process(image, 60.0).prediction.depth.shape == (48, 64)
-    for _ in range(LATE_TO_ESCALATE):
-        ladder.ended(late=True, budget=None, time_left_s=1e-6)
+    for _ in range(FAILURES_TO_STEP_DOWN):
+        ladder.ended(late=True, budget=None, network_s=1e-6)
     assert ladder.escalation.rung == Rung.HALF_RESOLUTION
     result = ladder.process(image, 60.0)
     assert result.prediction.depth.shape == (24, 32)
     assert result.depth.shape == result.computed.shape == (96, 128)
     for _ in range(CLEAN_TO_RETURN):
-        ladder.ended(late=False, budget=0.5, time_left_s=10.0)
+        ladder.ended(late=False, budget=0.5, network_s=10.0)
     assert ladder.escalation.rung == Rung.FULL
     assert ladder.process(image, 60.0).prediction.depth.shape == (48, 64)
 
@@ -165,10 +192,24 @@ def test_both_resolutions_obey_the_same_settings(ladder: Perception):
     assert [p.controller.settings.budget for p in ladder.sessions] == [0.5, 0.5]
 
 
+def test_nobody_returns_to_a_resolution_that_would_be_late_on_this_machine(ladder: Perception):
+    """The slowdown is learned at half the resolution, where frames are in time."""
+    for _ in range(FAILURES_TO_STEP_DOWN):
+        ladder.ended(late=True, budget=None, network_s=1e-6)
+    whole, half = (planned.controller for planned in ladder.sessions)
+    whole.slowdown, half.slowdown = 1.0, 1000.0
+    network_s = 10.0 * whole.floor_seconds
+    for _ in range(2 * CLEAN_TO_RETURN):
+        assert ladder.ended(late=False, budget=0.5, network_s=network_s) is None
+    assert whole.slowdown == 1.0
+    half.slowdown = 1.0
+    assert ladder.ended(late=False, budget=0.5, network_s=network_s) == Rung.FULL
+
+
 def test_a_slow_machine_is_slow_at_every_resolution(ladder: Perception):
     ladder.controller.slowdown = 7.0
-    for _ in range(LATE_TO_ESCALATE):
-        ladder.ended(late=True, budget=None, time_left_s=1e-6)
+    for _ in range(FAILURES_TO_STEP_DOWN):
+        ladder.ended(late=True, budget=None, network_s=1e-6)
     assert ladder.controller.slowdown == 7.0
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pag_ros.budget.capture import FrameTiming
 from pag_ros.budget.controller import Plan
+from pag_ros.budget.deadline import Conditions, Outcome, Ran, Timekeeper
 from pag_ros.budget.latency import LatencyTable, StageLatency
-from pag_ros.budget.reserve import Reserve
+from pag_ros.budget.trimming import block_limits, trimmed_keep
 from pag_ros.lab.simulation.rivals import Planning
 from pag_ros.lab.simulation.traces import Trace
 from pag_ros.manifest import Manifest
@@ -21,9 +23,6 @@ PERIOD_S = 1.0 / 30.0
 
 FULL_SHARE_OF_PERIOD = 0.8
 """Time of the whole network on the idle machine."""
-
-TRIM_AT = 0.96
-"""Share of the time left that a late frame trims itself to meet, as on the real machine."""
 
 _BLOCK_OVERHEAD_S = 0.0001
 _HEADS_SHARE = 0.3
@@ -73,6 +72,7 @@ class Played:
 
     Attributes:
         latency_s: from capture to the end; inf for a frame that was dropped.
+        missed: whether it was late or dropped.
         density: share of the gated pixels computed, 0 for a dropped frame.
         error: relative error of the expected duration; NaN for a frame dropped or trimmed.
     """
@@ -80,12 +80,14 @@ class Played:
     trace: Trace
     deadline_s: float = PERIOD_S
     latency_s: list[float] = field(default_factory=list)
+    missed: list[bool] = field(default_factory=list)
     density: list[float] = field(default_factory=list)
     error: list[float] = field(default_factory=list)
 
     def drop(self) -> None:
         """A frame without outputs."""
         self.latency_s.append(math.inf)
+        self.missed.append(True)
         self.density.append(0.0)
         self.error.append(math.nan)
 
@@ -103,13 +105,16 @@ class Noise:
 def play(model: SimulatedModel, trace: Trace, planning: Planning, frames: int) -> Played:
     """Let a controller work through a trace, with a mailbox of one.
 
+    The time of every frame, and what becomes of it, is the node's own arithmetic (`Timekeeper`).
+    Decoding, resizing and publishing take no time here.
+
     Args:
         planning: the controller under test, new.
         frames: to be captured.
     """
     played = Played(trace)
     noise = Noise(trace.seed, frames, len(model.base)).factors
-    overshoot = Reserve()
+    timekeeper = Timekeeper()
     free_at, frame = 0.0, 0
     while frame < frames:
         newest = min(int(free_at / PERIOD_S + 1e-9), frames - 1)
@@ -118,77 +123,76 @@ def play(model: SimulatedModel, trace: Trace, planning: Planning, frames: int) -
             frame += 1
         captured = frame * PERIOD_S
         now = max(free_at, captured)
-        left_s = captured + PERIOD_S - now
-
+        timing = FrameTiming(captured, 0.0, PERIOD_S)
+        conditions = Conditions(planning.floor_s, drops=planning.drops)
+        allowance = timekeeper.allow(timing, now, now, conditions)
         run = functools.partial(
-            run_frame,
+            run_stages,
             model,
             trace,
-            began=now,
-            aim=now + TRIM_AT * left_s - overshoot.seconds,
+            began_s=now,
+            trim_at_s=allowance.trim_at_s if planning.trims else math.inf,
             factors=noise[frame],
-            trims=planning.trims,
         )
-        plan = planning.plan(left_s, run)
-        if plan is None:
+        plan = planning.plan(allowance.network_s, run, allowance.may_drop)
+        stages = None if plan is None else run(plan)
+        if stages is not None and plan is not None:
+            free_at = now + sum(stages.seconds)
+            planning.observe(plan, stages.keep_used, stages.seconds)
+        ran = None if stages is None else Ran(free_at, aimed=planning.trims)
+        verdict = timekeeper.judge(allowance, free_at, ran)
+        if plan is None or stages is None or verdict.is_dropped:
             played.drop()
         else:
-            ran = run(plan)
-            free_at = now + sum(ran.stage_seconds)
-            overshoot.observe(max(0.0, free_at - now - TRIM_AT * left_s))
-            planning.observe(plan, ran.keep_used, ran.stage_seconds)
-            _enter(played, plan, ran, free_at - captured, model.manifest)
+            played.latency_s.append(free_at - captured)
+            played.missed.append(verdict.outcome is not Outcome.IN_TIME)
+            _enter(played, plan, stages, model.manifest)
         frame += 1
     return played
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What one frame took."""
+class Stages:
+    """What the stages of one frame took."""
 
     keep_used: tuple[int, ...]
-    stage_seconds: tuple[float, ...]
+    seconds: tuple[float, ...]
 
 
-def run_frame(
+def run_stages(
     model: SimulatedModel,
     trace: Trace,
     plan: Plan,
-    began: float,
-    aim: float,
+    began_s: float,
+    trim_at_s: float,
     factors: Sequence[float],
-    trims: bool,
-) -> Ran:
-    """Run the stages; with `trims`, blocks that start late compute fewer pixels.
-
-    The same arithmetic as `pag_ros.runtime.frame_clock`.
+) -> Stages:
+    """Run the stages of a frame; blocks that start too late compute fewer pixels.
 
     Args:
-        aim: when it tries to end, seconds as `began`.
+        trim_at_s: when the frame is to have ended; infinity trims nothing.
     """
-    due = aim - plan.stage_seconds[-1]
-    rest = sum(plan.stage_seconds[1:-1])
-    now, used, seconds = began, [], []
+    limits = block_limits(trim_at_s - began_s, plan.stage_seconds).tolist()
+    now, used, seconds = began_s, [], []
     last = len(model.base) - 1
     for stage, base in enumerate(model.base):
         duration = base
         if 0 < stage < last:
             keep = plan.keep[stage - 1]
-            late = now - (due - rest)
-            if trims and plan.timed and late > 0.0:
-                keep = math.floor(keep * (1.0 - late / rest)) if late < rest else 0
-            rest -= plan.stage_seconds[stage]
+            if plan.timed:
+                start, rest = limits[stage - 1]
+                keep = trimmed_keep(keep, now - began_s - start, rest)
             used.append(keep)
             duration += keep * model.per_pixel[stage]
         duration *= trace.at(now) * factors[stage]
         seconds.append(duration)
         now += duration
-    return Ran(tuple(used), tuple(seconds))
+    return Stages(tuple(used), tuple(seconds))
 
 
-def _enter(played: Played, plan: Plan, ran: Ran, latency_s: float, manifest: Manifest) -> None:
-    played.latency_s.append(latency_s)
-    played.density.append(sum(ran.keep_used) / sum(block.pixels for block in manifest.blocks))
+def _enter(played: Played, plan: Plan, stages: Stages, manifest: Manifest) -> None:
+    """How much of the network was computed, and how well its time was foreseen."""
+    played.density.append(sum(stages.keep_used) / sum(block.pixels for block in manifest.blocks))
     expected = sum(plan.stage_seconds)
-    whole = ran.keep_used == plan.keep and expected > 0.0
-    played.error.append(abs(sum(ran.stage_seconds) / expected - 1.0) if whole else math.nan)
+    whole = stages.keep_used == plan.keep and expected > 0.0
+    played.error.append(abs(sum(stages.seconds) / expected - 1.0) if whole else math.nan)

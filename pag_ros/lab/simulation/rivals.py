@@ -18,9 +18,9 @@ from pag_ros.budget.latency import LatencyTable
 from pag_ros.manifest import Manifest
 
 if TYPE_CHECKING:
-    from pag_ros.lab.simulation.machine import Ran
+    from pag_ros.lab.simulation.machine import Stages
 
-Trial = Callable[[Plan], "Ran"]
+Trial = Callable[[Plan], "Stages"]
 """What the coming frame would take with a plan; for a clairvoyant only."""
 
 _GRID = 200
@@ -32,8 +32,15 @@ class Planning(Protocol):
 
     trims: bool
     """Whether a late frame trims its remaining stages."""
+    drops: bool
+    """Whether frames that come too late are dropped."""
 
-    def plan(self, time_left_s: float, trial: Trial) -> Plan | None:
+    @property
+    def floor_s(self) -> float:
+        """What the network is expected to take at the smallest budget."""
+        ...
+
+    def plan(self, time_left_s: float, trial: Trial, may_skip: bool) -> Plan | None:
         """The plan of the next frame, or None to skip it."""
         ...
 
@@ -46,11 +53,15 @@ class Ours:
     """The controller of pag_ros, with or without trimming inside the frame."""
 
     def __init__(self, manifest: Manifest, table: LatencyTable, trims: bool = True) -> None:
-        self.trims = trims
+        self.trims, self.drops = trims, True
         self._controller = Controller(manifest, table)
 
-    def plan(self, time_left_s: float, trial: Trial) -> Plan | None:
-        return self._controller.plan(time_left_s)
+    @property
+    def floor_s(self) -> float:
+        return self._controller.floor_seconds
+
+    def plan(self, time_left_s: float, trial: Trial, may_skip: bool) -> Plan | None:
+        return self._controller.plan(time_left_s, may_skip)
 
     def observe(self, plan: Plan, keep_used: Sequence[int], stage_seconds: Sequence[float]) -> None:
         self._controller.observe(plan, keep_used, stage_seconds)
@@ -59,7 +70,7 @@ class Ours:
 class _Rival(abc.ABC):
     """A budget, and what it takes on the idle machine."""
 
-    trims = False
+    trims = drops = False
 
     def __init__(self, manifest: Manifest, table: LatencyTable) -> None:
         budgets = np.linspace(0.0, 1.0, _GRID + 1)
@@ -71,6 +82,11 @@ class _Rival(abc.ABC):
         ]
         self._totals = np.maximum.accumulate([sum(row) for row in rows])
 
+    @property
+    def floor_s(self) -> float:
+        """What the smallest budget takes on the idle machine."""
+        return sum(self.plan_for(_FLOOR).stage_seconds)
+
     def plan_for(self, budget: float) -> Plan:
         return self._plans[round(_GRID * min(max(budget, _FLOOR), 1.0))]
 
@@ -80,7 +96,7 @@ class _Rival(abc.ABC):
         return self._plans[max(at, round(_GRID * _FLOOR))]
 
     @abc.abstractmethod
-    def plan(self, time_left_s: float, trial: Trial) -> Plan | None:
+    def plan(self, time_left_s: float, trial: Trial, may_skip: bool) -> Plan | None:
         """See `Planning`."""
 
     def observe(  # noqa: B027 - some have nothing to learn
@@ -96,7 +112,7 @@ class Fixed(_Rival):
         super().__init__(manifest, table)
         self._budget = budget
 
-    def plan(self, time_left_s: float, trial: Trial) -> Plan | None:
+    def plan(self, time_left_s: float, trial: Trial, may_skip: bool) -> Plan | None:
         return self.plan_for(self._budget)
 
 
@@ -116,7 +132,7 @@ class ProportionalIntegral(_Rival):
         self._target = target
         self._sum, self._error, self._left = 0.5, 0.0, 1.0
 
-    def plan(self, time_left_s: float, trial: Trial) -> Plan | None:
+    def plan(self, time_left_s: float, trial: Trial, may_skip: bool) -> Plan | None:
         self._left = max(time_left_s, 1e-3)
         return self.plan_for(self._sum + self._gains[0] * self._error)
 
@@ -140,7 +156,7 @@ class AdditiveIncrease(_Rival):
         self._increase, self._decrease, self._limit = increase, decrease, limit
         self._budget, self._left = 0.5, 1.0
 
-    def plan(self, time_left_s: float, trial: Trial) -> Plan | None:
+    def plan(self, time_left_s: float, trial: Trial, may_skip: bool) -> Plan | None:
         self._left = time_left_s
         return self.plan_for(self._budget)
 
@@ -169,7 +185,7 @@ class Kalman(_Rival):
         self._mean, self._variance, self._process, self._gain = 1.0, 0.1, 0.1, 0.5
         self._innovation = 0.0
 
-    def plan(self, time_left_s: float, trial: Trial) -> Plan | None:
+    def plan(self, time_left_s: float, trial: Trial, may_skip: bool) -> Plan | None:
         deviation = math.sqrt(self._variance + self._measurement)
         return self.largest_within(time_left_s / (self._mean + self._sigmas * deviation))
 
@@ -187,11 +203,11 @@ class Kalman(_Rival):
 class Oracle(_Rival):
     """Knows what the coming frame will meet, and takes the largest budget that is in time."""
 
-    def plan(self, time_left_s: float, trial: Trial) -> Plan | None:
+    def plan(self, time_left_s: float, trial: Trial, may_skip: bool) -> Plan | None:
         low, high = round(_GRID * _FLOOR), _GRID
         while low < high:
             middle = (low + high + 1) // 2
-            if sum(trial(self._plans[middle]).stage_seconds) <= time_left_s:
+            if sum(trial(self._plans[middle]).seconds) <= time_left_s:
                 low = middle
             else:
                 high = middle - 1

@@ -52,7 +52,7 @@ def score(controller: str, runs: Sequence[Played]) -> Row:
     density = np.concatenate([run.density[_FIRST_FRAMES:] for run in runs])
     error = np.concatenate([run.error[_FIRST_FRAMES:] for run in runs])
     error = error[np.isfinite(error)]
-    misses = int((latency > runs[0].deadline_s).sum())
+    misses = sum(sum(run.missed[_FIRST_FRAMES:]) for run in runs)
     low, high = wilson_interval(misses, len(latency))
     settle = [frames for run in runs for frames in _settling(run)]
     finished = latency[np.isfinite(latency)] / runs[0].deadline_s
@@ -76,14 +76,14 @@ def score(controller: str, runs: Sequence[Played]) -> Row:
 
 def _settling(run: Played) -> list[int]:
     """Frames until settled, for each rise that leaves time for it before the next one."""
-    in_time = np.asarray(run.latency_s) <= run.deadline_s
+    missed = np.asarray(run.missed)
     rises = [round(seconds / PERIOD_S) for seconds in run.trace.rises]
-    ends = [*rises, len(in_time)][1:]
+    ends = [*rises, len(missed)][1:]
     settled = []
     for begin, end in zip(rises, ends, strict=True):
         if begin < _FIRST_FRAMES or end - begin < 2 * SETTLED_FRAMES:
             continue
-        settled.append(frames_to_settle(~in_time[begin:end]))
+        settled.append(frames_to_settle(missed[begin:end]))
     return settled
 
 

@@ -21,7 +21,7 @@ from pag_ros.lab.simulation import (
     recorded_trace,
     score,
 )
-from pag_ros.lab.simulation.machine import PERIOD_S, TRIM_AT, run_frame
+from pag_ros.lab.simulation.machine import PERIOD_S, run_stages
 from pag_ros.lab.simulation.traces import KINDS, STEP_S
 
 FRAMES = 900
@@ -78,25 +78,25 @@ def test_a_machine_too_slow_for_a_fixed_budget_supersedes_frames(model):
 
 def test_trimming_saves_a_frame_that_the_load_hits_unforeseen(model):
     planning = make_controller("deadline", model.manifest, model.table)
-    plan = planning.plan(10.0 * PERIOD_S, None)
+    plan = planning.plan(10.0 * PERIOD_S, None, may_skip=True)
     noise = [1.0] * len(model.base)
     slow = constant_trace(1.3)
     left_s = sum(plan.stage_seconds) * 1.02
-    late = run_frame(model, slow, plan, 0.0, TRIM_AT * left_s, noise, trims=False)
-    trimmed = run_frame(model, slow, plan, 0.0, TRIM_AT * left_s, noise, trims=True)
+    late = run_stages(model, slow, plan, 0.0, math.inf, noise)
+    trimmed = run_stages(model, slow, plan, 0.0, 0.96 * left_s, noise)
     assert late.keep_used == plan.keep
-    assert sum(late.stage_seconds) > left_s
+    assert sum(late.seconds) > left_s
     assert all(used <= keep for used, keep in zip(trimmed.keep_used, plan.keep, strict=True))
-    assert sum(trimmed.stage_seconds) < sum(late.stage_seconds)
+    assert sum(trimmed.seconds) < sum(late.seconds)
 
 
 def test_load_may_change_within_a_frame(model):
     planning = make_controller("fixed", model.manifest, model.table, budget=1.0)
-    plan = planning.plan(1.0, None)
+    plan = planning.plan(1.0, None, may_skip=True)
     noise = [1.0] * len(model.base)
     values = tuple([1.0] * 13 + [3.0] * 1000)
-    ran = run_frame(model, Trace("jump", values, (), 0), plan, 0.0, 0.96, noise, trims=False)
-    ratio = np.array(ran.stage_seconds) / np.array(plan.stage_seconds)
+    ran = run_stages(model, Trace("jump", values, (), 0), plan, 0.0, math.inf, noise)
+    ratio = np.array(ran.seconds) / np.array(plan.stage_seconds)
     assert ratio[0] == pytest.approx(1.0)
     assert ratio[-1] == pytest.approx(3.0)
 
@@ -121,7 +121,9 @@ def test_settling_counts_from_the_rise_to_ten_frames_in_time():
     trace = Trace("made", (1.0,), (rise * PERIOD_S,), 0)
     run = Played(trace)
     for frame in range(300):
-        run.latency_s.append(2 * PERIOD_S if frame in (rise, rise + 1, rise + 6) else 0.01)
+        missed = frame in (rise, rise + 1, rise + 6)
+        run.latency_s.append(2 * PERIOD_S if missed else 0.01)
+        run.missed.append(missed)
         run.density.append(1.0)
         run.error.append(0.0)
     row = score("made", [run])

@@ -23,6 +23,7 @@ from gpu_double import (
     EngineDouble,
 )
 
+from pag_ros.budget import Allowance
 from pag_ros.errors import BackendError, ImageError
 from pag_ros.manifest import load_manifest
 from pag_ros.runtime import Deadline, Perception, PlannedSession, Session, open_session
@@ -234,6 +235,6 @@ def test_the_controller_plans_with_it_as_with_any_session(
     assert "tensorrt 10 fp16, CUDA graph" in latency_key(session)
     table = calibrate_quickly(session)
     perception = Perception(PlannedSession(session, Controller(session.manifest, table)))
-    result = perception.process(IMAGE, FOCAL_PX, 1.0)
+    result = perception.process(IMAGE, FOCAL_PX, Allowance.from_now(time.perf_counter(), 1.0))
     assert result is not None
     assert result.keep_used == result.keep_planned

@@ -1,0 +1,244 @@
+"""The way of a frame through the node, without DDS, on a clock that only the test moves.
+
+The network, the controller and the messages are the real ones. The clock stands still but while the
+network runs and while a message is sent, for as long as the test says.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
+
+from ros_client import camera_info, image
+
+from pag_ros.budget import Allowance, FrameTiming, Rung
+from pag_ros.budget.deadline import LATE_BEYOND_USE
+from pag_ros.budget.ladder import FAILURES_TO_STEP_DOWN
+from pag_ros.budget.thinning import EVERY
+from pag_ros.ros.parameters import Settings
+from pag_ros.ros.pipeline import CameraFrame, Pipeline
+from pag_ros.ros.statistics import FrameStatistics
+from pag_ros.runtime import Perception, open_perception
+
+DEADLINE_S = 1.0
+MASK, DEPTH, POINTS = "segmentation/mask", "depth/image", "points"
+
+
+def settings(**changes: Any) -> Settings:
+    """Of a node that keeps nothing for the outputs' way."""
+    return Settings(**{"budget_mode": "deadline", "guard_ms": 0.0} | changes)
+
+
+class Log:
+    """A node's logger that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, text: str, **_: object) -> None:
+        self.lines.append(text)
+
+    warning = error = info
+
+    def says(self, text: str) -> bool:
+        return any(text in line for line in self.lines)
+
+
+class Bench:
+    """A pipeline between a camera and listeners; stands in for `Publishers` itself.
+
+    Attributes:
+        now_s: the clock.
+        network_s: what the network takes.
+        sending_s: what the sending of a topic's messages takes; others take no time.
+        topics: that are listened to.
+        sent: topics of every frame that was published.
+        allowances: of every frame that the network was asked to process.
+    """
+
+    def __init__(self, perception: Perception, settings: Settings) -> None:
+        self.now_s, self.network_s = 1000.0, 0.1
+        self.sending_s: dict[str, float] = {}
+        self.topics = frozenset({MASK})
+        self.sent: list[set[str]] = []
+        self.allowances: list[Allowance | None] = []
+        self.log, self.statistics = Log(), FrameStatistics()
+        self.perception = perception
+        self.process = perception.process
+        self.pipeline = Pipeline(perception, self, self.statistics, settings, self.log)
+
+    def subscribed(self) -> frozenset[str]:
+        return self.topics
+
+    def publish(self, messages: dict[str, Any]) -> dict[str, float]:
+        if messages:
+            self.sent.append(set(messages))
+        taken = {topic: self.sending_s.get(topic, 0.0) for topic in messages}
+        self.now_s += sum(taken.values())
+        return taken
+
+    def process_slowly(self, image, focal_px, allowance, wanted):
+        self.allowances.append(allowance)
+        self.now_s += self.network_s
+        return self.process(image, focal_px, allowance, wanted)
+
+    def frame(self, waited_s: float = 0.0, message: Any = None, **timing: float) -> str:
+        """A frame that has waited in the mailbox; how the node counts it."""
+        arrival = FrameTiming(self.now_s - waited_s, 0.0, DEADLINE_S)
+        before = self.statistics.counts()
+        message = image() if message is None else message
+        frame = CameraFrame(message, camera_info(), replace(arrival, **timing))
+        self.pipeline.handle(frame)
+        after = self.statistics.counts()
+        (outcome,) = (n for n in after if after[n] != before[n] and n != "late")
+        return f"{outcome}, late" if after["late"] != before["late"] else outcome
+
+
+@pytest.fixture
+def bench(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    perception = open_perception(tiny_model, "cpu", threads=1, escalate=True)
+    bench = Bench(perception, settings())
+    monkeypatch.setattr(perception, "process", bench.process_slowly)
+    monkeypatch.setattr(time, "perf_counter", lambda: bench.now_s)
+    yield bench
+    perception.close()
+
+
+def test_a_frame_in_time_is_published(bench: Bench) -> None:
+    assert bench.frame() == "processed"
+    assert bench.sent == [{MASK}]
+    assert bench.pipeline.last_budget["late"] is False
+    assert bench.pipeline.last_budget["network_allowed_ms"] == pytest.approx(1000.0)
+
+
+def test_nothing_is_computed_while_nobody_listens(bench: Bench) -> None:
+    bench.topics = frozenset({"depth/camera_info"})
+    assert bench.frame() == "idle"
+    bench.topics, bench.pipeline.enabled = frozenset({MASK}), False
+    assert bench.frame() == "idle"
+    assert bench.allowances == []
+
+
+def test_a_message_that_is_no_image_is_counted_and_named(bench: Bench) -> None:
+    message = image()
+    message.encoding = "nonsense"
+    assert bench.frame(message=message) == "bad"
+    assert bench.log.says("image on image dropped: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "timing", "network_s"),
+    [
+        ({}, {}, 1.0),
+        ({}, {"waited_s": 0.3}, 0.7),
+        ({}, {"age_s": 0.2}, 0.8),
+        ({"guard_ms": 50.0}, {}, 0.95),
+        ({}, {"fair_s": 0.4}, 0.4),
+        ({"guard_ms": 50.0}, {"fair_s": 0.4, "waited_s": 0.3}, 0.35),
+    ],
+)
+def test_the_network_has_the_time_that_the_frame_has_left(
+    bench: Bench, changes: dict, timing: dict, network_s: float
+) -> None:
+    bench.pipeline.apply(settings(**changes))
+    bench.frame(**timing)
+    (allowance,) = bench.allowances
+    assert allowance.network_s == pytest.approx(network_s)
+
+
+def test_what_publishing_takes_is_kept_for_it(bench: Bench) -> None:
+    bench.topics, bench.sending_s = frozenset({MASK, DEPTH}), {MASK: 0.1, DEPTH: 0.2}
+    for _ in range(20):
+        bench.frame()
+    assert bench.allowances[-1].network_s == pytest.approx(0.7, abs=1e-3)
+    bench.topics = frozenset({MASK})
+    bench.frame()
+    assert bench.allowances[-1].network_s == pytest.approx(0.9, abs=1e-3)
+
+
+def test_a_late_frame_is_published_and_one_beyond_use_abandoned(bench: Bench) -> None:
+    bench.network_s = DEADLINE_S * (1.0 + LATE_BEYOND_USE) - 0.01
+    assert bench.frame() == "processed, late"
+    assert bench.pipeline.last_budget["late"] is True
+    bench.network_s += 0.02
+    assert bench.frame() == "abandoned"
+    assert bench.frame() == "processed, late", "never two in a row"
+    assert len(bench.sent) == 2
+
+
+def test_a_frame_that_cannot_be_in_time_is_skipped_but_not_two_in_a_row(bench: Bench) -> None:
+    bench.network_s = 0.0
+    assert bench.frame(waited_s=DEADLINE_S) == "skipped"
+    assert bench.frame(waited_s=DEADLINE_S) == "processed"
+
+
+def test_a_slow_network_leads_down_the_ladder_and_half_rate_gives_a_second_deadline(
+    bench: Bench,
+) -> None:
+    bench.pipeline.apply(settings(budget_min=1.0))
+    bench.network_s = 2.2 * DEADLINE_S
+    while bench.perception.escalation.rung < Rung.HALF_RATE:
+        bench.frame()
+    assert bench.log.says("half the input resolution")
+    assert bench.log.says("every second frame is left out")
+    bench.network_s = 1.5 * DEADLINE_S
+    outcomes = [bench.frame() for _ in range(6)]
+    assert sorted(set(outcomes)) == ["processed, late", "skipped"]
+    assert outcomes[::2] == [outcomes[0]] * 3
+    assert bench.allowances[-1].network_s == pytest.approx(2.0 * DEADLINE_S, abs=1e-3)
+    assert bench.perception.escalation.rung == Rung.HALF_RATE, "in time, at half the rate"
+
+
+@pytest.mark.parametrize("changes", [{"budget_mode": "fixed"}, {"escalate": False}])
+def test_who_wants_no_escalation_gets_none(bench: Bench, changes: dict) -> None:
+    bench.pipeline.apply(settings(budget_min=1.0, **changes))
+    bench.topics, bench.sending_s = frozenset({MASK, POINTS}), {POINTS: 3.0}
+    for _ in range(20):
+        bench.frame()
+    assert bench.perception.escalation.rung == Rung.FULL
+    assert {POINTS, MASK} in bench.sent[-2:]
+    assert bench.log.says("publishing takes")
+    assert not bench.log.says("published with one of")
+
+
+def test_with_a_fixed_budget_nothing_is_dropped(bench: Bench) -> None:
+    bench.pipeline.apply(settings(budget_mode="fixed"))
+    bench.network_s = 10.0 * DEADLINE_S
+    assert [bench.frame() for _ in range(5)] == ["processed, late"] * 5
+
+
+def test_a_slow_output_comes_less_often_and_costs_the_network_nothing(bench: Bench) -> None:
+    bench.topics, bench.sending_s = frozenset({MASK, POINTS}), {POINTS: 3.0}
+    bench.pipeline.apply(settings(budget_min=1.0))
+    outcomes = [bench.frame() for _ in range(FAILURES_TO_STEP_DOWN * sum(EVERY))]
+    assert bench.perception.escalation.rung == Rung.FULL
+    assert bench.log.says("publishing takes 3000 ms, most of it points (3000 ms, ")
+    assert bench.log.says(f"points is published with one of {EVERY[-1]} frames")
+    assert bench.pipeline.last_budget["thinned_outputs"] == f"points 1 of {EVERY[-1]}"
+    late = [outcome == "processed, late" for outcome in outcomes]
+    assert sum(late) == sum(POINTS in sent for sent in bench.sent)
+    assert sum(late) < 5 * FAILURES_TO_STEP_DOWN
+    assert all(MASK in sent for sent in bench.sent)
+    assert all(allowance.network_s > 0.5 for allowance in bench.allowances)
+
+
+def test_the_accompanying_camera_info_is_never_left_out(bench: Bench) -> None:
+    info = "depth/camera_info"
+    bench.topics, bench.sending_s = frozenset({DEPTH, info, POINTS}), {POINTS: 3.0}
+    for _ in range(30):
+        bench.frame()
+    assert {DEPTH, info} in bench.sent
+    assert all({DEPTH, info} <= sent for sent in bench.sent)
+
+
+def test_an_output_that_is_listened_to_alone_is_never_left_out(bench: Bench) -> None:
+    bench.topics, bench.sending_s = frozenset({POINTS}), {POINTS: 3.0}
+    outcomes = {bench.frame() for _ in range(30)}
+    assert outcomes == {"processed, late"}
