@@ -232,9 +232,10 @@ class Controller:
             for stage, keep in zip(gated, self._keep.T, strict=True)
         ]
         self._seconds = np.stack([ungated[0], *columns, ungated[1]], axis=1)
-        # A budget row of the manifest may keep fewer pixels in one block than a smaller budget
-        # does; searching a budget needs totals that never fall.
-        self._totals = np.maximum.accumulate(self._seconds.sum(axis=1))
+        self._totals = self._seconds.sum(axis=1)
+        # A budget row of the manifest may keep fewer pixels than a smaller budget does; searching
+        # a budget needs totals that never fall.
+        self._rising_totals = np.maximum.accumulate(self._totals)
 
     def _is_hopeless(self, time_left_s: float) -> bool:
         """Whether even the smallest budget would be late by far, hiccups of single frames aside."""
@@ -262,7 +263,7 @@ class Controller:
         return tuple(np.rint(keep).astype(int).tolist())
 
     def _largest_within(self, seconds: float) -> float:
-        return float(np.interp(seconds, self._totals, self._budgets))
+        return float(np.interp(seconds, self._rising_totals, self._budgets))
 
     def _total_at(self, budget: float) -> float:
         return float(np.interp(budget, self._budgets, self._totals))

@@ -213,6 +213,58 @@ def test_gated_work_that_costs_nothing_is_all_done(manifest):
     assert Controller(manifest, table).plan(0.02).budget == 0.5  # the safe one at first
 
 
+def test_the_smallest_budget_fits_with_its_margin_on_a_machine_as_slow_as_it_is(controller, table):
+    floor_s = table.total_seconds(controller.plan(-1.0, may_skip=False).keep)
+    needed_s = 1.5 * floor_s * (1.0 + controller.margin)
+    assert controller.floor_fits(1.01 * needed_s, slowdown=1.5)
+    assert not controller.floor_fits(0.99 * needed_s, slowdown=1.5)
+    controller.slowdown = 3.0
+    assert controller.floor_seconds == pytest.approx(3.0 * floor_s, rel=0.01)
+
+
+def test_a_visible_change_of_the_clock_scales_the_slowdown(controller):
+    controller.slowdown = 2.0
+    controller.rescale(1.5)
+    assert controller.slowdown == pytest.approx(3.0)
+
+
+def observed(controller: Controller, surprise: float, time_left_s: float = DEADLINE_S) -> float:
+    """How the margin changes with a frame that took so much longer than was planned."""
+    plan = controller.plan(time_left_s, may_skip=False)
+    before = controller.margin
+    controller.observe(plan, plan.keep, [(1.0 + surprise) * s for s in plan.stage_seconds])
+    return controller.margin - before
+
+
+def test_the_margin_follows_surprises_that_are_neither_large_nor_at_a_limit(controller, machine):
+    settled(controller, machine)
+    margin = controller.margin
+    assert observed(controller, margin + 0.01) > 0.0
+    assert observed(controller, 0.0) < 0.0
+    assert observed(controller, 0.5) == 0.0, "a load, not a surprise"
+    controller.slowdown = 1.0
+    assert observed(controller, margin + 0.01, time_left_s=0.001) == 0.0, "at the floor"
+    controller.settings = ControllerSettings(budget=0.105)
+    assert observed(controller, margin + 0.01) == 0.0, "at the ceiling"
+
+
+def test_a_larger_budget_that_costs_less_does_not_confuse_the_search(manifest, table):
+    """Rows of a manifest may keep fewer pixels in sum than a smaller budget does."""
+    dear, cheap = (1200,) * 8, (100,) * 8
+    twisted = replace(manifest, budgets={"0.30": dear, "0.60": cheap})
+    controller = Controller(twisted, table, ControllerSettings(budget_min=0.0))
+    for time_left_s in (0.013, 0.016, 0.02, 0.03, 0.04):
+        plan = controller.plan(time_left_s, may_skip=False)
+        assert sum(plan.stage_seconds) <= time_left_s
+
+
+def test_a_smallest_budget_that_costs_less_than_smaller_ones_is_expected_to(manifest, table):
+    twisted = replace(manifest, budgets={"0.30": (1200,) * 8, "0.60": (100,) * 8})
+    controller = Controller(twisted, table, ControllerSettings(budget_min=0.6))
+    assert controller.floor_seconds == pytest.approx(table.total_seconds((100,) * 8))
+    assert controller.plan(0.02) is not None
+
+
 @pytest.mark.parametrize(
     "values", [{"mode": "magic"}, {"budget": 1.1}, {"budget": math.nan}, {"budget_min": -0.1}]
 )

@@ -27,7 +27,7 @@ def test_failures_in_a_row_lead_down_and_clean_frames_up():
 def test_a_frame_that_is_neither_interrupts_both_rows():
     ladder = Ladder("ab")
     for _ in range(5):
-        steps(ladder, FAILURES_TO_STEP_DOWN - 1, failed=True)
+        assert steps(ladder, FAILURES_TO_STEP_DOWN - 1, failed=True) == []
         assert ladder.finished(failed=False, clean=False) is None
     steps(ladder, FAILURES_TO_STEP_DOWN, failed=True)
     for _ in range(5):

@@ -101,6 +101,13 @@ def test_the_nyu_crop_is_rows_45_to_471_and_columns_41_to_601():
     assert scores.scores()["AbsRel"] == pytest.approx(2 / (426 * 560) / 2)
 
 
+def test_shares_of_a_crop_that_mean_whole_pixels_are_not_rounded_down():
+    """.29 of 100 rows is 28.999999999999996 to a computer."""
+    counted = DepthProtocol(crop=(0.29, 0.58, 0.29, 0.58)).counts(np.ones((100, 100), np.float32))
+    rows, columns = np.nonzero(counted)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (29, 57, 29, 57)
+
+
 def test_the_garg_crop_is_rows_153_to_371_and_columns_44_to_1197_of_a_kitti_image():
     truth = np.full((375, 1242), 20.0, np.float32)
     prediction = np.full((375, 1242), 40.0, np.float32)
@@ -125,13 +132,21 @@ def test_normal_angles_are_pooled_over_frames():
 
 
 def test_normals_without_truth_do_not_count_and_without_prediction_are_90_degrees_off():
-    truth = turned(0, 0)
+    truth = turned(0, 0, 0)
     truth[0, 1] = NAN
-    prediction = turned(0, 0)
+    truth[0, 2, 0] = NAN
+    prediction = turned(0, 30, 30)
     prediction[0, 0] = NAN
     scores = NormalScores()
     scores.add(prediction, truth)
     assert scores.scores()["mean"] == pytest.approx(90.0)
+    assert scores.scores()["<30"] == 0.0
+    scores.add(turned(0), turned(0))
+    assert scores.scores()["mean"] == pytest.approx(45.0), "two pixels count"
+
+
+def test_only_the_direction_of_a_predicted_normal_counts():
+    assert angles_deg(5.0 * turned(40)[0], turned(0)[0]) == pytest.approx([40.0])
 
 
 def test_opposite_normals_are_180_degrees_apart():
@@ -141,8 +156,8 @@ def test_opposite_normals_are_180_degrees_apart():
 def test_segmentation_by_hand():
     scores = SegmentationScores(classes=4)
     scores.add(
-        np.array([[0, 0, 1, 1, 2, 255, 3]], np.uint8),
-        np.array([[0, 1, 1, 1, 0, 1, 255]], np.uint8),
+        np.array([[0, 0, 1, 1, 2, 255, 3, 1]], np.uint8),
+        np.array([[0, 1, 1, 1, 0, 1, 255, 4]], np.uint8),  # there is no class 4
     )
     # class 0: hit 1 of 2, predicted 2 -> 1/3; class 1: hit 2 of 4, predicted 2 -> 2/4;
     # class 2: predicted once, never true -> 0; class 3 only where the truth is unlabelled.
@@ -151,6 +166,13 @@ def test_segmentation_by_hand():
     assert scores.scores() == pytest.approx(
         {"mIoU": (1 / 3 + 1 / 2) / 3, "pixel_accuracy": 3 / 6, "mean_accuracy": 0.5}
     )
+
+
+def test_every_class_weighs_the_same_in_the_mean_accuracy():
+    scores = SegmentationScores(classes=2)
+    scores.add(np.array([[0, 0, 0, 0]], np.uint8), np.array([[0, 0, 0, 1]], np.uint8))
+    assert scores.scores()["pixel_accuracy"] == 0.75
+    assert scores.scores()["mean_accuracy"] == 0.5
 
 
 def test_segmentation_is_one_matrix_over_all_frames():

@@ -76,8 +76,9 @@ def test_grey_fills_all_channels():
 
 @pytest.mark.parametrize("big", [0, 1])
 def test_mono16_is_scaled_in_either_byte_order(big):
-    grey = np.array([[0, 257, 65535]], ">u2" if big else "<u2")
-    np.testing.assert_array_equal(to_rgb(image(grey, "mono16", big=big))[:, :, 0], [[0, 1, 255]])
+    grey = np.array([[0, 257, 0x4000, 65535]], ">u2" if big else "<u2")
+    result = to_rgb(image(grey, "mono16", big=big))[:, :, 0]
+    np.testing.assert_array_equal(result, [[0, 1, 64, 255]])
 
 
 def test_rows_may_be_padded_and_the_last_row_short():
@@ -232,6 +233,12 @@ def test_compressed_pictures_come_out_as_rgb():
     np.testing.assert_allclose(result[4, 4], COLOR, atol=4)
 
 
+def test_pictures_that_were_compressed_from_rgb_have_their_channels_swapped_back():
+    """The encoder takes BGR; who hands it RGB says so in the format."""
+    rgb = np.full((8, 8, 3), COLOR, np.uint8)
+    np.testing.assert_array_equal(to_rgb(compressed(rgb, "rgb8; png compressed rgb8")), rgb)
+
+
 def test_compressed_grey_comes_out_as_rgb():
     grey = np.full((8, 8), 77, np.uint8)
     np.testing.assert_array_equal(
@@ -281,10 +288,14 @@ def test_compressed_depth_of_image_transport():
         pixels, "32FC1; compressedDepth png", header=struct.pack("<iff", 0, scale, offset)
     )
     np.testing.assert_allclose(to_depth(message), np.array([[2.0, np.nan]], np.float32))
+    header = struct.pack("<iff", 0, scale, -offset)  # 0 is unknown, though it would be 100 m
+    message = compressed(pixels, "32FC1; compressedDepth png", header=header)
+    np.testing.assert_allclose(to_depth(message)[0, 1], np.nan)
 
 
 def test_normals_are_unit_and_nan_where_there_is_none():
-    normals = np.array([[[0, 0, -1.02], [0, 0, 0], [np.nan, 0, 0]]], np.float32)
+    vectors = [[0, 0, -1.02], [0, 0, 0], [np.nan, 0, 0], [0, 0, -1.2], [0, 0, -0.8]]
+    normals = np.array([vectors], np.float32)
     result = to_normals(image(normals, "32FC3"))
     np.testing.assert_allclose(result[0, 0], [0, 0, -1])
     assert np.isnan(result[0, 1:]).all()

@@ -68,6 +68,18 @@ def test_bars_are_grey_and_never_come_back():
     assert box.enlarge_values(marked).max() == 0.0
 
 
+def test_shrinking_averages_what_falls_into_a_pixel():
+    board = (np.indices((480, 640)).sum(axis=0) % 2 * 200).astype(np.uint8)
+    small = Letterbox.fit((480, 640), NETWORK).shrink(np.dstack([board] * 3))
+    assert (small == 100).all()
+
+
+def test_values_are_interpolated_between_the_pixels_of_the_network():
+    ramp = np.tile(np.arange(NETWORK[1], dtype=np.float32), (NETWORK[0], 1))
+    large = Letterbox.fit((480, 640), NETWORK).enlarge_values(ramp)
+    np.testing.assert_allclose(large[100, 2:-2], (np.arange(2, 638) - 0.5) / 2, atol=1e-3)
+
+
 def test_a_picture_of_the_network_size_passes_unchanged():
     box = Letterbox.fit(NETWORK, NETWORK)
     image = np.random.default_rng(0).integers(0, 256, (*NETWORK, 3), np.uint8)

@@ -183,6 +183,7 @@ def test_a_slow_network_leads_down_the_ladder_and_half_rate_gives_a_second_deadl
     bench: Bench,
 ) -> None:
     bench.pipeline.apply(settings(budget_min=1.0))
+    bench.topics = frozenset({MASK, DEPTH})
     bench.network_s = 2.2 * DEADLINE_S
     while bench.perception.escalation.rung < Rung.HALF_RATE:
         bench.frame()
@@ -194,6 +195,8 @@ def test_a_slow_network_leads_down_the_ladder_and_half_rate_gives_a_second_deadl
     assert outcomes[::2] == [outcomes[0]] * 3
     assert bench.allowances[-1].network_s == pytest.approx(2.0 * DEADLINE_S, abs=1e-3)
     assert bench.perception.escalation.rung == Rung.HALF_RATE, "in time, at half the rate"
+    assert not bench.log.says("publishing takes")
+    assert bench.pipeline.last_budget["thinned_outputs"] == ""
 
 
 @pytest.mark.parametrize("changes", [{"budget_mode": "fixed"}, {"escalate": False}])
@@ -206,6 +209,10 @@ def test_who_wants_no_escalation_gets_none(bench: Bench, changes: dict) -> None:
     assert {POINTS, MASK} in bench.sent[-2:]
     assert bench.log.says("publishing takes")
     assert not bench.log.says("published with one of")
+    bench.network_s = 10.0 * DEADLINE_S
+    for _ in range(20):
+        bench.frame()
+    assert bench.perception.escalation.rung == Rung.FULL
 
 
 def test_with_a_fixed_budget_nothing_is_dropped(bench: Bench) -> None:
@@ -239,6 +246,8 @@ def test_the_accompanying_camera_info_is_never_left_out(bench: Bench) -> None:
 
 
 def test_an_output_that_is_listened_to_alone_is_never_left_out(bench: Bench) -> None:
+    bench.pipeline.apply(settings(budget_min=1.0))
     bench.topics, bench.sending_s = frozenset({POINTS}), {POINTS: 3.0}
     outcomes = {bench.frame() for _ in range(30)}
     assert outcomes == {"processed, late"}
+    assert bench.perception.escalation.rung == Rung.FULL, "a faster network would not help"
