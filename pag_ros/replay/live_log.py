@@ -20,6 +20,7 @@ from pag_ros.evaluation.samples import make_sample, spread
 from pag_ros.evaluation.scoring import Outputs, Scoreboard, tally_truth
 from pag_ros.image.decode import to_depth, to_labels, to_normals
 from pag_ros.manifest import Manifest
+from pag_ros.ros.budget_report import NODE_PARTS
 
 OUTPUT_TOPICS = {
     "depth": "depth/image",
@@ -39,9 +40,6 @@ BYTES_PER_PIXEL = 4 + 12 + 1 + 1
 MAX_KEPT_BYTES = 400_000_000
 """Of outputs held in memory to be scored after the replay, when it disturbs nothing any more."""
 
-NODE_PARTS = ("to_node", "waiting", "prepare", "network", "publish")
-"""Of a frame's time, as the node tells it: from the stamp to the node's callback, until the worker
-took it, decoding and resizing, the network, and making and sending the messages."""
 DELIVERY = "delivery"
 """From the end of the node's sending to the arrival of the last output at the listener."""
 PARTS = (*NODE_PARTS, DELIVERY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import threading
 import time
@@ -20,8 +19,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from pag_ros.budget.outcomes import UNACCOUNTED, UNDELIVERED
 from pag_ros.errors import NodeError
 from pag_ros.evaluation.bags import stamp_of
-from pag_ros.replay.live_log import NODE_PARTS, OUTPUT_TOPICS, LiveLog
+from pag_ros.replay.live_log import OUTPUT_TOPICS, LiveLog
 from pag_ros.replay.node_process import NodeProcess
+from pag_ros.ros.budget_report import read_report
 from pag_ros.ros.publishers import topic_of
 
 START_TIMEOUT_S = 60.0
@@ -260,14 +260,10 @@ class Player:
 
     def _on_budget(self, message: Any) -> None:
         stamp = message.header.stamp
-        values = {item.key: item.value for item in message.status[0].values}
-        density = float(values.get("density", "nan"))
-        if math.isfinite(density):
-            late = values.get("late") == "True"
-            parts_ms = {
-                part: float(values[f"{part}_ms"]) for part in NODE_PARTS if f"{part}_ms" in values
-            }
-            self._log.report(stamp.sec * 10**9 + stamp.nanosec, density, late, parts_ms)
+        report = read_report({item.key: item.value for item in message.status[0].values})
+        if report is not None:
+            stamp_ns = stamp.sec * 10**9 + stamp.nanosec
+            self._log.report(stamp_ns, report.density, report.late, report.parts_ms)
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:

@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from pag_ros.budget import Rung
 from pag_ros.manifest import Manifest
+from pag_ros.ros.budget_report import BudgetReport
 from pag_ros.ros.messages import key_values
 from pag_ros.ros.timing import ArrivalReport
 from pag_ros.runtime import Session
@@ -92,23 +93,37 @@ def deadline_status(
     return _status("deadline", level, f"{miss_rate:.1%} of recent frames missed", values)
 
 
-def budget_status(budget: Mapping[str, object], rung: Rung) -> DiagnosticStatus:
-    """What the controller gave the last frame; empty before the first one.
+def budget_status(budget: BudgetReport | None, rung: Rung) -> DiagnosticStatus:
+    """What the controller gave the last frame; None before the first one.
 
-    WARN while escalated or where publishing is too slow, ERROR where the deadline cannot be kept
+    WARN while escalated, or where publishing is too slow, ERROR where the deadline cannot be kept
     whatever is done.
     """
     level, message = DiagnosticStatus.OK, "n/a: no frame yet"
-    if budget:
-        message = f"budget {budget['budget']:.2f}"
+    if budget is not None:
+        message = f"budget {budget.budget:.2f}"
     if rung == Rung.DEGRADED:
         level, message = DiagnosticStatus.ERROR, "degraded: even half the frame rate is late"
     elif rung != Rung.FULL:
         level, message = DiagnosticStatus.WARN, f"{message} at {_words(rung)}"
-    if budget and budget["slow_publishing"] and rung != Rung.DEGRADED:
+    values: dict[str, object] = {} if budget is None else budget.values()
+    remark = _describe_publishing(budget)
+    if remark and rung != Rung.DEGRADED:
         level = DiagnosticStatus.WARN
-        message += f"; late by publishing, most of it {budget['slowest_output']}"
-    return _status("budget", level, message, {**budget, "escalation": _words(rung)})
+        message += f"; {remark}"
+    return _status("budget", level, message, {**values, "escalation": _words(rung)})
+
+
+def _describe_publishing(budget: BudgetReport | None) -> str:
+    """What slow outputs have led to; empty if all is well."""
+    if budget is None:
+        return ""
+    remarks = []
+    if budget.slow_publishing:
+        remarks.append(f"late by publishing, most of it {budget.slowest_output}")
+    if budget.thinned_outputs:
+        remarks.append(f"published less often: {budget.thinned_outputs}")
+    return "; ".join(remarks)
 
 
 def engine_status(

@@ -9,6 +9,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from std_msgs.msg import Float64, Header
 
+from pag_ros.ros.budget_report import BudgetReport
 from pag_ros.ros.messages import key_values
 
 
@@ -26,7 +27,7 @@ class Figures:
     header: Header
     processing_ms: float
     latency_ms: float
-    budget: Mapping[str, object]
+    budget: BudgetReport
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ def _budget(figures: Figures) -> DiagnosticArray:
     status = DiagnosticStatus(
         name="pag_perception: budget",
         level=DiagnosticStatus.OK,
-        message="late" if figures.budget["late"] else "in time",
-        values=key_values(figures.budget),
+        message="late" if figures.budget.late else "in time",
+        values=key_values(figures.budget.values()),
     )
     return DiagnosticArray(header=figures.header, status=[status])
 

@@ -480,7 +480,7 @@ class PerceptionNode(LifecycleNode):
                     settings.diagnostics_miss_warn,
                     settings.diagnostics_miss_error,
                 ),
-                diagnostics.budget_status(channel.pipeline.last_budget, rung),
+                diagnostics.budget_status(channel.pipeline.last_report, rung),
                 diagnostics.counters_status(statistics.counts()),
             ],
         )
@@ -488,8 +488,7 @@ class PerceptionNode(LifecycleNode):
     def _watch_clock(self, perception: Perception) -> None:
         """Tell the controller at once when the machine visibly changes its clock."""
         before, self._machine = self._machine, read_machine_state()
-        device = "gpu" if perception.session.backend.startswith("tensorrt") else "cpu"
-        ratio = clock_ratio(before, self._machine, device)
+        ratio = clock_ratio(before, self._machine, perception.session.device)
         if ratio is not None and self._worker is not None:
             self.get_logger().info(f"the clock has changed: expecting {ratio:.2f} times as long")
             self._worker.call(functools.partial(perception.rescale, ratio))

@@ -15,6 +15,7 @@ from pag_ros.budget.outcomes import BAD, IDLE, SKIPPED
 from pag_ros.errors import ImageError, ParameterError
 from pag_ros.image.decode import to_rgb
 from pag_ros.manifest import LabelClass, Manifest
+from pag_ros.ros.budget_report import BudgetReport
 from pag_ros.ros.camera_info import focal_length_px, is_calibrated
 from pag_ros.ros.engine import controller_settings
 from pag_ros.ros.figures import FIGURES, Figures
@@ -27,7 +28,7 @@ from pag_ros.ros.remedies import WARN_EVERY_S, Remedies
 from pag_ros.ros.snapshot import default_folder, save_snapshot
 from pag_ros.ros.statistics import FrameStatistics
 from pag_ros.ros.timing import Stopwatch
-from pag_ros.runtime import FrameResult, Perception
+from pag_ros.runtime import Perception
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Pipeline:
     ) -> None:
         self.enabled = True
         self.perception = perception
-        self.last_budget: Mapping[str, object] = {}
+        self.last_report: BudgetReport | None = None
         self._publishers = publishers
         self._statistics = statistics
         self._logger = logger
@@ -249,7 +250,8 @@ class Pipeline:
         assert self._last is not None
         result, session, timing = self._last.result, self.perception.session, frame.timing
         ended_s = watch.began + sum(watch.laps.values())
-        total_s, late = ended_s - timing.arrived_s, verdict.outcome is Outcome.LATE
+        total_s = ended_s - timing.arrived_s
+        late = verdict.outcome is Outcome.LATE
         network_s = sum(result.stage_seconds)
         waiting_s = watch.began - timing.arrived_s
         self._statistics.processed(
@@ -264,41 +266,33 @@ class Pipeline:
             },
             late,
         )
-        parts = {
-            "to_node": timing.age_s,
-            "waiting": waiting_s,
-            "prepare": watch.laps["decode"] + watch.laps["perception"] - network_s,
-            "network": network_s,
-            "publish": watch.laps["publish"],
-        }
-        self.last_budget = {
-            **self._budget(allowance, result, late),
-            **{f"{part}_ms": 1e3 * seconds for part, seconds in parts.items()},
-            "slowest_output": published.slowest,
-            "slow_publishing": verdict.is_late_by_publishing,
-            "thinned_outputs": _describe_thinned(self._remedies.thinned),
-        }
+        controller = self.perception.controller
+        self.last_report = BudgetReport(
+            budget=result.budget,
+            density=result.density,
+            keep=result.keep_used,
+            keep_planned=result.keep_planned,
+            network_planned_ms=sum(result.planned_stage_seconds) * 1e3,
+            network_allowed_ms=allowance.network_s * 1e3,
+            time_allowed_ms=min(timing.due_s - timing.arrived_s, timing.fair_s) * 1e3,
+            late=late,
+            slowdown=controller.slowdown,
+            margin=controller.margin,
+            to_node_ms=timing.age_s * 1e3,
+            waiting_ms=waiting_s * 1e3,
+            prepare_ms=(watch.laps["decode"] + watch.laps["perception"] - network_s) * 1e3,
+            network_ms=network_s * 1e3,
+            publish_ms=watch.laps["publish"] * 1e3,
+            slowest_output=published.slowest,
+            slow_publishing=verdict.is_late_by_publishing,
+            thinned_outputs=_describe_thinned(self._remedies.thinned),
+        )
         figures = Figures(
-            self._last.header, total_s * 1e3, (total_s + timing.age_s) * 1e3, self.last_budget
+            self._last.header, total_s * 1e3, (total_s + timing.age_s) * 1e3, self.last_report
         )
         self._publishers.publish(
             {name: FIGURES[name].render(figures) for name in topics if name in FIGURES}
         )
-
-    def _budget(self, allowance: Allowance, result: FrameResult, late: bool) -> dict[str, object]:
-        controller, timing = self.perception.controller, allowance.timing
-        return {
-            "budget": result.budget,
-            "density": result.density,
-            "keep": " ".join(map(str, result.keep_used)),
-            "keep_planned": " ".join(map(str, result.keep_planned)),
-            "network_planned_ms": sum(result.planned_stage_seconds) * 1e3,
-            "network_allowed_ms": allowance.network_s * 1e3,
-            "time_allowed_ms": min(timing.due_s - timing.arrived_s, timing.fair_s) * 1e3,
-            "late": late,
-            "slowdown": controller.slowdown,
-            "margin": controller.margin,
-        }
 
 
 def _describe_thinned(thinned: Mapping[str, int]) -> str:

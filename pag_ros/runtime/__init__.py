@@ -124,8 +124,7 @@ def open_perception(
     engine = engine or EngineOptions()
     session = open_session(model, device, threads, engine=engine)
     whole = _planned(session, settings, decision_log, engine)
-    is_on_gpu = whole.session.backend.startswith("tensorrt")
-    if not escalate or is_on_gpu:
+    if not escalate or session.device == "gpu":
         return Perception(whole)
     try:
         half = open_session(model, "cpu", threads, half=True)

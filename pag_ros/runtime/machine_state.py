@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-DEVICES = ("cpu", "gpu")
+from pag_ros.runtime.session import Device
 
 _ROOT = Path("/")
 _MOST_BYTES = 256
@@ -80,23 +80,18 @@ def power_mode(root: Path = _ROOT) -> str | None:
     return " ".join(words) or None
 
 
-def clock_ratio(before: MachineState, after: MachineState, device: str = "cpu") -> float | None:
+def clock_ratio(before: MachineState, after: MachineState, device: Device = "cpu") -> float | None:
     """How many times slower a device's clock has become; less than 1 if it is faster now.
 
     The limits are compared where both are known: the clock of a moment also follows the load, and
     that shows in the frames' durations by itself.
 
     Args:
-        device: that computes, "cpu" or "gpu".
+        device: that computes.
 
     Returns:
         The ratio, or None if nothing is known or it has changed by 5 % at most.
-
-    Raises:
-        ValueError: no such device.
     """
-    if device not in DEVICES:
-        raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
     for name in (f"{device}_limit_hz", f"{device}_hz"):
         old, new = getattr(before, name), getattr(after, name)
         if old and new:

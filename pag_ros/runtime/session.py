@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.manifest import Manifest
+
+Device = Literal["cpu", "gpu"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Session(Protocol):
     """A loaded model on one backend. Not thread-safe: one thread owns it."""
 
     manifest: Manifest
+    device: Device
+    """What computes."""
     backend: str
     """Backend and precision for people, e.g. "openvino 2026.4.1 cpu fp32 avx512"."""
     stages: tuple[str, ...]

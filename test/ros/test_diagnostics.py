@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
+from budget_reports import REPORT
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from pag_ros.budget import Rung
@@ -74,31 +75,33 @@ def test_misses_are_judged_by_the_limits(miss_rate: float | None, level: bytes) 
 
 
 @pytest.mark.parametrize(
-    ("rung", "slow_publishing", "level", "text"),
+    ("rung", "slow_publishing", "thinned", "level", "text"),
     [
-        (Rung.FULL, False, OK, "budget 0.50"),
-        (Rung.FULL, True, WARN, "budget 0.50; late by publishing, most of it points (412 ms)"),
-        (Rung.HALF_RATE, False, WARN, "budget 0.50 at half rate"),
-        (Rung.HALF_RATE, True, WARN, "at half rate; late by publishing"),
-        (Rung.DEGRADED, True, ERROR, "degraded: even half the frame rate is late"),
+        (Rung.FULL, False, "", OK, "budget 0.50"),
+        (Rung.FULL, True, "", WARN, "budget 0.50; late by publishing, most of it points (412 ms)"),
+        (Rung.FULL, False, "points 1 of 4", WARN, "0.50; published less often: points 1 of 4"),
+        (Rung.HALF_RATE, False, "", WARN, "budget 0.50 at half rate"),
+        (Rung.HALF_RATE, True, "", WARN, "at half rate; late by publishing"),
+        (Rung.DEGRADED, True, "", ERROR, "degraded: even half the frame rate is late"),
     ],
 )
 def test_what_the_deadline_fails_by_is_named(
-    rung: Rung, slow_publishing: bool, level: bytes, text: str
+    rung: Rung, slow_publishing: bool, thinned: str, level: bytes, text: str
 ) -> None:
-    budget = {
-        "budget": 0.5,
-        "slow_publishing": slow_publishing,
-        "slowest_output": "points (412 ms)",
-    }
-    status = budget_status(budget, rung)
+    report = replace(
+        REPORT,
+        slow_publishing=slow_publishing,
+        slowest_output="points (412 ms)",
+        thinned_outputs=thinned,
+    )
+    status = budget_status(report, rung)
     assert status.level == level
     assert text in status.message
-    assert budget_status({}, Rung.FULL).message == "n/a: no frame yet"
+    assert budget_status(None, Rung.FULL).message == "n/a: no frame yet"
 
 
 def test_statuses_carry_the_name_of_their_node_and_machine() -> None:
-    statuses = [input_status(FINE, no_image_s=2.0), budget_status({}, Rung.FULL)]
+    statuses = [input_status(FINE, no_image_s=2.0), budget_status(None, Rung.FULL)]
     sign(of_camera("left", statuses), "front/pag_perception")
     assert [status.name for status in statuses] == [
         "front/pag_perception: input left",

@@ -114,8 +114,8 @@ def bench(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_frame_in_time_is_published(bench: Bench) -> None:
     assert bench.frame() == "processed"
     assert bench.sent == [{MASK}]
-    assert bench.pipeline.last_budget["late"] is False
-    assert bench.pipeline.last_budget["network_allowed_ms"] == pytest.approx(1000.0)
+    assert bench.pipeline.last_report.late is False
+    assert bench.pipeline.last_report.network_allowed_ms == pytest.approx(1000.0)
 
 
 def test_nothing_is_computed_while_nobody_listens(bench: Bench) -> None:
@@ -166,7 +166,7 @@ def test_what_publishing_takes_is_kept_for_it(bench: Bench) -> None:
 def test_a_late_frame_is_published_and_one_beyond_use_abandoned(bench: Bench) -> None:
     bench.network_s = DEADLINE_S * (1.0 + LATE_BEYOND_USE) - 0.01
     assert bench.frame() == "processed, late"
-    assert bench.pipeline.last_budget["late"] is True
+    assert bench.pipeline.last_report.late is True
     bench.network_s += 0.02
     assert bench.frame() == "abandoned"
     assert bench.frame() == "processed, late", "never two in a row"
@@ -196,7 +196,7 @@ def test_a_slow_network_leads_down_the_ladder_and_half_rate_gives_a_second_deadl
     assert bench.allowances[-1].network_s == pytest.approx(2.0 * DEADLINE_S, abs=1e-3)
     assert bench.perception.escalation.rung == Rung.HALF_RATE, "in time, at half the rate"
     assert not bench.log.says("publishing takes")
-    assert bench.pipeline.last_budget["thinned_outputs"] == ""
+    assert bench.pipeline.last_report.thinned_outputs == ""
 
 
 @pytest.mark.parametrize("changes", [{"budget_mode": "fixed"}, {"escalate": False}])
@@ -228,7 +228,7 @@ def test_a_slow_output_comes_less_often_and_costs_the_network_nothing(bench: Ben
     assert bench.perception.escalation.rung == Rung.FULL
     assert bench.log.says("publishing takes 3000 ms, most of it points (3000 ms, ")
     assert bench.log.says(f"points is published with one of {EVERY[-1]} frames")
-    assert bench.pipeline.last_budget["thinned_outputs"] == f"points 1 of {EVERY[-1]}"
+    assert bench.pipeline.last_report.thinned_outputs == f"points 1 of {EVERY[-1]}"
     late = [outcome == "processed, late" for outcome in outcomes]
     assert sum(late) == sum(POINTS in sent for sent in bench.sent)
     assert sum(late) < 5 * FAILURES_TO_STEP_DOWN

@@ -24,6 +24,7 @@ from pag_ros.runtime.frame_clock import block_plan
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.session import Deadline, Prediction
+from pag_ros.runtime.session import Device as DeviceKind
 from pag_ros.runtime.tensorrt.graph import EngineGraph, engine_graph, require_onnx
 from pag_ros.runtime.tensorrt.self_check import compared, drawn_room, reference_path
 
@@ -85,6 +86,8 @@ class TorchSession:
         graph: of the model.
         programs: of the gated blocks. Those without gates compute every pixel, whatever is asked.
     """
+
+    device: DeviceKind = "gpu"
 
     def __init__(
         self, device: Device, manifest: Manifest, graph: EngineGraph, programs: Programs

@@ -23,7 +23,7 @@ from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.onnx_precheck import check_onnx
 from pag_ros.runtime.openvino.half_resolution import HALF, halve_graph, halved_manifest
 from pag_ros.runtime.openvino.operators import Operators
-from pag_ros.runtime.session import Deadline, Prediction
+from pag_ros.runtime.session import Deadline, Device, Prediction
 from pag_ros.runtime.signal_stack import kept_signal_stack
 
 
@@ -39,6 +39,8 @@ class OpenVinoSession:
         ModelError: the model or its manifest is missing, damaged or unfit.
         BackendError: PAG_ROS_ISA names an instruction set that the processor does not have.
     """
+
+    device: Device = "cpu"
 
     def __init__(self, model: Path, threads: int = 0, half: bool = False) -> None:
         self._whole = load_manifest(model)

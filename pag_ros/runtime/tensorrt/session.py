@@ -19,7 +19,7 @@ from pag_ros.manifest import Manifest
 from pag_ros.runtime.frame_clock import block_plan
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import Layout, output_layout
-from pag_ros.runtime.session import Deadline, Prediction
+from pag_ros.runtime.session import Deadline, Device, Prediction
 from pag_ros.runtime.tensorrt.driver import Driver, Work
 from pag_ros.runtime.tensorrt.engine import Engine, engine_inputs, engine_outputs
 from pag_ros.runtime.tensorrt.gpu_clock import GpuClock
@@ -44,6 +44,8 @@ class TensorRtSession:
         BackendError: the GPU has too little memory, or cannot run the plan. Driver and engine are
             closed then.
     """
+
+    device: Device = "gpu"
 
     def __init__(
         self,
