@@ -122,7 +122,7 @@ class Settings:
     escalate: bool = _parameter(
         True,
         "when even budget_min is late: half the input resolution (on the CPU), then half the frame "
-        "rate; not in mode fixed",
+        "rate; when publishing makes frames late: slow outputs less often; not in mode fixed",
         **_FIXED,
     )
     depth_encoding: str = _parameter(

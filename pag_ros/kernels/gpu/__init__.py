@@ -1,7 +1,9 @@
-"""The operators as Triton kernels for NVIDIA GPUs; docs/gpu.md says how they work.
+"""The operators on NVIDIA GPUs, as programs whose compiled kernels are stored beside the model.
 
-programs   what a kernel computes on which tensors, and how it is launched; needs no Triton
-triton_*   the kernels themselves
-compiler   a program -> PTX and cubin, on any machine, with a report
-store      compiled kernels as a file beside the model, so that a robot needs no Triton
+programs   what a kernel computes on which tensors, and how it is launched
+tiles      which tile a convolution takes on which chip
+store      compiled kernels as a file, so that a robot needs no Triton
+
+The kernels themselves and their compilation are in `pag_ros.lab.kernel_compiler`; docs/gpu.md says
+how they work.
 """
