@@ -65,7 +65,7 @@ def test_in_half_precision_it_agrees_with_the_cpu_session(tiny_model: Path, shar
 
 @pytest.mark.parametrize("name", ["pag_lite0_indoor"])
 def test_a_shipped_model_agrees_with_the_cpu_session(name: str) -> None:
-    """In float32: whether half precision is good enough for it, the plan's self-check tells."""
+    """In float32: whether half precision is good enough for it, the engine's self-check tells."""
     outputs, prediction, keep = both(find_model(name), 0.5, single=True)
     assert outputs["count"].tolist() == keep
     relative = np.abs(outputs["depth"][0] / prediction.depth - 1.0)

@@ -174,11 +174,11 @@ def test_without_memory_everything_is_given_back(tiny_model: Path, allocations: 
     assert driver.is_closed
 
 
-def test_a_plan_that_does_not_run_is_told_and_closed(tiny_model: Path) -> None:
+def test_an_engine_that_does_not_run_is_told_and_closed(tiny_model: Path) -> None:
     driver = DriverDouble()
     engine = EngineDouble(tiny_model, driver)
     engine.refuses = True
-    with pytest.raises(BackendError, match="cannot run the plan"):
+    with pytest.raises(BackendError, match="cannot run the engine"):
         TensorRtSession(load_manifest(tiny_model), driver, engine, STAMP, "")
     assert engine.is_closed
     assert driver.is_closed
