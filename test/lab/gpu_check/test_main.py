@@ -548,13 +548,13 @@ class Simulated:
         if isinstance(spec, StampSpec):
             return {"clock": clock}
         assert isinstance(spec, SelectSpec)
-        score, plan = inputs["score"][0], inputs["plan"]
+        score, limits = inputs["score"][0], inputs["limits"]
         wanted = int(inputs["keep"])
-        if plan[2] > -np.inf:
-            wanted = min(wanted, int((score > plan[2]).sum()))
-        late = (self.now - int(inputs["clock"].view(np.int64)[0])) / 1e9 - plan[0]
+        if limits[2] > -np.inf:
+            wanted = min(wanted, int((score > limits[2]).sum()))
+        late = (self.now - int(inputs["clock"].view(np.int64)[0])) / 1e9 - limits[0]
         if late > 0:
-            wanted = int(wanted * max(0.0, 1 - late / plan[1]))
+            wanted = int(wanted * max(0.0, 1 - late / limits[1]))
         best = gpu_correctness.reference.select(score, wanted)
         slot = np.full(score.size, -1, np.int32)
         slot[best] = np.arange(wanted)

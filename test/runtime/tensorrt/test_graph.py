@@ -36,12 +36,12 @@ def both(model: Path, share: float, single: bool):
     manifest, image = load_manifest(model), picture(model)
     keep = [round(share * block.pixels) for block in manifest.blocks]
     focal_px = float(np.mean(manifest.focal_range))
-    plan = np.tile(np.array([np.inf, 1.0, -np.inf], np.float32), (len(keep), 1))
+    limits = np.tile(np.array([np.inf, 1.0, -np.inf], np.float32), (len(keep), 1))
     inputs = {
         "image": image[None],
         "fx": np.array([focal_px], np.float32),
         "keep": np.array(keep, np.int32),
-        "plan": plan,
+        "plan": limits,
         "clock": CLOCK,
     }
     outputs = run(engine_graph(model), inputs, single)
