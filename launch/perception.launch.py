@@ -54,7 +54,7 @@ ARGUMENTS = (
         "build_only",
         default_value="false",
         choices=BOOLEAN,
-        description="load the model, build and check its TensorRT plan, and end",
+        description="load the model, build and check its TensorRT engine, and end",
     ),
     DeclareLaunchArgument(
         "params_file",

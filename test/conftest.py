@@ -131,9 +131,9 @@ def _add_block(add, constant, random, x: str, name: str, slot: int) -> str:
     add("Squeeze", [f"{name}_logit", axis], [f"{name}_score"])
     at = constant(f"{name}_at", np.array(slot))
     add("Gather", ["keep", at], [f"{name}_keep"])
-    add("Gather", ["plan", at], [f"{name}_plan"])
+    add("Gather", ["plan", at], [f"{name}_limits"])
     index, count = f"index{slot}", f"{name}_count"
-    selected = [f"{name}_score", f"{name}_keep", f"{name}_plan"]
+    selected = [f"{name}_score", f"{name}_keep", f"{name}_limits"]
     add("Select", selected, [index, count], "pag", stage=name)
     conv1 = [random(f"{name}_w1", CHANNELS, 3, 3, CHANNELS), random(f"{name}_b1", CHANNELS)]
     conv2 = [random(f"{name}_w2", CHANNELS, 3, 3, CHANNELS), random(f"{name}_b2", CHANNELS)]

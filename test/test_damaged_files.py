@@ -38,7 +38,7 @@ from pag_ros.lab.results.runs import load_runs
 from pag_ros.manifest import LabelClass, load_manifest, manifest_path
 from pag_ros.ros.palette import recolored
 from pag_ros.runtime.onnx_precheck import check_onnx
-from pag_ros.runtime.tensorrt.plan_cache import PlanCache, PlanKey
+from pag_ros.runtime.tensorrt.engine_cache import EngineCache, EngineKey
 from pag_ros.runtime.tensorrt.self_check import read_reference
 
 ROOT = Path(__file__).parents[1]
@@ -236,16 +236,16 @@ def test_results_of_comparisons(tmp_path: Path) -> None:
     assert_refusals_are_ours(damage, "run.json", 1000)
 
 
-def test_stored_plans_count_as_missing(tmp_path: Path) -> None:
-    key = PlanKey("m", "a" * 64, "10.3", "Orin", 87, "fp16", "320x240", "k", 8, "0.1.0")
-    cache = PlanCache(tmp_path)
-    cache.obtain(key, lambda: (b"PLAN", {"build_seconds": 1.0}))
+def test_stored_engines_count_as_missing(tmp_path: Path) -> None:
+    key = EngineKey("m", "a" * 64, "10.3", "Orin", 87, "fp16", "320x240", "k", 8, "0.1.0")
+    cache = EngineCache(tmp_path)
+    cache.obtain(key, lambda: (b"ENGINE", {"build_seconds": 1.0}))
     (note,) = tmp_path.glob("*.json")
     sound = json.loads(note.read_text())
     for seed in range(200):
         note.write_bytes(damaged_json(sound, random.Random(seed)))
         found = cache.find(key)
-        assert found is None or found.content == b"PLAN"
+        assert found is None or found.content == b"ENGINE"
 
 
 def test_matlab_files(tmp_path: Path) -> None:

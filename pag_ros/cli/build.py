@@ -1,8 +1,8 @@
 """Build what a GPU needs to run a model.
 
-pag_ros build MODEL       the TensorRT plan for this machine's GPU, into the user's cache
+pag_ros build MODEL       the TensorRT engine for this machine's GPU, into the user's cache
 pag_ros build kernels     the GPU kernels of a model, for several GPUs, on a machine without one
-pag_ros build reference   the outputs that a new plan's numbers are compared with
+pag_ros build reference   the outputs that a new engine's numbers are compared with
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pag_ros.cli.kinds import Command, add_kinds, run_kind
 
 KINDS = {
-    "plan": Command(
-        "pag_ros.cli.build_plan",
-        "the TensorRT plan of a model; the word `plan` may be left out",
+    "engine": Command(
+        "pag_ros.cli.build_engine",
+        "the TensorRT engine of a model; the word `engine` may be left out",
     ),
     "kernels": Command("pag_ros.lab.commands.build_kernels", "the GPU kernels of a model"),
     "reference": Command(
         "pag_ros.lab.commands.build_reference",
-        "the outputs that a plan's numbers are compared with",
+        "the outputs that an engine's numbers are compared with",
     ),
 }
 
@@ -30,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def completed(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the kind that they mean: `build MODEL` builds a plan."""
+    """The arguments with the kind that they mean: `build MODEL` builds an engine."""
     first = next(iter(arguments), "--help")
     is_told = first in KINDS or first in ("-h", "--help")
-    return list(arguments) if is_told else ["plan", *arguments]
+    return list(arguments) if is_told else ["engine", *arguments]
 
 
 def main(args: argparse.Namespace) -> int:

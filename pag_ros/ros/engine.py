@@ -20,7 +20,7 @@ def open_perception(
     """Load the model, and measure its latency coarsely unless it has been calibrated.
 
     Args:
-        say: told what takes long: building a plan for the GPU.
+        say: told what takes long: building an engine for the GPU.
         is_stopped: asked now and then whether such a build is to end.
 
     Raises:

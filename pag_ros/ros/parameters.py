@@ -70,13 +70,15 @@ class Settings:
         0, "CPU threads of the network, 0: as many as there are cores", low=0, high=256, **_FIXED
     )
     engine_cache_dir: str = _parameter(
-        "", "folder of built TensorRT plans; empty: pag_ros/plans in the user's cache", **_FIXED
+        "", "folder of built TensorRT engines; empty: pag_ros/engines in the user's cache", **_FIXED
     )
     force_engine_rebuild: bool = _parameter(
-        False, "build the TensorRT plan anew at every configuration", **_FIXED
+        False, "build the TensorRT engine anew at every configuration", **_FIXED
     )
     build_only: bool = _parameter(
-        False, "load the model, build and check its TensorRT plan, and end", change=Change.AT_START
+        False,
+        "load the model, build and check its TensorRT engine, and end",
+        change=Change.AT_START,
     )
     autostart: bool = _parameter(True, "configure and activate by itself", change=Change.AT_START)
     image_transport: str = _parameter(

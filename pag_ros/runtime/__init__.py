@@ -39,15 +39,15 @@ def open_session(
     """Load a model on a device.
 
     "auto" takes an NVIDIA GPU if TensorRT can use it, else the CPU; `Session.backend` says which,
-    and it is said why it is the CPU. A plan for the GPU is built if there is none yet, which takes
-    minutes on a Jetson.
+    and it is said why it is the CPU. An engine for the GPU is built if there is none yet, which
+    takes minutes on a Jetson.
 
     Args:
         model: path of the ONNX file, its manifest beside it; `find_model` finds it by name.
         device: "cpu", "tensorrt", or "auto" for the best that there is.
         threads: CPU threads to use; 0 takes all that this process may use.
         half: run it at half its input resolution; on the CPU only.
-        engine: how the plan is obtained, and who is told.
+        engine: how the engine is obtained, and who is told.
 
     Raises:
         ModelError: the model or its manifest is missing, damaged or unfit, or has odd sides that
@@ -85,7 +85,7 @@ def _open_best(model: Path, threads: int, half: bool, engine: EngineOptions) -> 
 
 def _open_tensorrt(model: Path, half: bool, engine: EngineOptions | None) -> Session:
     if half:
-        # A plan and its kernels are made for one size; those of another would have to be shipped.
+        # An engine and its kernels are made for one size; others would have to be shipped.
         raise BackendError("TensorRT runs a model at its own input size only; use device cpu")
     from pag_ros.runtime.tensorrt.opening import open_tensorrt
 

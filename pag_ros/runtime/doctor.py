@@ -24,7 +24,7 @@ from pag_ros.kernels.gpu.store import kernels_path
 from pag_ros.manifest import load_manifest
 from pag_ros.runtime.machine_state import read_machine_state
 from pag_ros.runtime.models import shipped_models
-from pag_ros.runtime.tensorrt.plan_cache import default_folder
+from pag_ros.runtime.tensorrt.engine_cache import default_folder
 from pag_ros.runtime.tensorrt.self_check import reference_path
 
 State = Literal["works", "absent", "broken"]
@@ -116,7 +116,7 @@ def examine() -> list[Finding]:
         _cache,
         _machine,
         *(_package(*line) for line in _PACKAGES if line[0] == _OPTIONAL),
-        _plans,
+        _engines,
         _toolkit,
     ]
     with ThreadPoolExecutor(max_workers=available_cpus()) as pool:
@@ -202,8 +202,8 @@ def _cache() -> Finding:
     return Finding("package", "cache", "broken", f"{present} cannot be written", advice)
 
 
-def _plans() -> Finding:
-    """Built plans, and models whose kernels or reference outputs are missing."""
+def _engines() -> Finding:
+    """Built engines, and models whose kernels or reference outputs are missing."""
     missing = [
         str(path)
         for model in shipped_models().values()
@@ -212,13 +212,13 @@ def _plans() -> Finding:
     ]
     if missing:
         advice = "`pag_ros build kernels MODEL`, `pag_ros build reference MODEL`"
-        return Finding(_OPTIONAL, "plans", "absent", f"no {', '.join(missing)}", advice)
+        return Finding(_OPTIONAL, "engines", "absent", f"no {', '.join(missing)}", advice)
     folder = default_folder()
     try:
-        count = len(list(folder.glob("*.plan")))
+        count = len(list(folder.glob("*.engine")))
     except OSError as error:
-        return Finding(_OPTIONAL, "plans", "broken", f"{folder}: {error.strerror}")
-    return Finding(_OPTIONAL, "plans", "works", f"{count} built, in {folder}")
+        return Finding(_OPTIONAL, "engines", "broken", f"{folder}: {error.strerror}")
+    return Finding(_OPTIONAL, "engines", "works", f"{count} built, in {folder}")
 
 
 def _toolkit() -> Finding:

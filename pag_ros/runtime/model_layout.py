@@ -15,8 +15,11 @@ Layout = dict[str, tuple[Any, tuple[int, ...]]]
 def input_layout(manifest: Manifest) -> Layout:
     """What a model takes.
 
-    `image` [1,H,W,3] RGB; `fx` focal length in pixels; `keep` pixels per gated block; `plan` see
-    `frame_clock.block_plan`.
+    `image` [1,H,W,3] RGB; `fx` focal length in pixels; `keep` pixels per gated block; `plan` the
+    limits of every gated block, see `frame_clock.block_plan`.
+
+    The input `plan` keeps the name that it has in every exported file. Our code calls what lies in
+    it the limits (start, rest, threshold), since a plan is what the controller makes of a frame.
     """
     blocks = len(manifest.blocks)
     return {

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from engine_builders import KEY
 
 from pag_ros.cli import main
 from pag_ros.runtime import doctor
 from pag_ros.runtime.doctor import examine, works
+from pag_ros.runtime.tensorrt.engine_cache import EngineCache
 
 
 def found(name: str):
@@ -57,9 +59,10 @@ def test_a_broken_package_ends_only_its_own_process(
         ("8.6.2", "8.6.2, too old: 10.0 is needed"),
         (
             "10.13.3.9",
-            "10.13.3.9, where plugins in Python launch our kernels (plans hold them from 10.14 on)",
+            "10.13.3.9, where plugins in Python launch our kernels "
+            "(engines hold them from 10.14 on)",
         ),
-        ("10.14.1.48", "10.14.1.48, which takes our kernels into its plans"),
+        ("10.14.1.48", "10.14.1.48, which takes our kernels into its engines"),
     ],
 )
 def test_how_this_tensorrt_runs_our_kernels_is_told(
@@ -102,10 +105,16 @@ def test_a_model_without_kernels_and_a_toolkit_are_named(tmp_path: Path, monkeyp
     monkeypatch.setattr(doctor, "_JETSON_RELEASE", tmp_path / "release")
     assert doctor._toolkit().text == "cuda-12.6, # R36 (release), REVISION: 4.3"
     monkeypatch.setattr(doctor, "shipped_models", lambda: {"a": tmp_path / "a.onnx"})
-    finding = doctor._plans()
+    finding = doctor._engines()
     assert finding.state == "absent"
     assert "a.kernels.zip" in finding.text
     assert "a.reference.npz" in finding.text
+
+
+def test_engines_are_counted_as_the_cache_stores_them(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    EngineCache().obtain(KEY, lambda: (b"engine", {}))
+    assert doctor._engines().text == f"1 built, in {tmp_path / 'pag_ros' / 'engines'}"
 
 
 def test_an_instruction_set_that_is_not_there_is_named(monkeypatch):

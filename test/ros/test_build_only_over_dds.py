@@ -1,6 +1,6 @@
 """`build_only`: the node loads the model, builds what is missing, and ends.
 
-There is no GPU here: a plan is never built, only asked for.
+There is no GPU here: an engine is never built, only asked for.
 """
 
 from __future__ import annotations

@@ -45,9 +45,9 @@ def _operator(name: str, specs: Mapping[str, Any]) -> type[OpRun]:
     return type(name, (OpRun,), {"op_domain": "pag", "_run": _run})
 
 
-def _select(spec: SelectSpec, score: Any, keep: Any, plan: Any, clock: Any) -> tuple[Any, ...]:
+def _select(spec: SelectSpec, score: Any, keep: Any, limits: Any, clock: Any) -> tuple[Any, ...]:
     assert score.dtype == np.float32
-    assert plan[0] == np.inf, "trimming has tests of its own"
+    assert limits[0] == np.inf, "trimming has tests of its own"
     chosen = reference.select(score[0], int(keep))
     index = np.full(spec.pixels, np.iinfo(np.int32).max, np.int32)
     index[: len(chosen)] = chosen

@@ -185,7 +185,7 @@ class EngineDouble:
     def enqueue(self, stream: int) -> None:
         assert stream == self._driver.stream
         if self.refuses:
-            raise BackendError("TensorRT cannot run the plan")
+            raise BackendError("TensorRT cannot run the engine")
         self._driver.submit(self._run)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Builds an engine of an ONNX file with the real TensorRT-RTX builder.
 
-Prints JSON: the plan's size, the number of convolutions in float16, and type and shape of every
+Prints JSON: the engine's size, the number of convolutions in float16, and type and shape of every
 input and output as the parser understands them. Run as a program, since what this builder does not
 like may end the process. Needs no GPU.
 """
@@ -37,13 +37,13 @@ def main(model: Path) -> int:
         for i in range(network.num_layers)
         if network.get_layer(i).type == trt.LayerType.CONVOLUTION
     )
-    plan = builder.build_serialized_network(network, builder.create_builder_config())
-    if plan is None:
+    engine = builder.build_serialized_network(network, builder.create_builder_config())
+    if engine is None:
         return 1
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
     told = {"inputs": _described(inputs), "outputs": _described(outputs)}
-    print(json.dumps({"size": plan.nbytes, "half_convolutions": half, **told}))
+    print(json.dumps({"size": engine.nbytes, "half_convolutions": half, **told}))
     return 0
 
 

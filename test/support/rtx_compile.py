@@ -1,9 +1,8 @@
 """Compiles an ONNX file by `builder.compile_network` with the real TensorRT-RTX builder.
 
-Prints the plan's size, the shares of progress that were reported and whether outputs of plugins may
-lie in their inputs, or the error. With "stop" the
-build is to end after its first step. Run as a program, since what this builder does not like may
-end the process. Needs no GPU.
+Prints the engine's size, the shares of progress that were reported and whether outputs of plugins
+may lie in their inputs, or the error. With "stop" the build is to end after its first step. Run as
+a program, since what this builder does not like may end the process. Needs no GPU.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ def main(model: Path, stops: bool) -> None:
     shares: list[float] = []
     progress = BuildProgress(lambda share, left_s, phase: shares.append(share))
     try:
-        plan = compile_network(
+        engine = compile_network(
             trt, model.read_bytes(), progress, is_stopped=lambda: stops and bool(shares)
         )
         config = builder_config(trt, trt.Builder(trt.Logger()))
         aliased = config.get_preview_feature(trt.PreviewFeature.ALIASED_PLUGIN_IO_10_03)
-        print(json.dumps({"size": len(plan), "shares": shares, "aliased": aliased}))
+        print(json.dumps({"size": len(engine), "shares": shares, "aliased": aliased}))
     except BackendError as error:
         print(json.dumps({"error": str(error)}))
 

@@ -71,7 +71,7 @@ def select(
     kernel: CompiledKernel,
     spec: SelectSpec,
     keep: int,
-    plan: tuple[float, float, float] = UNLIMITED,
+    limits: tuple[float, float, float] = UNLIMITED,
     late_ns: int = 0,
 ) -> dict[str, NDArray[Any]]:
     """What a Select gives for `scores` in a frame that began `late_ns` ago, checked as a list."""
@@ -79,7 +79,7 @@ def select(
     inputs = {
         "score": scores(spec)[None],
         "keep": np.array(keep, np.int32),
-        "plan": np.array(plan, np.float32),
+        "limits": np.array(limits, np.float32),
         "clock": np.array([began], np.int64).view(np.int32),
     }
     outputs, hazards = run_ptx(kernel, spec, inputs, began + late_ns)

@@ -106,7 +106,7 @@ class SelectSpec:
         return (
             Tensor("score", "fp32", (1, self.height, self.width)),
             Tensor("keep", "i32", ()),
-            Tensor("plan", "fp32", (3,)),
+            Tensor("limits", "fp32", (3,)),
             Tensor("clock", "i32", (2,)),
         )
 

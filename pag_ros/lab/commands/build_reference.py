@@ -1,4 +1,4 @@
-"""Store what a model gives on a drawn picture, so that a new plan can be compared with it.
+"""Store what a model gives on a drawn picture, so that a new engine can be compared with it.
 
 The numbers are the CPU session's. They go into one file beside the model, MODEL.reference.npz.
 """

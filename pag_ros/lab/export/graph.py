@@ -22,19 +22,21 @@ class DeployedNetwork(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor, fx: Tensor, keep: Tensor, plan: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, image: Tensor, fx: Tensor, keep: Tensor, limits: Tensor
+    ) -> tuple[Tensor, ...]:
         """The graph of docs/operators.md.
 
         Args:
             image: [1,H,W,3] uint8 RGB.
             fx: [1] float32, focal length in pixels of this image.
             keep: [L] int32, pixels to compute in each gated block.
-            plan: [L,3] float32, see `pag_ros.lab.model.operators.select`.
+            limits: [L,3] float32, see `pag_ros.lab.model.operators.select`; the input `plan`.
 
         Returns:
             The outputs named by `output_names`.
         """
-        gating = SparseGating(keep, plan)
+        gating = SparseGating(keep, limits)
         outputs = self._outputs(image, fx, gating)
         return (*outputs, torch.cat(gating.count), *gating.index)
 
@@ -67,7 +69,7 @@ class DenseNetwork(DeployedNetwork):
     """The same network with every pixel computed and no custom operator: for any dense runtime."""
 
     def forward(self, image: Tensor, fx: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        """Args and outputs as in `DeployedNetwork.forward`, without keep, plan, count and index."""
+        """As `DeployedNetwork.forward`, without keep, limits, count and index."""
         return tuple(self._outputs(image, fx, DenseGating()))
 
     def output_names(self) -> list[str]:

@@ -25,7 +25,7 @@ from pag_ros.lab.model.cost import count_macs
 from pag_ros.lab.model.finite import require_finite
 from pag_ros.lab.model.gating import DenseGating
 from pag_ros.lab.model.network import CANONICAL_FOCAL
-from pag_ros.lab.model.operators import unlimited_plan
+from pag_ros.lab.model.operators import no_limits
 from pag_ros.manifest import GatedBlock, Manifest, save_manifest, sha256_of
 
 OPSET = 18
@@ -64,7 +64,7 @@ def export_model(
         "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
         "fx": torch.tensor([CANONICAL_FOCAL * width]),
         "keep": torch.ones(slots, dtype=torch.int32),
-        "plan": unlimited_plan(slots),
+        "plan": no_limits(slots),
     }
     _write(deployed, inputs, deployed.output_names(), path)
     blocks, dense_macs = _count(network, size)

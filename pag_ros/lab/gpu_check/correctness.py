@@ -137,8 +137,8 @@ def check_select(
     score = np.random.default_rng(1).normal(size=size).round(1).astype(np.float32)
     score.ravel()[::17] = np.nan
 
-    def run(keep: int, plan: tuple[float, float, float]) -> dict[str, NDArray[Any]]:
-        return device.run(spec, _inputs(score, keep, plan, 0), kernel)
+    def run(keep: int, limits: tuple[float, float, float]) -> dict[str, NDArray[Any]]:
+        return device.run(spec, _inputs(score, keep, limits, 0), kernel)
 
     for density in (0.0, 0.3, 0.5, 1.0):
         keep = round(density * spec.pixels)
@@ -162,8 +162,8 @@ def _check_trimming(
     """A frame that began half a planned second ago: half of the pixels, less what passed since."""
     device.run(spec, _inputs(score, 1, _UNLIMITED, 0), kernel)  # compiles and loads
     began = _nanoseconds(device.run(StampSpec(), {})["clock"]) - _SECOND // 2
-    plan = (0.0, 1.0, -math.inf)
-    outputs = device.run(spec, _inputs(score, spec.pixels, plan, began), kernel)
+    limits = (0.0, 1.0, -math.inf)
+    outputs = device.run(spec, _inputs(score, spec.pixels, limits, began), kernel)
     count = int(outputs["count"][0])
     took = (_nanoseconds(outputs["stamp"]) - began) / _SECOND
     differs, same = _lists_differ(outputs, score, count)
@@ -172,12 +172,12 @@ def _check_trimming(
 
 
 def _inputs(
-    score: NDArray[np.float32], keep: int, plan: tuple[float, float, float], began: int
+    score: NDArray[np.float32], keep: int, limits: tuple[float, float, float], began: int
 ) -> dict[str, NDArray[Any]]:
     return {
         "score": score[None],
         "keep": np.array(keep, np.int32),
-        "plan": np.array(plan, np.float32),
+        "limits": np.array(limits, np.float32),
         "clock": np.array([began], np.int64).view(np.int32),
     }
 

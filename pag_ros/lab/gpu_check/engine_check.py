@@ -1,4 +1,4 @@
-"""Whole networks through TensorRT: plan, check of its numbers, and time per frame over budgets."""
+"""Whole networks through TensorRT: engine, check of its numbers, time per frame over budgets."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def measure(models: Sequence[Path], rounds: int) -> Iterator[dict[str, Any]]:
         return
     for model in models:
         try:
-            session, plan = open_tensorrt(model)
+            session, engine = open_tensorrt(model)
         except PagError as error:
             yield {"model": model.stem, "outcome": "failed", "text": str(error)}
             continue
-        told = session.backend if plan.checked else f"{session.backend}, numbers NOT checked"
+        told = session.backend if engine.checked else f"{session.backend}, numbers NOT checked"
         try:
             for row in _timed(session, rounds):
                 yield {"model": model.stem, "outcome": "ran", "text": told, **row}

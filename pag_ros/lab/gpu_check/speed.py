@@ -139,7 +139,7 @@ def _image(
     chosen = {
         "score": torch.randn(select.inputs[0].shape, device=device.name),
         "keep": device.upload(np.array(keep, np.int32)),
-        "plan": device.upload(np.array([np.inf, 1.0, -np.inf], np.float32)),
+        "limits": device.upload(np.array([np.inf, 1.0, -np.inf], np.float32)),
         "clock": device.upload(np.zeros(2, np.int32)),
         **device.outputs(select),
     }

@@ -19,7 +19,7 @@ def stamp_kernel(clock):
 def select_kernel(
     score,
     keep,
-    plan,
+    limits,
     clock,
     index,
     slot,
@@ -31,12 +31,12 @@ def select_kernel(
     """Radix search for the score of the last pixel that is taken, then one pass that lists."""
     _write_stamp(stamp)
     wanted = tl.minimum(tl.maximum(tl.load(keep), 0), PIXELS)
-    threshold = tl.load(plan + 2)
+    threshold = tl.load(limits + 2)
     if threshold > float("-inf"):
         wanted = tl.minimum(wanted, _count_above(score, threshold, PIXELS, BLOCK))
-    wanted = _trim(wanted, plan, clock, stamp)
-    limit, ties = _search(score, wanted, PIXELS, BLOCK)
-    _list(score, limit, ties, index, slot, PIXELS, BLOCK)
+    wanted = _trim(wanted, limits, clock, stamp)
+    last_key, ties = _search(score, wanted, PIXELS, BLOCK)
+    _list(score, last_key, ties, index, slot, PIXELS, BLOCK)
     tl.store(count, wanted)
 
 
@@ -63,13 +63,13 @@ def _read_stamp(stamp):
 
 
 @triton.jit
-def _trim(wanted, plan, clock, stamp):
+def _trim(wanted, limits, clock, stamp):
     """What is left of `wanted` at this time of the frame."""
     # All threads take the time that one of them wrote: they must decide alike.
     tl.debug_barrier()
     elapsed = (_read_stamp(stamp) - _read_stamp(clock)).to(tl.float32) * 1e-9
-    late = elapsed - tl.load(plan)
-    rest = tl.load(plan + 1)
+    late = elapsed - tl.load(limits)
+    rest = tl.load(limits + 1)
     if late > 0.0:
         share = tl.where(late < rest, 1.0 - late / rest, 0.0)
         wanted = tl.floor(wanted.to(tl.float32) * share).to(tl.int32)
@@ -99,17 +99,17 @@ def _count_above(score, threshold, PIXELS: tl.constexpr, BLOCK: tl.constexpr):  
 @triton.jit
 def _search(score, wanted, PIXELS: tl.constexpr, BLOCK: tl.constexpr):  # noqa: N803
     """The key of the last pixel taken, and how many pixels with exactly this key are taken."""
-    limit = tl.zeros((), tl.uint32)
+    last_key = tl.zeros((), tl.uint32)
     left = wanted
     for byte in tl.static_range(3, -1, -1):
-        counts = _histogram(score, limit, byte, PIXELS, BLOCK)
+        counts = _histogram(score, last_key, byte, PIXELS, BLOCK)
         better = tl.sum(counts) - tl.cumsum(counts)
         is_digit = (better < left) & (left <= better + counts)
         digit = tl.sum(tl.where(is_digit, tl.arange(0, 256), 0))
         left -= tl.sum(tl.where(is_digit, better, 0))
-        limit |= digit.to(tl.uint32) << (8 * byte)
+        last_key |= digit.to(tl.uint32) << (8 * byte)
     # No score has the highest key (it would be a NaN), so this takes no pixel.
-    return tl.where(wanted > 0, limit, 0xFFFFFFFF), left
+    return tl.where(wanted > 0, last_key, 0xFFFFFFFF), left
 
 
 @triton.jit
@@ -129,23 +129,23 @@ def _histogram(score, prefix, byte: tl.constexpr, PIXELS: tl.constexpr, BLOCK: t
 @triton.jit
 def _list(
     score,
-    limit,
+    last_key,
     ties,
     index,
     slot,
     PIXELS: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
 ):
-    """Write list and slots: pixels above the limit, and the first `ties` of those that equal it."""
+    """Write list and slots: the pixels above `last_key`, and the first `ties` that equal it."""
     listed = 0
     equal_before = 0
     for start in range(0, PIXELS, BLOCK):
         pixel = start + tl.arange(0, BLOCK)
         inside = pixel < PIXELS
         key = _load_keys(score, pixel, PIXELS)
-        equal = ((key == limit) & inside).to(tl.int32)
+        equal = ((key == last_key) & inside).to(tl.int32)
         rank = equal_before + tl.cumsum(equal) - equal
-        is_taken = inside & ((key > limit) | ((equal != 0) & (rank < ties)))
+        is_taken = inside & ((key > last_key) | ((equal != 0) & (rank < ties)))
         taken = is_taken.to(tl.int32)
         position = listed + tl.cumsum(taken) - taken
         tl.store(index + position, pixel, mask=is_taken)

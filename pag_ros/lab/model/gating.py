@@ -191,12 +191,12 @@ class SparseGating:
 
     Args:
         keep: [L] int32, pixels per block.
-        plan: [L,3] float32, see `operators.select`.
+        limits: [L,3] float32, see `operators.select`.
     """
 
-    def __init__(self, keep: Tensor, plan: Tensor) -> None:
+    def __init__(self, keep: Tensor, limits: Tensor) -> None:
         self.keep = keep
-        self.plan = plan
+        self.limits = limits
         self.index: list[Tensor] = []
         self.count: list[Tensor] = []
 
@@ -204,7 +204,7 @@ class SparseGating:
         channels_last = x.permute(0, 2, 3, 1)
         score = block.gate.channels_last(channels_last)
         index, count = operators.select(
-            score, self.keep[block.slot], self.plan[block.slot], f"block{block.slot}"
+            score, self.keep[block.slot], self.limits[block.slot], f"block{block.slot}"
         )
         self.index.append(index)
         self.count.append(count)

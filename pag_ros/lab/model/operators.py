@@ -28,19 +28,19 @@ _ACTIVATE: dict[Activation, Callable[[Tensor], Tensor]] = {
 }
 
 
-def unlimited_plan(blocks: int) -> Tensor:
-    """A plan that neither trims nor leaves out any pixel: [L,3] float32, see `select`."""
+def no_limits(blocks: int) -> Tensor:
+    """Limits that neither trim nor leave out any pixel: [L,3] float32, see `select`."""
     return torch.tensor([[math.inf, 1.0, -math.inf]]).repeat(blocks, 1)
 
 
-def select(score: Tensor, keep: Tensor, plan: Tensor, stage: str) -> tuple[Tensor, Tensor]:
+def select(score: Tensor, keep: Tensor, limits: Tensor, stage: str) -> tuple[Tensor, Tensor]:
     """The `keep` pixels with the highest scores, in ascending pixel order, ties to the lower index.
 
     Args:
         score: [1,H,W] float.
         keep: scalar int, 0 to H*W.
-        plan: [3] float (start, rest, threshold). Pixels whose score is not above the threshold are
-            left out. start and rest are seconds; only a runtime with a clock trims by them.
+        limits: [3] float (start, rest, threshold). Pixels whose score is not above the threshold
+            are left out. start and rest are seconds; only a runtime with a clock trims by them.
         stage: name of the gated block, for people and for timing.
 
     Returns:
@@ -50,14 +50,14 @@ def select(score: Tensor, keep: Tensor, plan: Tensor, stage: str) -> tuple[Tenso
     if torch.onnx.is_in_onnx_export():
         index, count = torch.onnx.ops.symbolic_multi_out(
             "pag::Select",
-            [score, keep, plan],
+            [score, keep, limits],
             attrs={"stage": stage},
             dtypes=[torch.int32, torch.int32],
             shapes=[[size], [1]],
             version=ONNX_VERSION,
         )
         return index, count
-    wanted = min(int(keep), int((score > plan[2]).sum()))
+    wanted = min(int(keep), int((score > limits[2]).sum()))
     best = score.flatten().argsort(descending=True, stable=True)[:wanted].sort().values
     index = torch.zeros(size, dtype=torch.int32)
     index[:wanted] = best.to(torch.int32)

@@ -151,7 +151,7 @@ class _Operator(ov.Op):  # type: ignore[misc]
 
 
 class Select(_Operator):
-    """pag.Select: (score [1,h,w], keep [], plan [3]) -> (index [h*w], count [1])."""
+    """pag.Select: (score [1,h,w], keep [], limits [3]) -> (index [h*w], count [1])."""
 
     def __init__(self, inputs: Sequence[Any], stage: str, owner: Operators) -> None:
         self._stage = stage
@@ -171,12 +171,12 @@ class Select(_Operator):
         return True
 
     def evaluate(self, outputs: Any, inputs: Any) -> bool:
-        score, keep, plan = (tensor.data for tensor in inputs)
+        score, keep, limits = (tensor.data for tensor in inputs)
         index, count = (tensor.data for tensor in outputs)
         wanted = int(keep)
-        if plan[THRESHOLD] > -np.inf:
-            wanted = min(wanted, int(np.count_nonzero(score > plan[THRESHOLD])))
-        count[0] = self._owner.clock.begin_block(self._stage, wanted, plan)
+        if limits[THRESHOLD] > -np.inf:
+            wanted = min(wanted, int(np.count_nonzero(score > limits[THRESHOLD])))
+        count[0] = self._owner.clock.begin_block(self._stage, wanted, limits)
         kernels.select(score[0], int(count[0]), out=index)
         return True
 

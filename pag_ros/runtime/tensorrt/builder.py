@@ -1,4 +1,4 @@
-"""From a model to a TensorRT plan for this machine's GPU, and what the plan says of itself."""
+"""From a model to a TensorRT engine for this machine's GPU, and what the engine says of itself."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _WORKSPACE_BYTES = 256 * MIB
 _BASE_BYTES = 512 * MIB
 """A CUDA context with TensorRT's own libraries, and what timing its kernels takes."""
 _COPIES_OF_WEIGHTS = 4
-"""In the builder: the graph's, the candidates', the plan's, and those of the engine that is asked
-for its layers."""
+"""A builder holds them in the graph, in the candidates, in the serialized engine, and in the loaded
+one that is asked for its layers."""
 _IN_PLACE = "ALIASED_PLUGIN_IO_10_03"
 """Name of the preview feature; a later TensorRT may have made it the rule."""
 
 
 KINDS = {"aot": plugin_quick, "class": plugin_class}
-"""Of plugins: compiled ahead of time into the plan, or launched by classes in Python."""
+"""Of plugins: compiled ahead of time into the engine, or launched by classes in Python."""
 _VERSIONS = {"aot": PLUGIN_VERSION, "class": plugin_class.PLUGIN_VERSION}
 
 
@@ -59,12 +59,12 @@ class Plugins:
 
     @property
     def ahead_of_time(self) -> bool:
-        """Whether the kernels are compiled into the plan."""
+        """Whether the kernels are compiled into the engine."""
         return self.kind == "aot"
 
     @property
     def needed_to_run(self) -> bool:
-        """Whether a plan needs the plugins registered in every process that runs it."""
+        """Whether an engine needs the plugins registered in every process that runs it."""
         return not self.ahead_of_time
 
     def register(self, graph: EngineGraph, kernels: Mapping[str, CompiledKernel]) -> None:
@@ -99,7 +99,7 @@ def kernels_of(model: Path, graph: EngineGraph, gpu: Gpu) -> dict[str, CompiledK
     return load_kernels(kernels_path(model), specs, gpu.capability, gpu.multiprocessors)
 
 
-def build_plan(
+def build_engine(
     trt: Any,
     plugins: Plugins,
     graph: EngineGraph,
@@ -108,7 +108,7 @@ def build_plan(
     report: Report,
     is_stopped: Callable[[], bool] = bool,
 ) -> tuple[bytes, dict[str, Any]]:
-    """Build a plan; takes minutes on a Jetson.
+    """Build an engine; takes minutes on a Jetson.
 
     Args:
         trt: the module tensorrt.
@@ -120,9 +120,9 @@ def build_plan(
         is_stopped: asked now and then whether the build is to end.
 
     Returns:
-        The plan and its summary: "build_seconds", "plan_bytes", "device_bytes" (what it works in),
-        "precisions" (data type -> number of layers that give it, as the plan lists them) and
-        "plugins" (names of the layers that are our kernels).
+        The serialized engine and its summary: "build_seconds", "engine_bytes", "device_bytes" (what
+        it works in), "precisions" (data type -> number of layers that give it, as the engine lists
+        them) and "plugins" (names of the layers that are our kernels).
 
     Raises:
         OutOfMemoryError: too little memory.
@@ -134,7 +134,7 @@ def build_plan(
     progress = BuildProgress(report)
     content = compile_network(trt, graph.onnx, progress, plugins.ahead_of_time, is_stopped)
     seconds = time.monotonic() - began
-    return content, {"build_seconds": seconds, **plan_summary(trt, content)}
+    return content, {"build_seconds": seconds, **engine_summary(trt, content)}
 
 
 def require_memory(onnx_bytes: int, free_bytes: int) -> None:
@@ -142,7 +142,7 @@ def require_memory(onnx_bytes: int, free_bytes: int) -> None:
     need = _BASE_BYTES + _WORKSPACE_BYTES + _COPIES_OF_WEIGHTS * onnx_bytes
     if free_bytes < need:
         raise OutOfMemoryError(
-            f"building the plan needs about {need / MIB:.0f} MiB of GPU memory, "
+            f"building the engine needs about {need / MIB:.0f} MiB of GPU memory, "
             f"{free_bytes / MIB:.0f} MiB are free; end other programs on the GPU (nvidia-smi lists "
             "them; on a Jetson every program shares this memory) and try again"
         )
@@ -155,10 +155,10 @@ def compile_network(
     ahead_of_time: bool = False,
     is_stopped: Callable[[], bool] = bool,
 ) -> bytes:
-    """A plan of an ONNX graph, every layer in the types that the graph says.
+    """The serialized engine of an ONNX graph, every layer in the types that the graph says.
 
     Args:
-        ahead_of_time: its plugins are to be compiled into the plan.
+        ahead_of_time: its plugins are to be compiled into the engine.
         is_stopped: asked after every step whether the build is to end.
 
     Raises:
@@ -173,20 +173,20 @@ def compile_network(
     config = builder_config(trt, builder)
     monitor = progress_monitor(trt, progress, is_stopped)
     config.progress_monitor = monitor
-    plan = builder.build_serialized_network(network, config)
-    if plan is None and is_stopped():
-        raise BackendError("the build of the plan was stopped")
-    if plan is None:
+    serialized = builder.build_serialized_network(network, config)
+    if serialized is None and is_stopped():
+        raise BackendError("the build of the engine was stopped")
+    if serialized is None:
         error = OutOfMemoryError if log.tells_of_memory else BackendError
-        raise error(f"TensorRT {trt.__version__} cannot build the plan{log.reason}")
-    return bytes(plan)
+        raise error(f"TensorRT {trt.__version__} cannot build the engine{log.reason}")
+    return bytes(serialized)
 
 
 def builder_config(trt: Any, builder: Any) -> Any:
-    """How plans are built: a trt.IBuilderConfig."""
+    """How engines are built: a trt.IBuilderConfig."""
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
-    # The plan then tells each layer's types.
+    # The engine then tells each layer's types.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     # One stream: blocks follow each other anyhow, and time stamps then mean what they say.
     config.max_aux_streams = 0
@@ -196,8 +196,11 @@ def builder_config(trt: Any, builder: Any) -> Any:
     return config
 
 
-def plan_summary(trt: Any, content: bytes) -> dict[str, Any]:
-    """What a plan says of itself, see `build_plan`.
+def engine_summary(trt: Any, content: bytes) -> dict[str, Any]:
+    """What an engine says of itself, see `build_engine`.
+
+    Args:
+        content: the serialized engine.
 
     Raises:
         BackendError: TensorRT refuses it.
@@ -206,10 +209,10 @@ def plan_summary(trt: Any, content: bytes) -> dict[str, Any]:
     runtime = started(trt, "Runtime")
     engine = runtime.deserialize_cuda_engine(content)
     if engine is None:
-        raise BackendError(f"TensorRT cannot read the plan that it has built{log.reason}")
+        raise BackendError(f"TensorRT cannot read the engine that it has built{log.reason}")
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     return {
-        "plan_bytes": len(content),
+        "engine_bytes": len(content),
         "device_bytes": needed_bytes(engine),
         **layer_summary(text),
     }

@@ -1,4 +1,4 @@
-"""A plan that TensorRT has loaded: its tensors, where they lie, and one run of it on a stream."""
+"""An engine that TensorRT has loaded: its tensors, where they lie, and one run on a stream."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class TensorRtEngine:
 
     Args:
         trt: the module tensorrt.
-        content: of the plan.
+        content: the serialized engine, which NVIDIA's documentation calls a plan.
         manifest: of the model that it was built from.
 
     Raises:
-        BackendError: TensorRT refuses the plan, or it has other inputs or outputs than the model.
-        OutOfMemoryError: the plan may be sound, but there is no room for it.
+        BackendError: TensorRT refuses the engine, or it has other inputs or outputs than the model.
+        OutOfMemoryError: the engine may be sound, but there is no room for it.
     """
 
     def __init__(self, trt: Any, content: bytes, manifest: Manifest) -> None:
@@ -58,13 +58,13 @@ class TensorRtEngine:
         self._engine: Any = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
             error = OutOfMemoryError if self._log.tells_of_memory else BackendError
-            raise error(f"TensorRT {trt.__version__} refuses the plan{self._log.reason}")
+            raise error(f"TensorRT {trt.__version__} refuses the engine{self._log.reason}")
         _check_tensors(trt, self._engine, manifest)
         self._context: Any = self._engine.create_execution_context()
         if self._context is None:
-            # It has read the plan, so what it lacks is room to work in.
+            # It has read the engine, so what it lacks is room to work in.
             raise OutOfMemoryError(
-                f"TensorRT cannot prepare the plan{self._log.reason}; {needed_text(self._engine)}"
+                f"TensorRT cannot prepare the engine{self._log.reason}; {needed_text(self._engine)}"
             )
 
     def bind(self, name: str, address: int) -> None:
@@ -75,7 +75,7 @@ class TensorRtEngine:
     def enqueue(self, stream: int) -> None:
         """See `Engine.enqueue`."""
         if not self._context.execute_async_v3(stream):
-            raise BackendError(f"TensorRT cannot run the plan{self._log.reason}")
+            raise BackendError(f"TensorRT cannot run the engine{self._log.reason}")
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -184,6 +184,6 @@ def _check_tensors(trt: Any, engine: Any, manifest: Manifest) -> None:
             if found[is_input].get(name) != (np.dtype(dtype), shape):
                 was = found[is_input].get(name, "missing")
                 raise BackendError(
-                    f"the plan's {kind} {name!r} is {was}, expected {np.dtype(dtype)} {shape}: "
+                    f"the engine's {kind} {name!r} is {was}, expected {np.dtype(dtype)} {shape}: "
                     "it was built from another model"
                 )

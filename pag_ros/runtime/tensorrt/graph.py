@@ -265,14 +265,13 @@ class _Gated:
         if stage not in self._blocks:
             raise ValueError(f"the manifest has no gated block {stage!r}")
         block = self._blocks[stage]
-        score, keep, plan = node.input
+        score, keep, limits = node.input
         index, count = node.output
         self._block_of[index] = block
         self.stamps.append(f"{index}.stamp")
         outputs = [index, f"{index}.slot", count, f"{index}.stamp"]
-        return self._program(
-            SelectSpec(block.height, block.width), [score, keep, plan, "clock"], outputs, node.name
-        )
+        spec = SelectSpec(block.height, block.width)
+        return self._program(spec, [score, keep, limits, "clock"], outputs, node.name)
 
     def _convolution(self, node: NodeProto) -> NodeProto:
         attributes = _attributes(node)

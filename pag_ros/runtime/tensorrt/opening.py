@@ -1,4 +1,4 @@
-"""From a model to a running TensorRT session: requirements, plan, engine, check of its numbers."""
+"""From a model to a running TensorRT session: requirements, engine, check of its numbers."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from pag_ros.manifest import Manifest, load_manifest
 from pag_ros.runtime.tensorrt.builder import (
     PRECISIONS,
     Plugins,
-    build_plan,
+    build_engine,
     kernels_of,
     plugin_kinds,
 )
 from pag_ros.runtime.tensorrt.driver import MIB, Driver, OutOfMemoryError, PyCudaDriver
 from pag_ros.runtime.tensorrt.engine import TensorRtEngine
+from pag_ros.runtime.tensorrt.engine_cache import BuiltEngine, EngineCache, EngineKey
 from pag_ros.runtime.tensorrt.graph import EngineGraph, engine_graph
 from pag_ros.runtime.tensorrt.options import EngineOptions
-from pag_ros.runtime.tensorrt.plan_cache import Plan, PlanCache, PlanKey
 from pag_ros.runtime.tensorrt.progress import log_lines
 from pag_ros.runtime.tensorrt.requirements import import_tensorrt, tensorrt_problem
-from pag_ros.runtime.tensorrt.self_check import check_plan, reference_path
+from pag_ros.runtime.tensorrt.self_check import check_engine, reference_path
 from pag_ros.runtime.tensorrt.session import TensorRtSession
 
-_ROUTES = {"aot": "kernels compiled into the plan", "class": "kernels launched from Python"}
+_ROUTES = {"aot": "kernels compiled into the engine", "class": "kernels launched from Python"}
 """Kinds of plugins, for people."""
 
 
 def open_tensorrt(
     model: Path, options: EngineOptions | None = None, precision: str = PRECISIONS[0]
-) -> tuple[TensorRtSession, Plan]:
-    """A session on this machine's GPU; its plan is built if there is none yet.
+) -> tuple[TensorRtSession, BuiltEngine]:
+    """A session on this machine's GPU; its engine is built if there is none yet.
 
     Args:
         model: path of the ONNX file, its manifest and kernels beside it.
-        options: how the plan is obtained.
-        precision: of the plan, one of `PRECISIONS`.
+        options: how the engine is obtained.
+        precision: of the engine, one of `PRECISIONS`.
 
     Raises:
         ModelError: the model or its manifest is missing, damaged or unfit.
-        BackendError: something that it needs is missing, the GPU has too little memory, or the plan
-            does not compute what the model does; the text says which and what to do.
+        BackendError: something that it needs is missing, the GPU has too little memory, or the
+            engine does not compute what the model does; the text says which and what to do.
     """
     if precision not in PRECISIONS:
         raise BackendError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -73,10 +73,10 @@ def open_tensorrt(
     raise BackendError("; ".join(failures))
 
 
-def plan_key(
+def engine_key(
     manifest: Manifest, model: Path, precision: str, tensorrt: str, kind: str, gpu: Any
-) -> PlanKey:
-    """Everything that the plan of a model depends on.
+) -> EngineKey:
+    """Everything that the engine of a model depends on.
 
     Args:
         kind: of plugins, see `builder.Plugins`.
@@ -93,7 +93,7 @@ def plan_key(
             f"{kernels}: no GPU kernels there ({error.strerror}); make them with "
             "`pag_ros build kernels MODEL`, on any machine with Triton"
         ) from error
-    return PlanKey(
+    return EngineKey(
         model=manifest.name,
         model_sha256=manifest.sha256,
         tensorrt=tensorrt,
@@ -123,13 +123,13 @@ class _Opening:
         self._options = options
         self._precision = precision
         self._plugins = plugins
-        self._cache = PlanCache(options.cache, options.say)
+        self._cache = EngineCache(options.cache, options.say)
         self._graph: EngineGraph | None = None
 
-    def run(self) -> tuple[TensorRtSession, Plan]:
+    def run(self) -> tuple[TensorRtSession, BuiltEngine]:
         driver = PyCudaDriver()
         try:
-            key = plan_key(
+            key = engine_key(
                 self._manifest,
                 self._model,
                 self._precision,
@@ -139,39 +139,39 @@ class _Opening:
             )
             with driver.active():
                 self._register(driver)
-                engine, plan = self._load(driver, key)
+                engine, built = self._load(driver, key)
         except BaseException:
             driver.close()
             raise
         session = self._session(driver, engine)  # which closes both if it fails
         try:
-            return session, self._checked(session, key, plan)
+            return session, self._checked(session, key, built)
         except BaseException:
             session.close()
             raise
 
     def _register(self, driver: Driver) -> None:
-        """Plugins that are launched by us have to be known before a plan is read."""
+        """Plugins that are launched by us have to be known before an engine is read."""
         if self._plugins.needed_to_run:
             kernels = kernels_of(self._model, self._engine_graph(), driver.gpu)
             self._plugins.register(self._engine_graph(), kernels)
 
-    def _load(self, driver: Driver, key: PlanKey) -> tuple[TensorRtEngine, Plan]:
-        """The engine of a stored plan or, if there is none or TensorRT refuses it, a new one."""
-        plan = self._obtain(driver, key, self._options.force)
-        is_stored = not plan.reason
+    def _load(self, driver: Driver, key: EngineKey) -> tuple[TensorRtEngine, BuiltEngine]:
+        """The stored engine, loaded; a new one if there is none or TensorRT refuses it."""
+        built = self._obtain(driver, key, self._options.force)
+        is_stored = not built.reason
         if is_stored:
             try:
-                return self._engine(driver, plan), plan
+                return self._engine(driver, built), built
             except OutOfMemoryError:
                 raise
             except BackendError as error:
                 self._cache.discard(key, str(error))
-            plan = self._obtain(driver, key, force=True)
+            built = self._obtain(driver, key, force=True)
         with self._rejecting(key):
-            return self._engine(driver, plan), plan
+            return self._engine(driver, built), built
 
-    def _obtain(self, driver: Driver, key: PlanKey, force: bool) -> Plan:
+    def _obtain(self, driver: Driver, key: EngineKey, force: bool) -> BuiltEngine:
         options = self._options
 
         def build() -> tuple[bytes, dict[str, Any]]:
@@ -180,20 +180,21 @@ class _Opening:
             report = options.report or log_lines(options.say)
             given = (self._trt, self._plugins, graph, kernels, driver.free_bytes(), report)
             with self._rejecting(key):
-                return build_plan(*given, options.is_stopped)
+                return build_engine(*given, options.is_stopped)
 
         return self._cache.obtain(key, build, force)
 
-    def _engine(self, driver: Driver, plan: Plan) -> TensorRtEngine:
-        works_in = plan.summary.get("device_bytes", 0)
-        need = len(plan.content) + (works_in if isinstance(works_in, int) else 0)
+    def _engine(self, driver: Driver, built: BuiltEngine) -> TensorRtEngine:
+        works_in = built.summary.get("device_bytes", 0)
+        need = len(built.content) + (works_in if isinstance(works_in, int) else 0)
         free = driver.free_bytes()
         if free < need:
             raise OutOfMemoryError(
-                f"not enough GPU memory: the plan needs {need / MIB:.0f} MiB, {free / MIB:.0f} MiB "
-                "are free; end other programs on the GPU (nvidia-smi lists them)"
+                f"not enough GPU memory: the engine needs {need / MIB:.0f} MiB, "
+                f"{free / MIB:.0f} MiB are free; end other programs on the GPU (nvidia-smi lists "
+                "them)"
             )
-        return TensorRtEngine(self._trt, plan.content, self._manifest)
+        return TensorRtEngine(self._trt, built.content, self._manifest)
 
     def _session(self, driver: PyCudaDriver, engine: TensorRtEngine) -> TensorRtSession:
         try:
@@ -207,25 +208,25 @@ class _Opening:
         backend = f"tensorrt {self._trt.__version__} {self._precision} {gpu.name}"
         return TensorRtSession(self._manifest, driver, engine, stamp, backend)
 
-    def _checked(self, session: TensorRtSession, key: PlanKey, plan: Plan) -> Plan:
-        """The plan, its numbers found right now or before; else it is discarded."""
-        if plan.checked:
-            return plan
+    def _checked(self, session: TensorRtSession, key: EngineKey, built: BuiltEngine) -> BuiltEngine:
+        """The engine, if its numbers are found right now or were before; else it is discarded."""
+        if built.checked:
+            return built
         if not reference_path(self._model).exists():
             self._options.say(
-                f"the plan's numbers are not checked: there is no {reference_path(self._model)}; "
+                f"the engine's numbers are not checked: there is no {reference_path(self._model)}; "
                 "`pag_ros build reference MODEL` writes it"
             )
-            return plan
+            return built
         try:
             with self._rejecting(key):
-                self._options.say(check_plan(session, self._model))
+                self._options.say(check_engine(session, self._model))
         except ModelError as error:
-            raise BackendError(f"the plan's numbers cannot be checked: {error}") from error
-        return self._cache.confirm(key, plan) if plan.path else replace(plan, checked=True)
+            raise BackendError(f"the engine's numbers cannot be checked: {error}") from error
+        return self._cache.confirm(key, built) if built.path else replace(built, checked=True)
 
     @contextmanager
-    def _rejecting(self, key: PlanKey) -> Iterator[None]:
+    def _rejecting(self, key: EngineKey) -> Iterator[None]:
         """What fails in here would fail again at the next start, and is remembered; want of memory
         would not, nor does somebody who ends the build speak against it."""
         try:

@@ -1,4 +1,4 @@
-"""How plans are obtained."""
+"""How engines are obtained."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def say_on_stderr(sentence: str) -> None:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How a plan is obtained.
+    """How an engine is obtained.
 
     Attributes:
-        cache: folder of plans; None is the user's cache.
-        force: build a plan even if there is a sound one.
+        cache: folder of engines; None is the user's cache.
+        force: build an engine even if there is a sound one.
         say: told what is found, built and decided, and how far a build has come.
         report: told how far a build has come, in place of `say`: the share done, the seconds left
             or None, and the phase.

@@ -48,7 +48,8 @@ def attribute_text(attribute: Attribute) -> str:
     """What a string attribute says.
 
     TensorRT's ONNX parser copies it with the NUL that ends a C string and counts that as well, and
-    NVIDIA's front end passes it on. What comes back from a plan is what the plugin itself stored.
+    NVIDIA's front end passes it on. What comes back from an engine is what the plugin
+    itself stored.
     """
     if not isinstance(attribute, str):
         attribute = np.asarray(attribute).tobytes().decode()

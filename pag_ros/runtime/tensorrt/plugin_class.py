@@ -1,9 +1,9 @@
 """Our kernels as plugins that are Python classes and launch them (TensorRT 10.0 to 10.13).
 
-The nodes and their attribute `program` are those of `plugin_quick`. A plan holds only the program's
-name, so a process that runs it registers the plugins first. TensorRT calls `enqueue` while it
-builds a plan, in the first run, and once more while the frame is recorded; the CUDA graph that is
-replayed holds the kernels and no Python.
+The nodes and their attribute `program` are those of `plugin_quick`. An engine holds only the
+program's name, so a process that runs it registers the plugins first. TensorRT calls `enqueue`
+while it builds an engine, in the first run, and once more while the frame is recorded; the CUDA
+graph that is replayed holds the kernels and no Python.
 
 A builder may time a plugin while its stream is being recorded, and a driver loads no code then. So
 kernels are loaded when a plugin is attached to an execution context, and never in `enqueue`.
@@ -47,7 +47,7 @@ def register_programs(
     Args:
         trt: the module tensorrt.
         programs: node name -> its program, see `EngineGraph`.
-        kernels: program's name -> its kernel for the GPU that the plan is for.
+        kernels: program's name -> its kernel for the GPU that the engine is for.
         library: the driver's; tests give another one.
 
     Raises:

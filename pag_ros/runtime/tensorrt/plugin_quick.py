@@ -1,9 +1,9 @@
 """Our kernels as quickly deployable plugins, compiled ahead of time (TensorRT >= 10.14).
 
-TensorRT takes the PTX and the launch parameters while it builds a plan; the plan then holds them
-and runs without Python. Every kind of node (`graph.plugin_name`) is one plugin of the namespace
-`pag`, and its attribute `program` names the kernel. A kernel's arguments are the inputs, then
-extra scalars, of which ours have none, then the outputs; all sizes are constants in it.
+TensorRT takes the PTX and the launch parameters while it builds an engine; the engine then holds
+them and runs without Python. Every kind of node (`graph.plugin_name`) is one plugin of the
+namespace `pag`, and its attribute `program` names the kernel. A kernel's arguments are the inputs,
+then extra scalars, of which ours have none, then the outputs; all sizes are constants in it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def register_programs(
     Args:
         trt: the module tensorrt.
         programs: node name -> its program, see `EngineGraph`.
-        kernels: program's name -> its kernel for the GPU that the plan is for.
+        kernels: program's name -> its kernel for the GPU that the engine is for.
 
     Raises:
         BackendError: a kernel is missing, or this TensorRT has no such plugins.

@@ -14,7 +14,7 @@ from pag_ros.runtime.tensorrt.libcuda import Gpu, LibCuda
 CLASS_PLUGINS = (10, 0)
 """First TensorRT that takes plugins which are Python classes and launch kernels themselves."""
 AHEAD_OF_TIME = (10, 14)
-"""First TensorRT that takes kernels compiled ahead of time, so that its plans need no plugin.
+"""First TensorRT that takes kernels compiled ahead of time, so that its engines need no plugin.
 
 10.9 was to be it, but until 10.13 the bindings hand over a kernel's name from a string that is gone
 by the time it is read (`getKernel` in NVIDIA's pyPlugin.cpp)."""
@@ -92,7 +92,7 @@ def import_pycuda() -> Any:
 
 
 def takes_kernels_ahead_of_time(trt: Any) -> bool:
-    """Whether plans of the module tensorrt hold our kernels; else plugins in Python launch them."""
+    """Whether engines of the module tensorrt hold our kernels; else Python plugins launch them."""
     return tensorrt_version(trt) >= AHEAD_OF_TIME
 
 
@@ -102,10 +102,10 @@ def describe_tensorrt(trt: Any) -> str:
     if tensorrt_version(trt) < CLASS_PLUGINS:
         return f"{version}, too old: {_text(CLASS_PLUGINS)} is needed"
     if takes_kernels_ahead_of_time(trt):
-        return f"{version}, which takes our kernels into its plans"
+        return f"{version}, which takes our kernels into its engines"
     since = _text(AHEAD_OF_TIME)
     return (
-        f"{version}, where plugins in Python launch our kernels (plans hold them from {since} on)"
+        f"{version}, where plugins in Python launch our kernels (engines hold them from {since} on)"
     )
 
 

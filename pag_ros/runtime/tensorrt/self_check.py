@@ -1,8 +1,8 @@
-"""Whether a plan computes what its model computes: against outputs that the CPU session has stored.
+"""Whether an engine computes what its model computes, by outputs that the CPU session has stored.
 
-A plan may be built without an error and give wrong numbers. So, after it was built, it runs once on
-a fixed picture at two budgets, and what comes out is compared with MODEL.reference.npz beside the
-model, which `pag_ros build reference` writes.
+An engine may be built without an error and give wrong numbers. So, after it was built, it runs once
+on a fixed picture at two budgets, and what comes out is compared with MODEL.reference.npz beside
+the model, which `pag_ros build reference` writes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _REMEDY = "write it anew with `pag_ros build reference MODEL`"
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a plan in half precision may be off.
+    """How far an engine in half precision may be off.
 
     Attributes:
         typical: of the median pixel.
@@ -71,11 +71,11 @@ def reference_path(model: Path) -> Path:
     return model.with_suffix(".reference.npz")
 
 
-def check_plan(session: Session, model: Path) -> str:
-    """Compare a plan's numbers with the stored ones.
+def check_engine(session: Session, model: Path) -> str:
+    """Compare an engine's numbers with the stored ones.
 
     Args:
-        session: that runs the plan.
+        session: that runs the engine.
         model: path of the ONNX file.
 
     Returns:
@@ -90,12 +90,12 @@ def check_plan(session: Session, model: Path) -> str:
         # Written so that NaN fails.
         if not deviation <= allowed:
             raise BackendError(
-                f"the plan computes something else than the model: {name} deviates by "
+                f"the engine computes something else than the model: {name} deviates by "
                 f"{deviation:.3g}, {allowed:g} is allowed; it is not used. Try another TensorRT "
                 "version (JetPack), or device cpu"
             )
         worst = max(worst, deviation / allowed)
-    return f"the plan's numbers are the model's (at most {worst:.0%} of the allowed deviation)"
+    return f"the engine's numbers are the model's (at most {worst:.0%} of the allowed deviation)"
 
 
 def compared(

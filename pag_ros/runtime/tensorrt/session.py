@@ -1,7 +1,7 @@
-"""Inference on an NVIDIA GPU: a TensorRT plan with our kernels in it, replayed as one CUDA graph.
+"""Inference on an NVIDIA GPU: a TensorRT engine with our kernels in it, replayed as one CUDA graph.
 
-Budget, plan and focal length are inputs on the GPU like the image, so that one recorded graph
-serves every frame. The host waits once in a frame, at its end.
+Counts of pixels, limits and focal length are inputs on the GPU like the image, so that one recorded
+graph serves every frame. The host waits once in a frame, at its end.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class TensorRtSession:
     Args:
         manifest: of the model.
         driver: of the GPU; closed with the session.
-        engine: of the model's plan; closed with the session.
+        engine: of the model; closed with the session.
         stamp: the kernel that writes the GPU's clock.
         backend: for people, see `Session.backend`.
 
     Raises:
-        BackendError: the GPU has too little memory, or cannot run the plan. Driver and engine are
-            closed then.
+        BackendError: the GPU has too little memory, or cannot run the engine. Driver and engine
+            are closed then.
     """
 
     device: Device = "gpu"

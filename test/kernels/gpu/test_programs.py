@@ -29,7 +29,7 @@ def test_arguments_come_in_the_order_of_the_kernel():
     assert names == ["x", "index", "slot", "count", "weight", "bias", "base", "dilation", "y"]
     assert [tensor.name for tensor in StampSpec().outputs] == ["clock"]
     select = SelectSpec(3, 5)
-    assert [tensor.name for tensor in select.inputs] == ["score", "keep", "plan", "clock"]
+    assert [tensor.name for tensor in select.inputs] == ["score", "keep", "limits", "clock"]
     assert [tensor.name for tensor in select.outputs] == ["index", "slot", "count", "stamp"]
 
 

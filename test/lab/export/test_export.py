@@ -19,7 +19,7 @@ from pag_ros.lab.export import ModelCard, export_dense, export_model, read_card 
 from pag_ros.lab.export.graph import DeployedNetwork  # noqa: E402
 from pag_ros.lab.model import NetworkConfig, build_network  # noqa: E402
 from pag_ros.lab.model.gating import DenseGating  # noqa: E402
-from pag_ros.lab.model.operators import unlimited_plan  # noqa: E402
+from pag_ros.lab.model.operators import no_limits  # noqa: E402
 from pag_ros.manifest import LabelClass, load_manifest  # noqa: E402
 from pag_ros.runtime import open_session  # noqa: E402
 
@@ -132,7 +132,7 @@ def test_cpu_session_agrees_with_torch(
             torch.from_numpy(image)[None],
             torch.tensor([80.0]),
             torch.tensor(keep, dtype=torch.int32),
-            unlimited_plan(3),
+            no_limits(3),
         )
     expected = {n: o.numpy() for n, o in zip(deployed.output_names(), outputs, strict=True)}
     session = open_session(model, "cpu")

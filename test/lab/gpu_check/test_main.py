@@ -395,10 +395,10 @@ def test_a_profiler_that_fails_says_why(tmp_path):
 
 def test_networks_are_timed_over_budgets(monkeypatch, tiny_model):
     """With the CPU session in the place of TensorRT's."""
-    plan = SimpleNamespace(checked=True)
+    engine = SimpleNamespace(checked=True)
     monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: None)
     monkeypatch.setattr(
-        gpu_tensorrt, "open_tensorrt", lambda model: (open_session(model, "cpu"), plan)
+        gpu_tensorrt, "open_tensorrt", lambda model: (open_session(model, "cpu"), engine)
     )
     rows = list(gpu_tensorrt.measure([tiny_model], rounds=2))
     assert [row["budget"] for row in rows] == list(gpu_tensorrt.BUDGETS)
@@ -408,15 +408,15 @@ def test_networks_are_timed_over_budgets(monkeypatch, tiny_model):
     assert gpu_report.is_right(rows)
 
 
-def test_a_plan_that_computes_something_else_is_a_failure(monkeypatch, tiny_model):
+def test_an_engine_that_computes_something_else_is_a_failure(monkeypatch, tiny_model):
     def refuse(model):
-        raise BackendError("the plan computes something else than the model: depth")
+        raise BackendError("the engine computes something else than the model: depth")
 
     monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: None)
     monkeypatch.setattr(gpu_tensorrt, "open_tensorrt", refuse)
     rows = [{"part": "tensorrt", **row} for row in gpu_tensorrt.measure([tiny_model], rounds=1)]
     assert not gpu_report.is_right(rows)
-    assert "tensorrt, tiny: FAILED: the plan computes something else" in gpu_report.report(rows)
+    assert "tensorrt, tiny: FAILED: the engine computes something else" in gpu_report.report(rows)
 
 
 def test_a_machine_without_tensorrt_is_told_and_not_wrong(monkeypatch, tiny_model):
@@ -548,13 +548,13 @@ class Simulated:
         if isinstance(spec, StampSpec):
             return {"clock": clock}
         assert isinstance(spec, SelectSpec)
-        score, plan = inputs["score"][0], inputs["plan"]
+        score, limits = inputs["score"][0], inputs["limits"]
         wanted = int(inputs["keep"])
-        if plan[2] > -np.inf:
-            wanted = min(wanted, int((score > plan[2]).sum()))
-        late = (self.now - int(inputs["clock"].view(np.int64)[0])) / 1e9 - plan[0]
+        if limits[2] > -np.inf:
+            wanted = min(wanted, int((score > limits[2]).sum()))
+        late = (self.now - int(inputs["clock"].view(np.int64)[0])) / 1e9 - limits[0]
         if late > 0:
-            wanted = int(wanted * max(0.0, 1 - late / plan[1]))
+            wanted = int(wanted * max(0.0, 1 - late / limits[1]))
         best = gpu_correctness.reference.select(score, wanted)
         slot = np.full(score.size, -1, np.int32)
         slot[best] = np.arange(wanted)

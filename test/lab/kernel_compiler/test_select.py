@@ -23,13 +23,13 @@ SECOND = 10**9
 class Selection:
     """Outputs of one run, each checked against the others."""
 
-    def __init__(self, interpreter, score, keep, plan=UNLIMITED, start=0, now=0, block=None):
+    def __init__(self, interpreter, score, keep, limits=UNLIMITED, start=0, now=0, block=None):
         self.score = np.asarray(score, np.float32)
         spec = SelectSpec(*self.score.shape)
         inputs = {
             "score": self.score[None],
             "keep": np.array(keep, np.int32),
-            "plan": np.array(plan, np.float32),
+            "limits": np.array(limits, np.float32),
             "clock": _words(start),
         }
         how = launch(spec, 80)
@@ -116,13 +116,13 @@ def test_a_late_frame_is_trimmed_in_proportion(interpreter, late, count):
 
 def test_trimming_acts_on_what_the_threshold_left(interpreter):
     score = np.arange(12.0).reshape(3, 4)
-    plan = (0.0, 1.0, 3.5)  # 8 pixels are above, and half of the time is gone.
-    Selection(interpreter, score, 10, plan, 0, SECOND // 2).assert_best(4)
+    limits = (0.0, 1.0, 3.5)  # 8 pixels are above, and half of the time is gone.
+    Selection(interpreter, score, 10, limits, 0, SECOND // 2).assert_best(4)
 
 
-@pytest.mark.parametrize("plan", [(0.0, 0.0, -math.inf), (math.nan, 1.0, -math.inf)])
-def test_plans_that_no_controller_makes_do_no_harm(interpreter, plan):
-    selection = Selection(interpreter, [[1, 2, 3]], 2, plan, 0, SECOND)
+@pytest.mark.parametrize("limits", [(0.0, 0.0, -math.inf), (math.nan, 1.0, -math.inf)])
+def test_limits_that_no_session_makes_do_no_harm(interpreter, limits):
+    selection = Selection(interpreter, [[1, 2, 3]], 2, limits, 0, SECOND)
     assert selection.count in (0, 2)
 
 

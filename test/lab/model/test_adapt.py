@@ -14,7 +14,7 @@ from torch import Tensor, nn  # noqa: E402
 from pag_ros.errors import ModelError  # noqa: E402
 from pag_ros.lab.model import GatedNetwork, gate_network  # noqa: E402
 from pag_ros.lab.model.gating import DenseGating, SparseGating, TopKGating  # noqa: E402
-from pag_ros.lab.model.operators import unlimited_plan  # noqa: E402
+from pag_ros.lab.model.operators import no_limits  # noqa: E402
 
 
 class BasicBlock(nn.Module):
@@ -175,7 +175,7 @@ def test_the_sparse_operators_give_what_the_masks_give(name: str) -> None:
     keep = torch.full((slots,), 40, dtype=torch.int32)
     with torch.no_grad():
         masked = gated(image, TopKGating(torch.full((slots,), 40 / 99)))
-        sparse = gated(image, SparseGating(keep, unlimited_plan(slots)))
+        sparse = gated(image, SparseGating(keep, no_limits(slots)))
     assert torch.allclose(masked, sparse, atol=1e-5)
 
 

@@ -16,7 +16,7 @@ from pag_ros.lab.model.blocks import (  # noqa: E402
     GatedMBConv,
 )
 from pag_ros.lab.model.gating import DenseGating, SparseGating, TopKGating  # noqa: E402
-from pag_ros.lab.model.operators import unlimited_plan  # noqa: E402
+from pag_ros.lab.model.operators import no_limits  # noqa: E402
 
 BUILDERS = {
     "basic": lambda: GatedBasicBlock(12),
@@ -59,7 +59,7 @@ def test_sparse_form_equals_masked_form(name: str, density: float) -> None:
     with torch.no_grad():
         masked = block(x, TopKGating(torch.tensor([density])))
         keep = torch.tensor([round(density * 63)], dtype=torch.int32)
-        sparse = block(x, SparseGating(keep, unlimited_plan(1)))
+        sparse = block(x, SparseGating(keep, no_limits(1)))
     assert torch.allclose(masked, sparse, atol=2e-5)
 
 
@@ -119,14 +119,14 @@ def test_a_projection_costs_every_pixel() -> None:
 
 def test_select_lists_the_best_pixels_in_order_and_breaks_ties_downwards() -> None:
     score = torch.tensor([[[1.0, 5.0, 5.0], [0.0, 5.0, 9.0]]])
-    index, count = operators.select(score, torch.tensor(3), unlimited_plan(1)[0], "block0")
+    index, count = operators.select(score, torch.tensor(3), no_limits(1)[0], "block0")
     assert count.tolist() == [3]
     assert index[:3].tolist() == [1, 2, 5]
 
 
 def test_select_leaves_out_scores_that_are_not_above_the_threshold() -> None:
     score = torch.tensor([[[1.0, 5.0, 5.0], [0.0, 7.0, 9.0]]])
-    plan = torch.tensor([0.0, 0.0, 5.0])
-    index, count = operators.select(score, torch.tensor(4), plan, "block0")
+    limits = torch.tensor([0.0, 0.0, 5.0])
+    index, count = operators.select(score, torch.tensor(4), limits, "block0")
     assert count.tolist() == [2]
     assert index[:2].tolist() == [4, 5]

@@ -17,7 +17,7 @@ from pag_ros.lab.model.cost import count_macs  # noqa: E402
 from pag_ros.lab.model.efficientnet_lite import EfficientNetLite, SameConv2d  # noqa: E402
 from pag_ros.lab.model.gating import DenseGating, SparseGating, TopKGating  # noqa: E402
 from pag_ros.lab.model.network import CANONICAL_FOCAL, HEADS, metric_depth  # noqa: E402
-from pag_ros.lab.model.operators import unlimited_plan  # noqa: E402
+from pag_ros.lab.model.operators import no_limits  # noqa: E402
 from pag_ros.lab.model.resnet import GatedResNet  # noqa: E402
 
 CONFIGS = {
@@ -37,7 +37,7 @@ def test_sparse_network_equals_masked_network(name: str) -> None:
         gating = TopKGating(torch.full((len(network.gated),), 0.4))
         masked = network(image, gating)
         keep = torch.tensor([int(m.sum()) for m in gating.masks], dtype=torch.int32)
-        sparse = network(image, SparseGating(keep, unlimited_plan(len(keep))))
+        sparse = network(image, SparseGating(keep, no_limits(len(keep))))
     for head in CONFIGS[name].heads:
         assert masked[head].shape[2:] == (35, 47)
         assert torch.allclose(masked[head], sparse[head], atol=2e-3, rtol=1e-4), head

@@ -48,7 +48,7 @@ class Graph:
             ("x", TensorProto.FLOAT, picture),
             ("score", TensorProto.FLOAT, picture[:3]),
             ("keep", TensorProto.INT32, []),
-            ("plan", TensorProto.FLOAT, [3]),
+            ("limits", TensorProto.FLOAT, [3]),
         ]
         if has_base:
             inputs.append(("base", TensorProto.FLOAT, picture))
@@ -57,7 +57,11 @@ class Graph:
         optional = ["base" if has_base else "", "map"] if has_map else ["base"] * has_base
         nodes = [
             helper.make_node(
-                "Select", ["score", "keep", "plan"], ["index", "count"], domain="pag", stage="only"
+                "Select",
+                ["score", "keep", "limits"],
+                ["index", "count"],
+                domain="pag",
+                stage="only",
             ),
             helper.make_node(
                 "SparseConv",
@@ -94,7 +98,7 @@ def feeds(keep: int, **more: np.ndarray) -> dict[str, Any]:
         "x": rng.normal(size=(1, HEIGHT, WIDTH, CHANNELS)).astype(np.float32),
         "score": rng.normal(size=(1, HEIGHT, WIDTH)).astype(np.float32).round(1),
         "keep": np.array(keep, np.int32),
-        "plan": np.array([np.inf, 1.0, -np.inf], np.float32),
+        "limits": np.array([np.inf, 1.0, -np.inf], np.float32),
         **more,
     }
 
@@ -138,10 +142,10 @@ def test_a_graph_gives_what_the_definition_gives(kernel, has_base, has_map, attr
 def test_a_late_block_computes_the_best_of_fewer_pixels():
     graph = Graph(3, False, False)
     values = feeds(40)
-    values["plan"] = np.array([-0.5, 1e9, -np.inf], np.float32)
+    values["limits"] = np.array([-0.5, 1e9, -np.inf], np.float32)
     barely_late = graph.run(values)
     assert barely_late["count"][0] == 39
-    values["plan"] = np.array([-1e9, 2e9, -np.inf], np.float32)
+    values["limits"] = np.array([-1e9, 2e9, -np.inf], np.float32)
     half = graph.run(values)
     assert half["count"][0] in (19, 20)
     count = int(half["count"][0])
@@ -211,7 +215,7 @@ class Chain:
             "depthwise": {"kernel": 3, "relu": 6, "depthwise": 1},
             "project": {"kernel": 1, "residual": 1},
         }
-        select = ["score", "keep", "plan"], ["index", "count"]
+        select = ["score", "keep", "limits"], ["index", "count"]
         nodes = [helper.make_node("Select", *select, domain="pag", stage="only")]
         x = "x"
         for name in CHAIN:
@@ -230,7 +234,7 @@ class Chain:
                 helper.make_tensor_value_info("x", TensorProto.FLOAT, [*picture, CHANNELS]),
                 helper.make_tensor_value_info("score", TensorProto.FLOAT, picture),
                 helper.make_tensor_value_info("keep", TensorProto.INT32, []),
-                helper.make_tensor_value_info("plan", TensorProto.FLOAT, [3]),
+                helper.make_tensor_value_info("limits", TensorProto.FLOAT, [3]),
             ],
             [
                 helper.make_tensor_value_info(name, TensorProto.FLOAT, [*picture, widths[name]])

@@ -1,7 +1,7 @@
-"""Building a plan: what is asked of TensorRT, how far it has come, and what the plan tells.
+"""Building an engine: what is asked of TensorRT, how far it has come, and what the engine tells.
 
 With TensorRT-RTX's real builder, which works without a GPU, parsing, flags, progress monitor and
-errors are real; it knows no plugins, and its plans cannot be read here. What TensorRT's own
+errors are real; it knows no plugins, and its engines cannot be read here. What TensorRT's own
 inspector says is a text written after its documentation, not taken from a GPU machine.
 """
 
@@ -81,7 +81,7 @@ def test_what_a_real_parser_does_not_understand_is_told(tmp_path: Path) -> None:
 
 def test_a_real_build_can_be_stopped(tmp_path: Path) -> None:
     told = compiled(half_precision_network(tmp_path / "half.onnx"), "stop")
-    assert told == {"error": "the build of the plan was stopped"}
+    assert told == {"error": "the build of the engine was stopped"}
 
 
 @pytest.mark.parametrize(
@@ -185,5 +185,5 @@ def test_the_summary_counts_layers_by_type_and_names_our_kernels() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "no JSON", "{}", "[]", '{"Layers": ["names", "only"]}'])
-def test_a_plan_that_tells_nothing_has_an_empty_summary(text: str) -> None:
+def test_an_engine_that_tells_nothing_has_an_empty_summary(text: str) -> None:
     assert layer_summary(text) == {"precisions": {}, "plugins": []}

@@ -1,4 +1,4 @@
-"""A loaded plan: its tensors are checked, and what TensorRT refuses is told with what it logged.
+"""A loaded engine: its tensors are checked, and what TensorRT refuses is told with what it logged.
 
 TensorRT is a double that answers as its documentation says; nothing is known of the real one here.
 """
@@ -19,7 +19,7 @@ from pag_ros.runtime.tensorrt.engine import TensorRtEngine, engine_inputs, engin
 
 
 class FakeTensorRt:
-    """The module tensorrt with one plan, whose tensors may be changed."""
+    """The module tensorrt with one engine, whose tensors may be changed."""
 
     __version__ = "10.13.2"
     TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
@@ -80,7 +80,7 @@ def trt(tiny_model: Path) -> FakeTensorRt:
 
 
 def load(trt: FakeTensorRt, model: Path) -> TensorRtEngine:
-    return TensorRtEngine(trt, b"plan", load_manifest(model))
+    return TensorRtEngine(trt, b"engine", load_manifest(model))
 
 
 def test_it_binds_and_runs(trt: FakeTensorRt, tiny_model: Path) -> None:
@@ -96,10 +96,10 @@ def test_it_binds_and_runs(trt: FakeTensorRt, tiny_model: Path) -> None:
     ("answer", "sentence"),
     [
         ("start", r"TensorRT 10\.13\.2 cannot start: CUDA initialization failure with error: 35$"),
-        ("read", r"TensorRT 10\.13\.2 refuses the plan: no read today$"),
-        ("context", "cannot prepare the plan: no context today; it works in 5 MiB of GPU memory"),
+        ("read", r"TensorRT 10\.13\.2 refuses the engine: no read today$"),
+        ("context", "cannot prepare the engine: no context today; it works in 5 MiB of GPU memory"),
         ("address", "refuses the memory of image: no address today"),
-        ("run", "cannot run the plan: no run today"),
+        ("run", "cannot run the engine: no run today"),
     ],
 )
 def test_what_is_refused_is_told_with_the_reason(
@@ -116,7 +116,7 @@ def test_what_is_refused_is_told_with_the_reason(
         used()
 
 
-def test_want_of_memory_is_told_apart_from_a_plan_that_is_no_good(
+def test_want_of_memory_is_told_apart_from_an_engine_that_is_no_good(
     trt: FakeTensorRt, tiny_model: Path
 ) -> None:
     trt.answers["context"] = False
@@ -127,7 +127,7 @@ def test_want_of_memory_is_told_apart_from_a_plan_that_is_no_good(
         load(trt, tiny_model)
     assert not isinstance(refused.value, OutOfMemoryError)
     trt.error = "Error Code 1: Cuda Runtime (out of memory)"
-    with pytest.raises(OutOfMemoryError, match=r"refuses the plan: .*out of memory"):
+    with pytest.raises(OutOfMemoryError, match=r"refuses the engine: .*out of memory"):
         load(trt, tiny_model)
 
 
@@ -140,7 +140,7 @@ def test_want_of_memory_is_told_apart_from_a_plan_that_is_no_good(
         ("stamps", ("out", np.int32, (3, 2)), "output 'stamps' is"),
     ],
 )
-def test_a_plan_of_another_model_is_refused(
+def test_an_engine_of_another_model_is_refused(
     trt: FakeTensorRt, tiny_model: Path, name: str, tensor: Any, sentence: str
 ) -> None:
     trt.tensors[name] = tensor

@@ -36,12 +36,12 @@ def both(model: Path, share: float, single: bool):
     manifest, image = load_manifest(model), picture(model)
     keep = [round(share * block.pixels) for block in manifest.blocks]
     focal_px = float(np.mean(manifest.focal_range))
-    plan = np.tile(np.array([np.inf, 1.0, -np.inf], np.float32), (len(keep), 1))
+    limits = np.tile(np.array([np.inf, 1.0, -np.inf], np.float32), (len(keep), 1))
     inputs = {
         "image": image[None],
         "fx": np.array([focal_px], np.float32),
         "keep": np.array(keep, np.int32),
-        "plan": plan,
+        "plan": limits,
         "clock": CLOCK,
     }
     outputs = run(engine_graph(model), inputs, single)
@@ -65,7 +65,7 @@ def test_in_half_precision_it_agrees_with_the_cpu_session(tiny_model: Path, shar
 
 @pytest.mark.parametrize("name", ["pag_lite0_indoor"])
 def test_a_shipped_model_agrees_with_the_cpu_session(name: str) -> None:
-    """In float32: whether half precision is good enough for it, the plan's self-check tells."""
+    """In float32: whether half precision is good enough for it, the engine's self-check tells."""
     outputs, prediction, keep = both(find_model(name), 0.5, single=True)
     assert outputs["count"].tolist() == keep
     relative = np.abs(outputs["depth"][0] / prediction.depth - 1.0)

@@ -1,4 +1,4 @@
-"""From device names to sessions: what is missing is told, plans are found, built, refused, checked.
+"""From device names to sessions: missing things are told, engines found, built, refused, checked.
 
 TensorRT, PyCUDA and the GPU are doubles here (`gpu_double`), or really missing: nothing is seen of
 how the real ones fail, apart from what their documentation says of it.
@@ -36,7 +36,7 @@ class Machine:
 
     Attributes:
         said: sentences for the log.
-        builds: plans built so far.
+        builds: engines built so far.
         kinds: of plugins, of every build that was begun.
         failing: kind of plugins -> how builds with it fail.
         refused: contents that TensorRT refuses to load.
@@ -64,7 +64,7 @@ class Machine:
 
     def engine(self, trt: Any, content: bytes, manifest: Any) -> EngineDouble:
         if content in self.refused:
-            raise BackendError("TensorRT 10.14.1 refuses the plan: magic tag does not match")
+            raise BackendError("TensorRT 10.14.1 refuses the engine: magic tag does not match")
         engine = EngineDouble(self.model, self.drivers[-1])
         if self.factor != 1.0 and content.decode().split()[0] in self.wrong:
             infer = engine._cpu.infer
@@ -76,7 +76,7 @@ class Machine:
         if plugins.kind in self.failing:
             raise self.failing[plugins.kind]
         self.builds += 1
-        return f"{plugins.kind} plan {self.builds}".encode(), {
+        return f"{plugins.kind} engine {self.builds}".encode(), {
             "device_bytes": 1000,
             "build_seconds": 9.0,
         }
@@ -100,14 +100,14 @@ def model(tiny_model: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def machine(model: Path, tmp_path: Path, monkeypatch) -> Iterator[Machine]:
-    machine = Machine(model, tmp_path / "plans")
+    machine = Machine(model, tmp_path / "engines")
     monkeypatch.setattr(requirements, "require_gpu", lambda: ORIN)
     monkeypatch.setattr(requirements, "import_tensorrt", lambda: machine.trt)
     monkeypatch.setattr(requirements, "import_pycuda", lambda: None)
     monkeypatch.setattr(opening, "import_tensorrt", lambda: machine.trt)
     monkeypatch.setattr(opening, "PyCudaDriver", machine.driver)
     monkeypatch.setattr(opening, "TensorRtEngine", machine.engine)
-    monkeypatch.setattr(opening, "build_plan", machine.build)
+    monkeypatch.setattr(opening, "build_engine", machine.build)
     monkeypatch.setattr(plugin_class, "register_programs", lambda *arguments: None)
     monkeypatch.setattr(opening, "kernels_of", lambda *arguments: {})
     monkeypatch.setattr(opening, "load_kernels", lambda *arguments: {STAMP.name: STAMP})
@@ -115,10 +115,10 @@ def machine(model: Path, tmp_path: Path, monkeypatch) -> Iterator[Machine]:
     assert all(driver.is_closed for driver in machine.drivers)
 
 
-def test_a_plan_is_built_checked_and_found_again(machine: Machine) -> None:
+def test_an_engine_is_built_checked_and_found_again(machine: Machine) -> None:
     machine.open().close()
-    assert "building a TensorRT plan of tiny for Double: there is none yet" in machine.said
-    assert "the plan's numbers are the model's" in machine.said[-1]
+    assert "building a TensorRT engine of tiny for Double: there is none yet" in machine.said
+    assert "the engine's numbers are the model's" in machine.said[-1]
     machine.said.clear()
     session = machine.open()
     assert session.backend == "tensorrt 10.14.1 fp16 Double, CUDA graph"
@@ -138,7 +138,7 @@ def test_another_tensorrt_builds_anew_and_says_so(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("version", "kind"), [("10.3.0", "class"), ("10.13.3", "class"), ("10.14.1", "aot")]
 )
-def test_plugins_in_python_are_known_before_a_plan_is_read(
+def test_plugins_in_python_are_known_before_an_engine_is_read(
     machine: Machine, monkeypatch, version: str, kind: str
 ) -> None:
     asked: list[str] = []
@@ -146,10 +146,10 @@ def test_plugins_in_python_are_known_before_a_plan_is_read(
     monkeypatch.setattr(plugin_class, "register_programs", lambda *_: asked.append("plugins"))
     engine = machine.engine
     monkeypatch.setattr(
-        opening, "TensorRtEngine", lambda *args: (asked.append("plan"), engine(*args))[1]
+        opening, "TensorRtEngine", lambda *args: (asked.append("engine"), engine(*args))[1]
     )
     machine.open().close()
-    assert asked == (["plugins", "plan"] if kind == "class" else ["plan"])
+    assert asked == (["plugins", "engine"] if kind == "class" else ["engine"])
     (note,) = machine.options.cache.glob("*.json")  # type: ignore[union-attr]
     assert json.loads(note.read_text())["key"]["kernels"].split()[0] == kind
 
@@ -173,11 +173,11 @@ def test_an_orin_of_another_size_and_another_release_build_anew(
     assert machine.builds == 3
 
 
-def test_a_plan_that_only_lacks_memory_is_kept(machine: Machine, monkeypatch) -> None:
+def test_an_engine_that_only_lacks_memory_is_kept(machine: Machine, monkeypatch) -> None:
     machine.open().close()
 
     def short(*arguments: Any) -> Any:
-        raise OutOfMemoryError("TensorRT cannot prepare the plan")
+        raise OutOfMemoryError("TensorRT cannot prepare the engine")
 
     monkeypatch.setattr(opening, "TensorRtEngine", short)
     with pytest.raises(OutOfMemoryError):
@@ -187,17 +187,17 @@ def test_a_plan_that_only_lacks_memory_is_kept(machine: Machine, monkeypatch) ->
     assert machine.builds == 1
 
 
-def test_a_stored_plan_that_tensorrt_refuses_is_built_anew_once(machine: Machine) -> None:
+def test_a_stored_engine_that_tensorrt_refuses_is_built_anew_once(machine: Machine) -> None:
     machine.open().close()
-    machine.refused.add(b"aot plan 1")
+    machine.refused.add(b"aot engine 1")
     machine.open().close()
     assert machine.builds == 2
-    assert any("is discarded: TensorRT 10.14.1 refuses the plan" in each for each in machine.said)
+    assert any("is discarded: TensorRT 10.14.1 refuses the engine" in each for each in machine.said)
 
 
 def test_what_tensorrt_refuses_right_after_the_build_is_not_built_again(machine: Machine) -> None:
     machine.trt.__version__ = "10.3.0"
-    machine.refused |= {b"class plan 1", b"class plan 2"}
+    machine.refused |= {b"class engine 1", b"class engine 2"}
     with pytest.raises(BackendError, match="magic tag"):
         machine.open()
     with pytest.raises(BackendError, match=r"magic tag.*found before.*build MODEL --force"):
@@ -205,14 +205,14 @@ def test_what_tensorrt_refuses_right_after_the_build_is_not_built_again(machine:
     assert machine.builds == 1
 
 
-def test_wrong_numbers_are_refused_and_the_plan_is_not_built_again(machine: Machine) -> None:
+def test_wrong_numbers_are_refused_and_the_engine_is_not_built_again(machine: Machine) -> None:
     machine.trt.__version__ = "10.3.0"
     machine.factor = 1.5
     for _ in range(3):
         with pytest.raises(BackendError, match=r"depth \(median\) deviates by 0\.5"):
             machine.open()
     assert machine.builds == 1
-    assert not list(machine.options.cache.glob("*.plan"))  # type: ignore[union-attr]
+    assert not list(machine.options.cache.glob("*.engine"))  # type: ignore[union-attr]
 
 
 def test_force_and_another_tensorrt_try_again(machine: Machine) -> None:
@@ -241,11 +241,13 @@ def test_where_one_kind_of_plugins_fails_the_other_is_tried(machine: Machine) ->
     assert machine.kinds == ["aot", "class"]  # At the second start both are known.
     fallbacks = [each for each in machine.said if "trying kernels launched from Python" in each]
     assert len(fallbacks) == 2
-    assert all("kernels compiled into the plan: the plan computes" in each for each in fallbacks)
+    assert all(
+        "kernels compiled into the engine: the engine computes" in each for each in fallbacks
+    )
 
 
 def test_a_build_that_tensorrt_refuses_is_not_tried_again_for_minutes(machine: Machine) -> None:
-    machine.failing["aot"] = BackendError("TensorRT 10.14.1 cannot build the plan: no kernel")
+    machine.failing["aot"] = BackendError("TensorRT 10.14.1 cannot build the engine: no kernel")
     machine.open().close()
     machine.open().close()
     assert machine.kinds == ["aot", "class"]
@@ -253,14 +255,16 @@ def test_a_build_that_tensorrt_refuses_is_not_tried_again_for_minutes(machine: M
 
 def test_where_both_kinds_fail_both_reasons_are_told(machine: Machine) -> None:
     machine.failing = {kind: BackendError(f"no {kind} here") for kind in ("aot", "class")}
-    with pytest.raises(BackendError, match=r"into the plan: no aot here; .*Python: no class here"):
+    with pytest.raises(
+        BackendError, match=r"into the engine: no aot here; .*Python: no class here"
+    ):
         machine.open()
 
 
 def test_want_of_memory_is_neither_remembered_nor_a_reason_for_other_plugins(
     machine: Machine,
 ) -> None:
-    machine.failing["aot"] = OutOfMemoryError("building the plan needs about 900 MiB")
+    machine.failing["aot"] = OutOfMemoryError("building the engine needs about 900 MiB")
     for _ in range(2):
         with pytest.raises(OutOfMemoryError, match="900 MiB"):
             machine.open()
@@ -275,15 +279,15 @@ def test_without_a_reference_the_session_works_and_says_what_is_missing(machine:
     write_reference(session, machine.model)
     session.close()
     machine.open().close()
-    assert "the plan's numbers are the model's" in machine.said[-1]
+    assert "the engine's numbers are the model's" in machine.said[-1]
 
 
-def test_too_little_memory_for_a_plan_is_told_with_both_amounts(
+def test_too_little_memory_for_an_engine_is_told_with_both_amounts(
     machine: Machine, monkeypatch
 ) -> None:
     huge = {"device_bytes": 3 << 30}
-    monkeypatch.setattr(opening, "build_plan", lambda *arguments: (b"plan", huge))
-    with pytest.raises(BackendError, match=r"the plan needs 3072 MiB, 8 MiB are free"):
+    monkeypatch.setattr(opening, "build_engine", lambda *arguments: (b"engine", huge))
+    with pytest.raises(BackendError, match=r"the engine needs 3072 MiB, 8 MiB are free"):
         machine.open()
 
 
@@ -306,7 +310,8 @@ def test_auto_takes_the_cpu_where_the_gpu_fails_and_says_why(machine: Machine) -
     assert session.backend.startswith("openvino")
     session.close()
     assert machine.said[-1].startswith(
-        "device auto takes the CPU, since TensorRT cannot be used: kernels compiled into the plan: "
+        "device auto takes the CPU, since TensorRT cannot be used: "
+        "kernels compiled into the engine: "
     )
 
 
@@ -328,13 +333,13 @@ def test_auto_takes_the_cpu_where_something_is_missing_and_says_what(
 
 
 def test_a_build_that_was_stopped_is_not_replaced_by_the_cpu(machine: Machine, monkeypatch) -> None:
-    machine.failing["aot"] = BackendError("the build of the plan was stopped")
+    machine.failing["aot"] = BackendError("the build of the engine was stopped")
     machine.options = replace(machine.options, is_stopped=lambda: True)
     with pytest.raises(BackendError, match="was stopped"):
         machine.open("auto")
     machine.failing.clear()
     machine.options = replace(machine.options, is_stopped=bool)
-    machine.open("auto").close()  # Nothing was remembered as the plan's fault.
+    machine.open("auto").close()  # Nothing was remembered as the engine's fault.
     assert machine.kinds == ["aot", "aot"]
 
 

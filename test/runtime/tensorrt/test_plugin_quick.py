@@ -2,7 +2,7 @@
 
 The bindings, their validation and the plugin registry are the real ones, and our functions are
 called by them only. Parser and builder are not (`onnx_import`, `nvidia_front_end`): that TensorRT's
-parser finds the plugins, and its plans run the kernels, is seen on a GPU machine only.
+parser finds the plugins, and its engines run the kernels, is seen on a GPU machine only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A plan's numbers against stored ones: what passes, what is refused, and damaged references.
+"""An engine's numbers against stored ones: what passes, what is refused, and damaged references.
 
-The plans here are CPU sessions whose outputs are bent. How far a real plan in half precision is
+The engines here are CPU sessions whose outputs are bent. How far a real engine in half precision is
 off is not seen; the tolerances come from the graph evaluated in NumPy's float16.
 """
 
@@ -22,7 +22,7 @@ from pag_ros.manifest import load_manifest
 from pag_ros.runtime import Session, open_session, shipped_models
 from pag_ros.runtime.session import Prediction
 from pag_ros.runtime.tensorrt.self_check import (
-    check_plan,
+    check_engine,
     drawn_room,
     read_reference,
     reference_path,
@@ -64,11 +64,13 @@ def half(values: np.ndarray) -> np.ndarray:
 
 
 def test_the_same_numbers_pass(session: Session, model: Path) -> None:
-    assert check_plan(session, model).startswith("the plan's numbers are the model's (at most 0%")
+    assert check_engine(session, model).startswith(
+        "the engine's numbers are the model's (at most 0%"
+    )
 
 
 def test_rounding_to_half_precision_passes(session: Session, model: Path) -> None:
-    check_plan(Bent(session, depth=half, normals=half, confidence=half), model)  # type: ignore[arg-type]
+    check_engine(Bent(session, depth=half, normals=half, confidence=half), model)  # type: ignore[arg-type]
 
 
 def patch(values: np.ndarray) -> np.ndarray:
@@ -99,7 +101,7 @@ def test_other_numbers_are_refused_by_name(
     session: Session, model: Path, changes: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(BackendError, match=sentence):
-        check_plan(Bent(session, **changes), model)  # type: ignore[arg-type]
+        check_engine(Bent(session, **changes), model)  # type: ignore[arg-type]
 
 
 def test_a_reference_of_another_model_is_refused(session: Session, model: Path) -> None:
@@ -147,10 +149,10 @@ def test_damaged_references_are_refused(session: Session, model: Path) -> None:
     ]:
         path.write_bytes(damage)
         with pytest.raises(ModelError, match=r"not a sound reference .*build reference MODEL"):
-            check_plan(session, model)
+            check_engine(session, model)
     path.unlink()
     with pytest.raises(ModelError, match=r"cannot be read .*build reference MODEL"):
-        check_plan(session, model)
+        check_engine(session, model)
 
 
 @pytest.mark.parametrize("name", sorted(shipped_models()))
@@ -172,5 +174,5 @@ def test_every_shipped_model_has_its_reference(name: str) -> None:
 def test_a_shipped_models_reference_is_what_the_cpu_computes() -> None:
     model = shipped_models()["pag_lite0_indoor"]
     session = open_session(model, "cpu")
-    assert "at most" in check_plan(session, model)
+    assert "at most" in check_engine(session, model)
     session.close()

@@ -107,10 +107,10 @@ def test_deadline_and_thresholds_reach_the_gpu(machine: Machine) -> None:
     np.testing.assert_array_equal(machine.engine.seen[-1]["plan"], [[np.inf, 1, -np.inf]] * 2)
     deadline = Deadline(time.perf_counter() + 100.0, (1.0, 2.0, 3.0, 4.0))
     machine.session.infer(IMAGE, FOCAL_PX, (48, 24), deadline, (0.5, 0.25))
-    plan = machine.engine.seen[-1]["plan"]
+    limits = machine.engine.seen[-1]["plan"]
     # 100 s are left; from a block on there are the gated work (5 or 3 s) and the heads (4 s).
-    np.testing.assert_allclose(plan[:, 0], [91.0, 93.0], atol=0.5)
-    np.testing.assert_array_equal(plan[:, 1:], [[5.0, 0.5], [3.0, 0.25]])
+    np.testing.assert_allclose(limits[:, 0], [91.0, 93.0], atol=0.5)
+    np.testing.assert_array_equal(limits[:, 1:], [[5.0, 0.5], [3.0, 0.25]])
 
 
 def test_stages_are_timed_by_the_gpus_clock(machine: Machine) -> None:
@@ -175,11 +175,11 @@ def test_without_memory_everything_is_given_back(tiny_model: Path, allocations: 
     assert driver.is_closed
 
 
-def test_a_plan_that_does_not_run_is_told_and_closed(tiny_model: Path) -> None:
+def test_an_engine_that_does_not_run_is_told_and_closed(tiny_model: Path) -> None:
     driver = DriverDouble()
     engine = EngineDouble(tiny_model, driver)
     engine.refuses = True
-    with pytest.raises(BackendError, match="cannot run the plan"):
+    with pytest.raises(BackendError, match="cannot run the engine"):
         TensorRtSession(load_manifest(tiny_model), driver, engine, STAMP, "")
     assert engine.is_closed
     assert driver.is_closed

@@ -1,7 +1,7 @@
-"""The cache of plans, and all the ways in which it may be found damaged.
+"""The cache of engines, and all the ways in which it may be found damaged.
 
 The builder here is a fake that writes some bytes: nothing is said about what TensorRT makes, or
-whether it would accept a plan that this cache calls sound.
+whether it would accept an engine that this cache calls sound.
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plan_builders import KEY, build_slowly, hang_while
+from engine_builders import KEY, build_slowly, hang_while
 
 from pag_ros.errors import BackendError
-from pag_ros.runtime.tensorrt import plan_cache
-from pag_ros.runtime.tensorrt.plan_cache import Plan, PlanCache, RejectedPlanError, default_folder
+from pag_ros.runtime.tensorrt import engine_cache
+from pag_ros.runtime.tensorrt.engine_cache import (
+    BuiltEngine,
+    EngineCache,
+    RejectedEngineError,
+    default_folder,
+)
 
 
 class Builder:
@@ -34,7 +39,7 @@ class Builder:
 
     def __call__(self) -> tuple[bytes, dict[str, Any]]:
         self.builds += 1
-        return f"plan {self.builds}".encode() * 100, {"build_seconds": 94.0}
+        return f"engine {self.builds}".encode() * 100, {"build_seconds": 94.0}
 
 
 @pytest.fixture
@@ -43,11 +48,11 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, said: list[str]) -> PlanCache:
-    return PlanCache(tmp_path / "plans", said.append)
+def cache(tmp_path: Path, said: list[str]) -> EngineCache:
+    return EngineCache(tmp_path / "engines", said.append)
 
 
-def test_a_plan_is_built_once_and_then_found(cache: PlanCache, said: list[str]) -> None:
+def test_an_engine_is_built_once_and_then_found(cache: EngineCache, said: list[str]) -> None:
     builder = Builder()
     first = cache.obtain(KEY, builder)
     second = cache.obtain(KEY, builder)
@@ -57,27 +62,29 @@ def test_a_plan_is_built_once_and_then_found(cache: PlanCache, said: list[str]) 
     assert second.reason == ""
     assert second.path is not None
     assert second.summary == {"build_seconds": 94.0}
-    assert said == ["building a TensorRT plan of tiny for NVIDIA Orin: there is none yet"]
+    assert said == ["building a TensorRT engine of tiny for NVIDIA Orin: there is none yet"]
 
 
-def test_force_builds_anew(cache: PlanCache) -> None:
+def test_force_builds_anew(cache: EngineCache) -> None:
     builder = Builder()
     cache.obtain(KEY, builder)
     assert cache.obtain(KEY, builder, force=True).reason == "it was asked for"
     assert builder.builds == 2
 
 
-def test_a_rejected_plan_is_not_built_again_unless_it_is_asked_for(
-    cache: PlanCache, said: list[str]
+def test_a_rejected_engine_is_not_built_again_unless_it_is_asked_for(
+    cache: EngineCache, said: list[str]
 ) -> None:
     builder = Builder()
-    plan = cache.obtain(KEY, builder)
+    engine = cache.obtain(KEY, builder)
     cache.reject(KEY, "it computes something else")
-    assert plan.path is not None
-    assert not plan.path.exists()
+    assert engine.path is not None
+    assert not engine.path.exists()
     assert cache.find(KEY) is None
     for _ in range(2):
-        with pytest.raises(RejectedPlanError, match=r"^it computes something else \(found before"):
+        with pytest.raises(
+            RejectedEngineError, match=r"^it computes something else \(found before"
+        ):
             cache.obtain(KEY, builder)
     assert cache.obtain(replace(KEY, tensorrt="10.99"), builder).reason != ""
     assert cache.obtain(KEY, builder, force=True).reason != ""
@@ -85,21 +92,21 @@ def test_a_rejected_plan_is_not_built_again_unless_it_is_asked_for(
     assert builder.builds == 3
 
 
-def test_who_waited_for_a_build_that_was_rejected_does_not_repeat_it(cache: PlanCache) -> None:
+def test_who_waited_for_a_build_that_was_rejected_does_not_repeat_it(cache: EngineCache) -> None:
     builder, waits = Builder(), threading.Event()
-    waiting = PlanCache(cache.folder, lambda sentence: waits.set())
+    waiting = EngineCache(cache.folder, lambda sentence: waits.set())
 
     def refused() -> tuple[bytes, dict[str, Any]]:
         future.append(pool.submit(waiting.obtain, KEY, builder))
-        assert waits.wait(30.0)  # It says that another process is at the plan.
+        assert waits.wait(30.0)  # It says that another process is at the engine.
         cache.reject(KEY, "TensorRT cannot build it")
         raise BackendError("TensorRT cannot build it")
 
-    future: list[Future[Plan]] = []
+    future: list[Future[BuiltEngine]] = []
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(BackendError):
             cache.obtain(KEY, refused)
-        with pytest.raises(RejectedPlanError):
+        with pytest.raises(RejectedEngineError):
             future[0].result(30.0)
     assert builder.builds == 0
 
@@ -107,20 +114,20 @@ def test_who_waited_for_a_build_that_was_rejected_does_not_repeat_it(cache: Plan
 @pytest.mark.parametrize(
     "change", [lambda note: b"{", lambda note: note.replace(b"fp16", b"fp32"), lambda note: b"[]"]
 )
-def test_a_damaged_note_on_a_rejected_plan_counts_for_nothing(
-    cache: PlanCache, said: list[str], change: Any
+def test_a_damaged_note_on_a_rejected_engine_counts_for_nothing(
+    cache: EngineCache, said: list[str], change: Any
 ) -> None:
     cache.reject(KEY, "it computes something else")
     (note,) = cache.folder.glob("*.rejected")
     note.write_bytes(change(note.read_bytes()))
     cache.obtain(KEY, Builder())
-    assert any(each.endswith("the plan is tried again") for each in said)
+    assert any(each.endswith("the engine is tried again") for each in said)
 
 
 def test_a_rejection_that_cannot_be_noted_is_told(
-    cache: PlanCache, said: list[str], monkeypatch
+    cache: EngineCache, said: list[str], monkeypatch
 ) -> None:
-    monkeypatch.setattr(plan_cache, "_write_whole", _no_room)
+    monkeypatch.setattr(engine_cache, "_write_whole", _no_room)
     cache.reject(KEY, "it computes something else")
     assert said[-1].endswith("that cannot be noted (No space left on device)")
 
@@ -143,7 +150,7 @@ def _no_room(path: Path, content: bytes) -> None:
     ],
 )
 def test_anything_else_in_the_key_builds_another_and_says_why(
-    cache: PlanCache, change: dict[str, Any], sentence: str
+    cache: EngineCache, change: dict[str, Any], sentence: str
 ) -> None:
     builder = Builder()
     cache.obtain(KEY, builder)
@@ -155,60 +162,60 @@ def test_anything_else_in_the_key_builds_another_and_says_why(
     assert cache.obtain(KEY, builder).reason == ""  # the old one stays for the old setup
 
 
-def _truncated(plan: Path, note: Path) -> None:
-    plan.write_bytes(plan.read_bytes()[:-1])
+def _truncated(engine: Path, note: Path) -> None:
+    engine.write_bytes(engine.read_bytes()[:-1])
 
 
-def _flipped(plan: Path, note: Path) -> None:
-    content = bytearray(plan.read_bytes())
+def _flipped(engine: Path, note: Path) -> None:
+    content = bytearray(engine.read_bytes())
     content[50] ^= 1
-    plan.write_bytes(content)
+    engine.write_bytes(content)
 
 
-def _emptied(plan: Path, note: Path) -> None:
-    plan.write_bytes(b"")
+def _emptied(engine: Path, note: Path) -> None:
+    engine.write_bytes(b"")
 
 
-def _is_folder(plan: Path, note: Path) -> None:
-    plan.unlink()
-    plan.mkdir()
+def _is_folder(engine: Path, note: Path) -> None:
+    engine.unlink()
+    engine.mkdir()
 
 
-def _note_truncated(plan: Path, note: Path) -> None:
+def _note_truncated(engine: Path, note: Path) -> None:
     note.write_text(note.read_text()[:40])
 
 
-def _note_binary(plan: Path, note: Path) -> None:
+def _note_binary(engine: Path, note: Path) -> None:
     note.write_bytes(bytes(range(256)))
 
 
-def _note_nested(plan: Path, note: Path) -> None:
+def _note_nested(engine: Path, note: Path) -> None:
     note.write_text("[" * 100_000)
 
 
-def _note_large(plan: Path, note: Path) -> None:
+def _note_large(engine: Path, note: Path) -> None:
     note.write_text('"' + "x" * (1 << 21) + '"')
 
 
-def _note_missing(plan: Path, note: Path) -> None:
+def _note_missing(engine: Path, note: Path) -> None:
     note.unlink()
 
 
-def _plan_missing(plan: Path, note: Path) -> None:
-    plan.unlink()
+def _engine_missing(engine: Path, note: Path) -> None:
+    engine.unlink()
 
 
-def _note_of_another_version(plan: Path, note: Path) -> None:
+def _note_of_another_version(engine: Path, note: Path) -> None:
     note.write_text(note.read_text().replace('"format": 1', '"format": 2'))
 
 
-def _note_with_other_types(plan: Path, note: Path) -> None:
+def _note_with_other_types(engine: Path, note: Path) -> None:
     data = json.loads(note.read_text())
     data["key"]["capability"] = "87"
     note.write_text(json.dumps(data))
 
 
-def _foreign(plan: Path, note: Path) -> None:
+def _foreign(engine: Path, note: Path) -> None:
     data = json.loads(note.read_text())
     data["key"]["gpu"] = "NVIDIA H200"
     note.write_text(json.dumps(data))
@@ -225,14 +232,14 @@ def _foreign(plan: Path, note: Path) -> None:
         (_note_nested, "is damaged"),
         (_note_large, "is damaged"),
         (_note_missing, "a build was interrupted"),
-        (_plan_missing, "a build was interrupted"),
+        (_engine_missing, "a build was interrupted"),
         (_note_of_another_version, "format 2, this version reads 1"),
         (_note_with_other_types, "is damaged"),
         (_foreign, "belongs to something else: GPU NVIDIA H200, not NVIDIA Orin"),
     ],
 )
 def test_what_is_not_sound_is_built_anew(
-    cache: PlanCache, said: list[str], damage: Any, reason: str
+    cache: EngineCache, said: list[str], damage: Any, reason: str
 ) -> None:
     builder = Builder()
     stored = cache.obtain(KEY, builder)
@@ -248,7 +255,7 @@ def test_what_is_not_sound_is_built_anew(
 
 
 def test_a_folder_in_the_plans_place_does_not_stop_the_robot(
-    cache: PlanCache, said: list[str]
+    cache: EngineCache, said: list[str]
 ) -> None:
     stored = cache.obtain(KEY, Builder())
     assert stored.path is not None
@@ -259,10 +266,10 @@ def test_a_folder_in_the_plans_place_does_not_stop_the_robot(
     assert "cannot be stored" in said[-1]
 
 
-def test_processes_that_want_the_same_plan_build_one(tmp_path: Path) -> None:
+def test_processes_that_want_the_same_engine_build_one(tmp_path: Path) -> None:
     log = tmp_path / "builds"
     context = multiprocessing.get_context("spawn")
-    arguments = (tmp_path / "plans", log)
+    arguments = (tmp_path / "engines", log)
     processes = [context.Process(target=build_slowly, args=arguments) for _ in range(3)]
     for process in processes:
         process.start()
@@ -276,7 +283,7 @@ def test_processes_that_want_the_same_plan_build_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("phase", ["building", "writing", "noting"])
 def test_a_killed_build_leaves_nothing_behind_that_is_believed(tmp_path: Path, phase: str) -> None:
-    folder, ready = tmp_path / "plans", tmp_path / "ready"
+    folder, ready = tmp_path / "engines", tmp_path / "ready"
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=hang_while, args=(phase, folder, ready))
     process.start()
@@ -286,15 +293,15 @@ def test_a_killed_build_leaves_nothing_behind_that_is_believed(tmp_path: Path, p
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    cache, builder = PlanCache(folder), Builder()
+    cache, builder = EngineCache(folder), Builder()
     assert cache.find(KEY) is None
-    plan = cache.obtain(KEY, builder)
+    engine = cache.obtain(KEY, builder)
     assert builder.builds == 1
-    assert plan.path is not None
-    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".lock", ".plan"]
+    assert engine.path is not None
+    assert sorted(path.suffix for path in folder.iterdir()) == [".engine", ".json", ".lock"]
 
 
-def test_a_build_that_fails_leaves_the_lock_and_nothing_else(cache: PlanCache) -> None:
+def test_a_build_that_fails_leaves_the_lock_and_nothing_else(cache: EngineCache) -> None:
     def fail() -> tuple[bytes, dict[str, Any]]:
         raise BackendError("no")
 
@@ -308,29 +315,29 @@ def test_an_unwritable_cache_is_told_before_anything_is_built(tmp_path: Path) ->
     (tmp_path / "file").write_text("in the way")
     builder = Builder()
     with pytest.raises(BackendError, match=r"cannot be stored there .*set XDG_CACHE_HOME"):
-        PlanCache(tmp_path / "file" / "plans").obtain(KEY, builder)
+        EngineCache(tmp_path / "file" / "engines").obtain(KEY, builder)
     assert builder.builds == 0
 
 
-def test_a_plan_in_a_read_only_cache_is_used(cache: PlanCache, monkeypatch) -> None:
+def test_an_engine_in_a_read_only_cache_is_used(cache: EngineCache, monkeypatch) -> None:
     stored = cache.obtain(KEY, Builder())
-    monkeypatch.setattr(plan_cache.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(engine_cache.os, "access", lambda path, mode: False)
     monkeypatch.setattr(cache, "_locked", None)
     found = cache.obtain(KEY, Builder())
     assert found.content == stored.content
     assert cache.confirm(KEY, found).checked
 
 
-def test_a_full_disk_costs_the_plan_of_the_next_start_only(
-    cache: PlanCache, said: list[str], monkeypatch
+def test_a_full_disk_costs_the_engine_of_the_next_start_only(
+    cache: EngineCache, said: list[str], monkeypatch
 ) -> None:
     def full(number: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(plan_cache.os, "fsync", full)
-    plan = cache.obtain(KEY, Builder())
-    assert plan.path is None
-    assert plan.content
+    monkeypatch.setattr(engine_cache.os, "fsync", full)
+    engine = cache.obtain(KEY, Builder())
+    assert engine.path is None
+    assert engine.content
     assert "No space left on device" in said[-1]
     assert "the next start builds it again" in said[-1]
     assert [path.suffix for path in cache.folder.iterdir()] == [".lock"]
@@ -338,16 +345,16 @@ def test_a_full_disk_costs_the_plan_of_the_next_start_only(
     assert cache.obtain(KEY, Builder()).path is not None
 
 
-def test_that_a_plan_was_checked_is_remembered(cache: PlanCache) -> None:
-    plan = cache.obtain(KEY, Builder())
-    assert not plan.checked
-    assert cache.confirm(KEY, plan).checked
+def test_that_an_engine_was_checked_is_remembered(cache: EngineCache) -> None:
+    engine = cache.obtain(KEY, Builder())
+    assert not engine.checked
+    assert cache.confirm(KEY, engine).checked
     found = cache.find(KEY)
     assert found is not None
     assert found.checked
 
 
-def test_a_discarded_plan_is_gone(cache: PlanCache, said: list[str]) -> None:
+def test_a_discarded_engine_is_gone(cache: EngineCache, said: list[str]) -> None:
     builder = Builder()
     cache.obtain(KEY, builder)
     cache.discard(KEY, "TensorRT refuses it")
@@ -359,14 +366,14 @@ def test_a_discarded_plan_is_gone(cache: PlanCache, said: list[str]) -> None:
 
 def test_plans_lie_in_the_users_cache(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "pag_ros" / "plans"
+    assert default_folder() == tmp_path / "pag_ros" / "engines"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_folder() == tmp_path / ".cache" / "pag_ros" / "plans"
+    assert default_folder() == tmp_path / ".cache" / "pag_ros" / "engines"
 
 
-def test_a_models_name_makes_no_path(cache: PlanCache) -> None:
-    plan = cache.obtain(replace(KEY, model="../../etc/passwd"), Builder())
-    assert isinstance(plan, Plan)
-    assert plan.path is not None
-    assert plan.path.parent == cache.folder
+def test_a_models_name_makes_no_path(cache: EngineCache) -> None:
+    engine = cache.obtain(replace(KEY, model="../../etc/passwd"), Builder())
+    assert isinstance(engine, BuiltEngine)
+    assert engine.path is not None
+    assert engine.path.parent == cache.folder

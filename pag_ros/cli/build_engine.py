@@ -1,7 +1,7 @@
-"""Build the TensorRT plan of a model for this machine's GPU, and check its numbers.
+"""Build the TensorRT engine of a model for this machine's GPU, and check its numbers.
 
-The plan goes to the user's cache ($XDG_CACHE_HOME/pag_ros, else ~/.cache/pag_ros), where the node
-finds it at its next start. A sound plan that is there already is only checked.
+The engine goes to the user's cache ($XDG_CACHE_HOME/pag_ros, else ~/.cache/pag_ros), where the node
+finds it at its next start. A sound engine that is there already is only checked.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from tqdm import tqdm
 from pag_ros.errors import BackendError
 from pag_ros.runtime.models import DEFAULT_MODEL, find_model
 from pag_ros.runtime.tensorrt.builder import MIB, PRECISIONS
+from pag_ros.runtime.tensorrt.engine_cache import BuiltEngine
 from pag_ros.runtime.tensorrt.opening import open_tensorrt
 from pag_ros.runtime.tensorrt.options import EngineOptions
-from pag_ros.runtime.tensorrt.plan_cache import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,24 +40,24 @@ def main(args: argparse.Namespace) -> int:
             bar.update(100.0 * share - bar.n)
 
         options = EngineOptions(force=args.force, say=_say, report=report)
-        session, plan = open_tensorrt(model, options, args.precision)
+        session, engine = open_tensorrt(model, options, args.precision)
     backend = session.backend
     session.close()
-    if plan.path is None:
-        raise BackendError("the plan was built, but could not be stored; see above")
-    summary = {"backend": backend, **summary_of(plan)}
+    if engine.path is None:
+        raise BackendError("the engine was built, but could not be stored; see above")
+    summary = {"backend": backend, **summary_of(engine)}
     print(json.dumps(summary) if args.json else text_of(summary))
     return 0
 
 
-def summary_of(plan: Plan) -> dict[str, Any]:
-    """What is told of a plan: where it is, whether it was built now, checked, and its summary."""
+def summary_of(engine: BuiltEngine) -> dict[str, Any]:
+    """What is told of an engine: where it is, whether it was just built, checked; its summary."""
     return {
-        "path": str(plan.path),
-        "built": bool(plan.reason),
-        "reason": plan.reason,
-        "checked": plan.checked,
-        **plan.summary,
+        "path": str(engine.path),
+        "built": bool(engine.reason),
+        "reason": engine.reason,
+        "checked": engine.checked,
+        **engine.summary,
     }
 
 
@@ -68,12 +68,12 @@ def text_of(summary: dict[str, Any]) -> str:
     plugins = summary.get("plugins") or []
     seconds = f"built in {summary.get('build_seconds', 0.0):.0f} s"
     lines = [
-        f"plan: {summary['path']} ({seconds if summary['built'] else 'was there'})",
+        f"engine: {summary['path']} ({seconds if summary['built'] else 'was there'})",
         f"runs on: {summary['backend']}",
         f"numbers: {'those of the model' if summary['checked'] else 'NOT checked'}",
         f"layers by the type of what they give: {layers}",
         f"our kernels in it: {len(plugins) if layers != 'not told' else 'not told'}",
-        f"size: {summary.get('plan_bytes', 0) / MIB:.0f} MiB, works in "
+        f"size: {summary.get('engine_bytes', 0) / MIB:.0f} MiB, works in "
         f"{summary.get('device_bytes', 0) / MIB:.0f} MiB of GPU memory",
     ]
     return "\n".join(lines)

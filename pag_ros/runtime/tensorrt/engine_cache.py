@@ -1,10 +1,10 @@
-"""Built plans on disk, in the user's cache: each with a note (JSON) of what it was made from.
+"""Built engines on disk, in the user's cache: each with a note (JSON) of what it was made from.
 
-A plan is used only if its note says that it was made for exactly this model, machine and software,
-and if it has the checksum that the note says. Everything else is built anew, with a sentence that
-says why; but a plan that turned out to be unfit leaves a note, and is not built again at every
-start. One process builds, others that want the same plan wait for it; one that is killed leaves
-nothing that would be taken for a plan.
+An engine is used only if its note says that it was made for exactly this model, machine and
+software, and if it has the checksum that the note says. Everything else is built anew, with a
+sentence that says why; but an engine that turned out to be unfit leaves a note, and is not built
+again at every start. One process builds, others that want the same engine wait for it; one that is
+killed leaves nothing that would be taken for an engine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pag_ros.reading import read_limited, reading
 
 FORMAT = 1
 _MAX_NOTE_BYTES = 1 << 20
-_MAX_PLAN_BYTES = 1 << 32
+_MAX_ENGINE_BYTES = 1 << 32
 _WORDS = {
     "model_sha256": "model",
     "tensorrt": "TensorRT",
@@ -41,8 +41,8 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class PlanKey:
-    """Everything that a plan depends on.
+class EngineKey:
+    """Everything that an engine depends on.
 
     Attributes:
         model: its name, for people and for the file's name.
@@ -75,7 +75,7 @@ class PlanKey:
         safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in self.model)[:64]
         return f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
-    def difference(self, other: PlanKey) -> str:
+    def difference(self, other: EngineKey) -> str:
         """What is another one in `other`, for people: "TensorRT 10.3.0, not 10.13.2"."""
         return ", ".join(
             f"{word} {_short(getattr(other, name))}, not {_short(getattr(self, name))}"
@@ -85,11 +85,11 @@ class PlanKey:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A built plan.
+class BuiltEngine:
+    """An engine as it is stored; `engine.TensorRtEngine` is a loaded one.
 
     Attributes:
-        content: what TensorRT reads.
+        content: the serialized engine, what TensorRT reads.
         summary: what its builder tells of it; JSON types only.
         checked: whether its numbers have been compared with the model's.
         path: where it lies, None if it could not be stored.
@@ -103,19 +103,19 @@ class Plan:
     reason: str = ""
 
 
-class RejectedPlanError(BackendError):
-    """A plan for this very key turned out to be unfit before."""
+class RejectedEngineError(BackendError):
+    """An engine for this very key turned out to be unfit before."""
 
 
 Build = Callable[[], tuple[bytes, dict[str, Any]]]
-"""Makes a plan: its content and its summary."""
+"""Makes an engine: its content and its summary."""
 
 
-class PlanCache:
-    """The plans of this user.
+class EngineCache:
+    """The engines of this user.
 
     Args:
-        folder: where they lie; None is $XDG_CACHE_HOME/pag_ros/plans, else ~/.cache/...
+        folder: where they lie; None is $XDG_CACHE_HOME/pag_ros/engines, else ~/.cache/...
         say: told in a sentence what is found and done.
     """
 
@@ -125,20 +125,20 @@ class PlanCache:
         self.folder = folder or default_folder()
         self._say = say or (lambda sentence: None)
 
-    def find(self, key: PlanKey) -> Plan | None:
-        """The stored plan for `key` if there is a sound one; builds and locks nothing."""
-        plan = self._read(key)
-        return None if isinstance(plan, str) else plan
+    def find(self, key: EngineKey) -> BuiltEngine | None:
+        """The stored engine for `key` if there is a sound one; builds and locks nothing."""
+        engine = self._read(key)
+        return None if isinstance(engine, str) else engine
 
-    def obtain(self, key: PlanKey, build: Build, force: bool = False) -> Plan:
-        """The plan for `key`: from the cache, else built and stored.
+    def obtain(self, key: EngineKey, build: Build, force: bool = False) -> BuiltEngine:
+        """The engine for `key`: from the cache, else built and stored.
 
         Args:
-            build: called only where there is no sound plan, by one process at a time.
+            build: called only where there is no sound engine, by one process at a time.
             force: build even if there is a sound one.
 
         Raises:
-            RejectedPlanError: there was one, which was rejected.
+            RejectedEngineError: there was one, which was rejected.
             BackendError: the folder cannot be written, found out before anything is built.
         """
         if not force:
@@ -152,32 +152,32 @@ class PlanCache:
             if not isinstance(found, str) and not force:
                 return found
             reason = found if isinstance(found, str) else "it was asked for"
-            self._say(f"building a TensorRT plan of {key.model} for {key.gpu}: {reason}")
+            self._say(f"building a TensorRT engine of {key.model} for {key.gpu}: {reason}")
             content, summary = build()
-            plan = Plan(content, summary, reason=reason)
-            return self._store(key, plan)
+            engine = BuiltEngine(content, summary, reason=reason)
+            return self._store(key, engine)
 
-    def confirm(self, key: PlanKey, plan: Plan) -> Plan:
-        """Note that a plan's numbers are right, so that the next start need not check them."""
-        checked = replace(plan, checked=True)
-        if plan.path is not None and not self._is_read_only():
+    def confirm(self, key: EngineKey, engine: BuiltEngine) -> BuiltEngine:
+        """Note that an engine's numbers are right, so that the next start need not check them."""
+        checked = replace(engine, checked=True)
+        if engine.path is not None and not self._is_read_only():
             try:
                 self._write_note(key, checked)
             except OSError as error:
-                self._say(f"{plan.path}: the check of its numbers cannot be noted ({error})")
+                self._say(f"{engine.path}: the check of its numbers cannot be noted ({error})")
         return checked
 
-    def discard(self, key: PlanKey, why: str) -> None:
-        """Forget a plan that turned out to be unfit, and say why."""
-        self._say(f"the plan {self._path(key)} is discarded: {why}")
+    def discard(self, key: EngineKey, why: str) -> None:
+        """Forget an engine that turned out to be unfit, and say why."""
+        self._say(f"the engine {self._path(key)} is discarded: {why}")
         for path in (self._note_path(key), self._path(key)):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 self._say(f"{path} cannot be removed ({error}); remove it yourself")
 
-    def reject(self, key: PlanKey, why: str) -> None:
-        """Forget a plan that would be as unfit if it were built again, and remember that."""
+    def reject(self, key: EngineKey, why: str) -> None:
+        """Forget an engine that would be as unfit if it were built again, and remember that."""
         self.discard(key, why)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -186,32 +186,32 @@ class PlanCache:
         except OSError as error:
             self._say(f"{self.folder}: that cannot be noted ({error.strerror or error})")
 
-    def _refuse_rejected(self, key: PlanKey) -> None:
+    def _refuse_rejected(self, key: EngineKey) -> None:
         path = self._rejection_path(key)
         if not path.exists():
             return
         try:
-            with reading(path, "a sound note on a plan", BackendError):
+            with reading(path, "a sound note on an engine", BackendError):
                 why = _rejection_from_json(json.loads(read_limited(path, _MAX_NOTE_BYTES)), key)
         except BackendError as error:
-            self._say(f"{error}; the plan is tried again")
+            self._say(f"{error}; the engine is tried again")
             return
-        raise RejectedPlanError(
+        raise RejectedEngineError(
             f"{why} (found before, so it is not built again; `pag_ros build MODEL --force` tries "
             "it once more)"
         )
 
-    def _rejection_path(self, key: PlanKey) -> Path:
+    def _rejection_path(self, key: EngineKey) -> Path:
         return self.folder / f"{key.file_name}.rejected"
 
-    def _path(self, key: PlanKey) -> Path:
-        return self.folder / f"{key.file_name}.plan"
+    def _path(self, key: EngineKey) -> Path:
+        return self.folder / f"{key.file_name}.engine"
 
-    def _note_path(self, key: PlanKey) -> Path:
+    def _note_path(self, key: EngineKey) -> Path:
         return self.folder / f"{key.file_name}.json"
 
-    def _read(self, key: PlanKey) -> Plan | str:
-        """The sound plan for `key`, else the reason why there is none."""
+    def _read(self, key: EngineKey) -> BuiltEngine | str:
+        """The sound engine for `key`, else the reason why there is none."""
         path, note_path = self._path(key), self._note_path(key)
         if not note_path.exists() or not path.exists():
             half = path.exists() or note_path.exists()
@@ -219,19 +219,19 @@ class PlanCache:
         try:
             note = _read_note(note_path)
         except BackendError as error:
-            return f"the stored plan is damaged: {error}"
+            return f"the stored engine is damaged: {error}"
         if note.key != key:
             return f"{path} belongs to something else: {key.difference(note.key)}"
         try:
-            with reading(path, "a plan", BackendError):
-                content = _read_limited(path, _MAX_PLAN_BYTES)
+            with reading(path, "an engine", BackendError):
+                content = _read_limited(path, _MAX_ENGINE_BYTES)
         except BackendError as error:
             return str(error)
         if hashlib.sha256(content).hexdigest() != note.sha256:
             return f"{path} is damaged: it is not the file that was written"
-        return Plan(content, note.summary, note.checked, path)
+        return BuiltEngine(content, note.summary, note.checked, path)
 
-    def _why_none(self, key: PlanKey) -> str:
+    def _why_none(self, key: EngineKey) -> str:
         """ "There is none", or what has changed since the last one of this model was built."""
         newest: tuple[float, str] | None = None
         for path in self.folder.glob("*.json"):
@@ -245,31 +245,31 @@ class PlanCache:
                 newest = when, f"the one there is for {key.difference(note.key)}{hint}"
         return newest[1] if newest else "there is none yet"
 
-    def _store(self, key: PlanKey, plan: Plan) -> Plan:
-        """Write a plan and then its note; what is too large for the disk is used all the same."""
+    def _store(self, key: EngineKey, engine: BuiltEngine) -> BuiltEngine:
+        """Write an engine, then its note; without room on the disk it is used all the same."""
         path = self._path(key)
-        stored = replace(plan, path=path)
+        stored = replace(engine, path=path)
         try:
-            # A note that stayed from before must never meet another plan.
+            # A note that stayed from before must never meet another engine.
             self._note_path(key).unlink(missing_ok=True)
             self._rejection_path(key).unlink(missing_ok=True)
-            _write_whole(path, plan.content)
+            _write_whole(path, engine.content)
             self._write_note(key, stored)
         except OSError as error:
             self._say(
-                f"{path}: the plan cannot be stored ({error.strerror or error}), so the next start "
-                "builds it again; make room there, or set XDG_CACHE_HOME to another folder"
+                f"{path}: the engine cannot be stored ({error.strerror or error}), so the next "
+                "start builds it again; make room there, or set XDG_CACHE_HOME to another folder"
             )
-            return plan
+            return engine
         return stored
 
-    def _write_note(self, key: PlanKey, plan: Plan) -> None:
+    def _write_note(self, key: EngineKey, engine: BuiltEngine) -> None:
         note = {
             "format": FORMAT,
             "key": asdict(key),
-            "sha256": hashlib.sha256(plan.content).hexdigest(),
-            "checked": plan.checked,
-            "summary": plan.summary,
+            "sha256": hashlib.sha256(engine.content).hexdigest(),
+            "checked": engine.checked,
+            "summary": engine.summary,
         }
         _write_whole(self._note_path(key), json.dumps(note, indent=1).encode())
 
@@ -277,14 +277,14 @@ class PlanCache:
         return self.folder.is_dir() and not os.access(self.folder, os.W_OK)
 
     @contextmanager
-    def _locked(self, key: PlanKey) -> Iterator[None]:
-        """Alone with the plan for `key`; the lock ends with the process that holds it."""
+    def _locked(self, key: EngineKey) -> Iterator[None]:
+        """Alone with the engine for `key`; the lock ends with the process that holds it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / f"{key.file_name}.lock").open("wb")
         except OSError as error:
             raise BackendError(
-                f"{self.folder}: plans cannot be stored there ({error.strerror or error}); "
+                f"{self.folder}: engines cannot be stored there ({error.strerror or error}); "
                 "set XDG_CACHE_HOME to a folder that can be written"
             ) from error
         with lock:
@@ -294,23 +294,23 @@ class PlanCache:
                 part.unlink(missing_ok=True)
             yield
 
-    def _take(self, lock: IO[bytes], key: PlanKey) -> None:
+    def _take(self, lock: IO[bytes], key: EngineKey) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._say(f"another process is at the plan of {key.model}; waiting for it")
+            self._say(f"another process is at the engine of {key.model}; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def default_folder() -> Path:
-    """Where plans lie unless told otherwise."""
+    """Where engines lie unless told otherwise."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "pag_ros" / "plans"
+    return Path(cache) / "pag_ros" / "engines"
 
 
 @dataclass(frozen=True)
 class _Note:
-    key: PlanKey
+    key: EngineKey
     sha256: str
     checked: bool
     summary: dict[str, Any]
@@ -318,12 +318,12 @@ class _Note:
 
 def _read_note(path: Path) -> _Note:
     """Raises BackendError unless it is a sound note."""
-    with reading(path, "a sound note on a plan", BackendError):
+    with reading(path, "a sound note on an engine", BackendError):
         return _note_from_json(json.loads(read_limited(path, _MAX_NOTE_BYTES)))
 
 
-def _rejection_from_json(data: Any, key: PlanKey) -> str:
-    """Why the plan for a key was rejected."""
+def _rejection_from_json(data: Any, key: EngineKey) -> str:
+    """Why the engine for a key was rejected."""
     if data["format"] != FORMAT or data["key"] != asdict(key):
         raise ValueError("it belongs to something else")
     if not isinstance(data["rejected"], str):
@@ -335,7 +335,7 @@ def _note_from_json(data: Any) -> _Note:
     if data["format"] != FORMAT:
         raise ValueError(f"format {shown(data['format'])}, this version reads {FORMAT}")
     given = data["key"]
-    key = PlanKey(**{each.name: given[each.name] for each in fields(PlanKey)})
+    key = EngineKey(**{each.name: given[each.name] for each in fields(EngineKey)})
     types = {"capability": int, "multiprocessors": int}
     if any(type(value) is not types.get(name, str) for name, value in asdict(key).items()):
         raise ValueError("its key has values of other types")

@@ -1,4 +1,4 @@
-"""Processes that build a plan: slowly, or until somebody kills them."""
+"""Processes that build an engine: slowly, or until somebody kills them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pag_ros.runtime.tensorrt import plan_cache
-from pag_ros.runtime.tensorrt.plan_cache import PlanCache, PlanKey
+from pag_ros.runtime.tensorrt import engine_cache
+from pag_ros.runtime.tensorrt.engine_cache import EngineCache, EngineKey
 
-KEY = PlanKey(
+KEY = EngineKey(
     model="tiny",
     model_sha256="ab" * 32,
     tensorrt="10.13.2",
@@ -31,13 +31,13 @@ def build_slowly(folder: Path, log: Path) -> None:
         time.sleep(0.3)
         return str(os.getpid()).encode(), {}
 
-    plan = PlanCache(folder).obtain(KEY, build)
+    engine = EngineCache(folder).obtain(KEY, build)
     with log.with_suffix(".results").open("ab") as file:
-        file.write(plan.content + b"\n")
+        file.write(engine.content + b"\n")
 
 
 def hang_while(phase: str, folder: Path, ready: Path) -> None:
-    """Stop for ever in the middle of a build, or between the plan and its note."""
+    """Stop for ever in the middle of a build, or between the engine and its note."""
 
     def stop() -> None:
         ready.touch()
@@ -48,15 +48,15 @@ def hang_while(phase: str, folder: Path, ready: Path) -> None:
             stop()
         return b"half" * 1000, {}
 
-    original = plan_cache._write_whole
+    original = engine_cache._write_whole
 
     def write(path: Path, content: bytes) -> None:
-        if phase == "writing" and path.suffix == ".plan":
+        if phase == "writing" and path.suffix == ".engine":
             (folder / f".{path.stem}.abc.part").write_bytes(content[:100])
             stop()
         if phase == "noting" and path.suffix == ".json":
             stop()
         original(path, content)
 
-    plan_cache._write_whole = write  # in this process of its own
-    PlanCache(folder).obtain(KEY, build)
+    engine_cache._write_whole = write  # in this process of its own
+    EngineCache(folder).obtain(KEY, build)
