@@ -136,9 +136,11 @@ setup(
     ext_modules=[kernels()],
     package_data={NAME: ["*/*.xml", "*/*.j2", "*/*.css", "*/*.json", "*/*.yaml", "*/*.pyi"]},
     install_requires=[
+        "filelock>=3.6,<5",
         "numpy>=1.21,<3",
         "opencv-python-headless>=4.5.4,<6",
         "pillow>=9.0,<14",
+        "platformdirs>=2.5,<5",
         "PyYAML>=5.4,<7",
         "tqdm>=4.57,<5",
     ],

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "pag_ros"
 
-PLAIN = {"errors", "checks", "reading"}
+PLAIN = {"errors", "checks", "reading", "writing", "folders"}
 """Single modules below all rooms."""
 
 BASE = {*PLAIN, "manifest"}
@@ -19,6 +19,8 @@ BELOW = {
     "errors": set(),
     "checks": set(),
     "reading": {"errors"},
+    "writing": set(),
+    "folders": {"errors"},
     "manifest": PLAIN,
     "image": BASE,
     "kernels": BASE,
