@@ -15,6 +15,7 @@ from typing import Any
 from pag_ros import checks
 from pag_ros.errors import ModelError
 from pag_ros.reading import read_limited, reading
+from pag_ros.writing import write_text
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 1 << 20
@@ -149,11 +150,12 @@ def load_manifest(model: Path) -> Manifest:
 
 
 def save_manifest(manifest: Manifest, model: Path) -> None:
-    """Write the manifest beside `model`, whole or not at all."""
-    text = json.dumps(asdict(manifest), indent=2) + "\n"
-    part = model.with_suffix(".json.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(manifest_path(model))
+    """Write the manifest beside `model`, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_text(manifest_path(model), json.dumps(asdict(manifest), indent=2) + "\n")
 
 
 def sha256_of(path: Path) -> str:

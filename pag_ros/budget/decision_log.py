@@ -53,6 +53,7 @@ class RecordedController(Controller):
         self.cut_off = ""
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Not by `pag_ros.writing`: a log is read while it grows, and after a power cut.
         self._file: IO[str] | None = path.open("w", encoding="utf-8", buffering=1)
         self._written = 0
         super().__init__(manifest, table, settings)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +16,9 @@ from typing import Any
 from pag_ros import checks
 from pag_ros.budget.latency import MAX_KEEP, MAX_STAGE_SECONDS, LatencyTable, StageLatency
 from pag_ros.errors import ModelError
+from pag_ros.folders import cache_folder
 from pag_ros.reading import read_limited, reading
+from pag_ros.writing import write_text
 
 FORMAT = 1
 _MAX_FILE_BYTES = 1 << 20
@@ -26,14 +26,13 @@ _MAX_STAGES, _MAX_POINTS = 1000, 100_000
 
 
 def table_path(key: str) -> Path:
-    """Where the table for `key` lies: under $XDG_CACHE_HOME, else ~/.cache.
+    """Where the table for `key` lies, in the user's cache.
 
     Args:
         key: everything that latency depends on: model checksum, device, CPU, threads.
     """
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
-    return Path(cache) / "pag_ros" / "latency" / f"{name}.json"
+    return cache_folder() / "latency" / f"{name}.json"
 
 
 def save_table(table: LatencyTable, key: str) -> Path:
@@ -43,11 +42,8 @@ def save_table(table: LatencyTable, key: str) -> Path:
         OSError: the cache cannot be written.
     """
     path = table_path(key)
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, "key": key, **asdict(table)}, indent=1)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
-        file.write(text)
-    Path(file.name).replace(path)
+    write_text(path, text, make_folder=True)
     return path
 
 

@@ -23,6 +23,7 @@ from pag_ros.replay.urgency import urgency_here
 from pag_ros.runtime import find_model, open_session
 from pag_ros.runtime.calibration import calibrate_quickly, cpu_name
 from pag_ros.runtime.models import DEFAULT_MODEL
+from pag_ros.writing import write_text
 
 _SHARE_OF_PERIOD = 0.5
 """Of the whole network on the idle machine, where --fps is not given: then the smallest budget can
@@ -179,9 +180,7 @@ def _write(result: dict[str, Any], rows: Sequence[LoadRow], file: str | None) ->
         print(json.dumps(result))
         return
     if file:
-        from pag_ros.evaluation.results import write_text
-
-        write_text(Path(file), json.dumps(result, indent=1) + "\n")
+        write_text(Path(file), json.dumps(result, indent=1) + "\n", make_folder=True)
     print(
         f"{result['cpu']}, {result['cpus']} CPUs, {result['hogs']} hogs; "
         f"{result['fps']:.1f} frames/s, deadline {result['deadline_ms']:.1f} ms; "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pag_ros.errors import BagError, ParameterError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
-from pag_ros.evaluation.results import Evaluation, percentiles, to_json, write_text
+from pag_ros.evaluation.results import Evaluation, percentiles, save_json, to_json
 from pag_ros.evaluation.truth_tally import describe_failures
 
 MAX_SYNC_TOLERANCE_MS = 60_000.0
@@ -120,7 +120,7 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps(to_json(evaluation), indent=2))
     else:
         if args.json:
-            write_text(Path(args.json), json.dumps(to_json(evaluation), indent=2) + "\n")
+            save_json(evaluation, Path(args.json))
         print_summary(evaluation)
         print(f"report: {report}")
     print_warnings(evaluation)

@@ -25,7 +25,7 @@ from pag_ros.cli.evaluate import (
 )
 from pag_ros.errors import NodeError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
-from pag_ros.evaluation.results import Evaluation, percentiles, to_json, write_text
+from pag_ros.evaluation.results import Evaluation, percentiles, save_json, to_json
 
 if TYPE_CHECKING:
     from pag_ros.replay.live import ReplayOptions
@@ -85,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps(to_json(evaluation), indent=2))
     else:
         if args.json:
-            write_text(Path(args.json), json.dumps(to_json(evaluation), indent=2) + "\n")
+            save_json(evaluation, Path(args.json))
         print_summary(evaluation, args.out)
     print_warnings(evaluation)
     require_scored_truth(evaluation, args.bag)

@@ -27,6 +27,7 @@ from pag_ros.image.compressed import FILE_FORMATS, read_upright
 from pag_ros.runtime import DEVICES, FrameResult, Perception, find_model, open_perception
 from pag_ros.runtime.frame_picture import frame_picture
 from pag_ros.runtime.models import DEFAULT_MODEL
+from pag_ros.writing import replacing
 
 ASSUMED_FIELD_OF_VIEW_DEGREES = 60.0
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
@@ -155,13 +156,10 @@ def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         ParameterError: it cannot be written; the text says why.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
+        with replacing(path) as file:
             write(file)
-        part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ParameterError(f"--out {path}: cannot be written ({error.strerror})") from error
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from pag_ros.evaluation.plot_file import save_plot
+
 _FALL_WORTH_TELLING = 0.1
 _MOST_FALLS = 20
 
@@ -119,7 +121,7 @@ def plot_course(course: Course, path: Path) -> None:
     times.set_ylabel("network, ms")
     times.set_xlabel("frame")
     times.legend(loc="upper right", fontsize="small")
-    figure.savefig(path, dpi=100)
+    save_plot(figure, path, dpi=100)
 
 
 def _enter_plan(course: Course, entry: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pag_ros.budget import LatencyTable
+from pag_ros.evaluation.plot_file import save_plot
 from pag_ros.manifest import Manifest
 
 
@@ -34,4 +35,4 @@ def plot_table(table: LatencyTable, manifest: Manifest, title: str, path: Path) 
     frame.set(title="the whole network", xlabel="budget", ylabel="ms", xlim=(0, 1))
     frame.legend(loc="upper left", fontsize="small")
     figure.suptitle(title, fontsize="medium")
-    figure.savefig(path, dpi=90)
+    save_plot(figure, path, dpi=90)

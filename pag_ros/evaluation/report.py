@@ -16,8 +16,9 @@ from pag_ros.budget.outcomes import MEANINGS, PROCESSED, UNACCOUNTED
 from pag_ros.errors import BackendError
 from pag_ros.evaluation import charts
 from pag_ros.evaluation.html import fill, trusted
-from pag_ros.evaluation.results import Evaluation, TaskTable, percentiles, save_json, write_text
+from pag_ros.evaluation.results import Evaluation, TaskTable, percentiles, save_json
 from pag_ros.image.pictures import color_depth
+from pag_ros.writing import write_text
 
 HTML_NAME = "report.html"
 JSON_NAME = "report.json"
@@ -95,7 +96,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     """
     html = render(evaluation)
     save_json(evaluation, folder / JSON_NAME)
-    write_text(folder / HTML_NAME, html)
+    write_text(folder / HTML_NAME, html, make_folder=True)
     return folder / HTML_NAME
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from pag_ros.errors import ParameterError
 from pag_ros.evaluation.truth_tally import TruthTally
 from pag_ros.manifest import LabelClass
 from pag_ros.runtime.calibration import cpu_name
+from pag_ros.writing import is_writable, write_text
 
 FORMAT = 1
 
@@ -173,30 +173,12 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def save_json(evaluation: Evaluation, path: Path) -> None:
-    """Write `to_json`, whole or not at all."""
-    write_text(path, json.dumps(to_json(evaluation), indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all; makes its folder.
+    """Write `to_json`, whole or not at all; makes the folder.
 
     Raises:
-        ParameterError: it cannot be written.
+        OSError: it cannot be written.
     """
-    require_writable(path)
-    part = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8"
-        ) as file:
-            part = Path(file.name)
-            file.write(text)
-        part.chmod(0o644)
-        part.replace(path)
-    except OSError as error:
-        if part is not None:
-            part.unlink(missing_ok=True)
-        raise ParameterError(f"{path}: cannot be written ({error.strerror})") from error
+    write_text(path, json.dumps(to_json(evaluation), indent=2) + "\n", make_folder=True)
 
 
 def require_writable(path: Path) -> None:
@@ -205,13 +187,14 @@ def require_writable(path: Path) -> None:
     Raises:
         ParameterError: it cannot.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ParameterError(f"{path}: cannot be written ({error.strerror})") from error
     if path.is_dir():
         raise ParameterError(f"{path}: is a folder; give the name of a file")
-    if not os.access(path.parent, os.W_OK):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = is_writable(path)
+    except OSError as error:
+        raise ParameterError(f"{path}: cannot be written ({error.strerror})") from error
+    if not writable:
         raise ParameterError(f"{path}: its folder cannot be written to; give another")
 
 

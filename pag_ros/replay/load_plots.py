@@ -10,10 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pag_ros.evaluation.html import fill, trusted
-from pag_ros.evaluation.results import write_text
+from pag_ros.evaluation.plot_file import save_plot
 from pag_ros.replay.live_log import PARTS
 from pag_ros.replay.load_figures import Blocks, LoadRow, Setting
 from pag_ros.replay.load_injector import PATTERNS
+from pag_ros.writing import write_text
 
 _TEMPLATE = "replay/load.html.j2"
 
@@ -24,7 +25,7 @@ def plot_load(runs: Mapping[Setting, Blocks], deadline_ms: float, path: Path) ->
     Args:
         path: .png, .svg or .pdf.
     """
-    _figure(runs, deadline_ms).savefig(path, dpi=80)
+    save_plot(_figure(runs, deadline_ms), path, dpi=80)
 
 
 def write_load_report(
@@ -51,7 +52,7 @@ def write_load_report(
         deadline_ms=deadline_ms,
         picture=trusted(svg[svg.index("<svg") :]),
     )
-    write_text(path, html)
+    write_text(path, html, make_folder=True)
 
 
 def _percent(share: float) -> str:

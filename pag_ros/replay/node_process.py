@@ -55,7 +55,7 @@ class NodeProcess:
 
     def __enter__(self) -> NodeProcess:
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._output = self._log.open("wb")
+        self._output = self._log.open("wb")  # not by `pag_ros.writing`: the node writes as it runs
         self.began = time.monotonic()
         # A process group of its own: Ctrl-C comes to us alone, and we end the node in order. Not a
         # session of its own: Linux shares CPU time between sessions first ("autogroup"), so that

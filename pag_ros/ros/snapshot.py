@@ -17,6 +17,7 @@ from pag_ros.image.pictures import (
     overlay_labels,
 )
 from pag_ros.ros.outputs import Finished, Style
+from pag_ros.writing import write_bytes
 
 
 def default_folder() -> Path:
@@ -36,13 +37,12 @@ def save_snapshot(frame: Finished, style: Style, folder: Path) -> list[Path]:
     """
     stamp = frame.header.stamp
     prefix = f"{stamp.sec}{stamp.nanosec:09d}"
-    folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, picture in _pictures(frame, style).items():
         path = folder / f"{prefix}_{name}.png"
-        part = path.with_suffix(".part")
-        part.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
-        files.append(part.replace(path))
+        png = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+        write_bytes(path, png, make_folder=True)
+        files.append(path)
     return files
 
 

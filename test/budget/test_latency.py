@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -36,6 +37,15 @@ def small() -> LatencyTable:
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def test_a_stored_table_may_be_read_by_whom_the_umask_lets(small):
+    before = os.umask(0o022)
+    try:
+        path = save_table(small, "key")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_times_between_measured_points_are_interpolated(small):

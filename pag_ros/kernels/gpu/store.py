@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.programs import Spec
 from pag_ros.kernels.gpu.tiles import nearest_chip
 from pag_ros.reading import reading
+from pag_ros.writing import replacing
 
 FORMAT = 2
 """Another one whenever the arguments or the meaning of a kernel change under the same name."""
@@ -88,18 +87,8 @@ def save_kernels(path: Path, kernels: Iterable[CompiledKernel]) -> None:
     """
     chosen = list(kernels)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(number, "wb") as file:
-                _write(file, chosen)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)  # mkstemp's files are for their owner only.
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path, make_folder=True) as file:
+            _write(file, chosen)
     except OSError as error:
         raise BackendError(f"{path} cannot be written: {error}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pag_ros.evaluation.plot_file import save_plot
 from pag_ros.lab.bench.text import Row, operation_name
 
 _COLUMNS = 3
@@ -50,7 +51,4 @@ def _plot(panels: dict[str, dict[str, list[Row]]], path: Path, ideal: bool) -> N
         axis.set_axis_off()
     figure.supxlabel("density: share of the pixels that are computed", fontsize=8)
     figure.supylabel("times as fast as the best dense runtime", fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    figure.savefig(part, format=path.suffix.lstrip(".") or "png", dpi=110)
-    part.replace(path)
+    save_plot(figure, path, dpi=110)

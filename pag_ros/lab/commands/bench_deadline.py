@@ -38,6 +38,7 @@ from pag_ros.lab.simulation.traces import KINDS, LoadSet
 from pag_ros.manifest import load_manifest
 from pag_ros.reading import read_limited, reading
 from pag_ros.runtime import find_model
+from pag_ros.writing import write_text
 
 _MAX_TRACE_BYTES = 100_000_000
 _LEAST_FRAMES = 120
@@ -86,9 +87,7 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps(result))
         return 0
     if args.json:
-        from pag_ros.evaluation.results import write_text
-
-        write_text(Path(args.json), json.dumps(result, indent=1) + "\n")
+        write_text(Path(args.json), json.dumps(result, indent=1) + "\n", make_folder=True)
     print(_table(rows))
     print(f"controller: {result['controller_us']:.1f} us a frame (plan and observe)")
     return 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pag_ros.errors import ParameterError
 from pag_ros.runtime.models import DEFAULT_MODEL, find_model
+from pag_ros.writing import write_text
 
 if TYPE_CHECKING:
     from pag_ros.lab.bench.kernel_costs import Chip, Kernels
@@ -41,9 +42,7 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps(result))
         return 0
     if args.json:
-        from pag_ros.evaluation.results import write_text
-
-        write_text(Path(args.json), json.dumps(result, indent=1) + "\n")
+        write_text(Path(args.json), json.dumps(result, indent=1) + "\n", make_folder=True)
     print(layers_table(result["layers"]))
     print()
     print(blocks_table(result["blocks"]))

@@ -12,6 +12,7 @@ from typing import Any
 
 from pag_ros.cli.options import plot_file, whole
 from pag_ros.errors import BackendError, ParameterError
+from pag_ros.writing import write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,9 +51,7 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps(result))
         return 0
     if args.json:
-        from pag_ros.evaluation.results import write_text
-
-        write_text(Path(args.json), json.dumps(result, indent=1) + "\n")
+        write_text(Path(args.json), json.dumps(result, indent=1) + "\n", make_folder=True)
     facts = {**limits, **versions}
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     print((text.operations_table if args.kind == "ops" else text.networks_table)(rows))

@@ -17,6 +17,7 @@ from pag_ros.kernels.gpu.programs import Spec, StampSpec
 from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, save_kernels
 from pag_ros.lab.kernel_compiler.compiler import TARGETS, compile_kernels
 from pag_ros.runtime.models import DEFAULT_MODEL, find_model
+from pag_ros.writing import write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +47,7 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps(result))
         return 0
     if args.json:
-        from pag_ros.evaluation.results import write_text
-
-        write_text(Path(args.json), json.dumps(result, indent=1) + "\n")
+        write_text(Path(args.json), json.dumps(result, indent=1) + "\n", make_folder=True)
     print(_table(kernels))
     print(f"written: {path} ({len(kernels)} kernels, {path.stat().st_size / 1e6:.1f} MB)")
     return 0

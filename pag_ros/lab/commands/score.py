@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
+from pag_ros.writing import write_text
 
 if TYPE_CHECKING:
     from pag_ros.lab.datasets import Dataset
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from pag_ros.evaluation.results import require_writable, write_text
+    from pag_ros.evaluation.results import require_writable
     from pag_ros.lab.datasets.scores import with_scores
     from pag_ros.manifest import load_manifest, save_manifest
     from pag_ros.runtime import find_model, open_session
@@ -84,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
         print(text)
         return 0
     if args.json:
-        write_text(Path(args.json), text + "\n")
+        write_text(Path(args.json), text + "\n", make_folder=True)
     for name, scores in found.items():
         _print(name, scores)
     return 0

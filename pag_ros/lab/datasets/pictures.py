@@ -18,6 +18,7 @@ from pag_ros.lab.datasets.sample import UNKNOWN_LABEL
 from pag_ros.lab.datasets.scores import run
 from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.runtime import FrameResult, Perception
+from pag_ros.writing import write_bytes
 
 ROWS = 4
 WIDTH_PX = 320
@@ -68,8 +69,8 @@ def write_truth_sheet(dataset: Dataset, rows: int, path: Path) -> None:
 def _write(tiles: list[Tile], columns: int, path: Path) -> None:
     sheet = pictures.panel(tiles, columns=columns)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(".jpg", sheet[..., ::-1], _QUALITY)[1].tobytes())
+        jpeg = cv2.imencode(".jpg", sheet[..., ::-1], _QUALITY)[1].tobytes()
+        write_bytes(path, jpeg, make_folder=True)
     except OSError as error:
         raise ParameterError(f"{path}: cannot be written ({error.strerror})") from error
 

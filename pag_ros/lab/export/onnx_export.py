@@ -27,6 +27,7 @@ from pag_ros.lab.model.gating import DenseGating
 from pag_ros.lab.model.network import CANONICAL_FOCAL
 from pag_ros.lab.model.operators import no_limits
 from pag_ros.manifest import GatedBlock, Manifest, save_manifest, sha256_of
+from pag_ros.writing import write_bytes
 
 OPSET = 18
 _FOLD_LIMIT = 1 << 26
@@ -124,9 +125,7 @@ def _write(
     model = program.model_proto
     _store_half(model)
     _strip_notes(model)
-    part = path.with_suffix(".onnx.part")
-    onnx.save(model, part)
-    part.replace(path)
+    write_bytes(path, model.SerializeToString())
 
 
 def _check_classes(network: PagNetwork, card: ModelCard) -> None:

@@ -149,6 +149,7 @@ class Check:
     _process: subprocess.Popen[str] | None = None
 
     def __post_init__(self) -> None:
+        # Not by `pag_ros.writing`: every row is to be there at once, whatever becomes of the GPU.
         self._file: IO[str] | None = self.path.open("w", encoding="utf-8") if self.path else None
 
     @property

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pag_ros.errors import DatasetError
-from pag_ros.evaluation.results import write_text
 from pag_ros.lab.results.plots import plot_results
 from pag_ros.lab.results.runs import FULL, METRICS, OURS, TITLES, Metric, RunResult
+from pag_ros.writing import write_text
 
 _EVEN = 0.02
 """Multiply-adds that differ by no more than this share count as equal."""
@@ -72,7 +72,8 @@ def write_page(runs: Sequence[RunResult], out: Path) -> None:
         ]
         plot_results(metric.title, points, out.parent / "pictures" / name)
         pictures[metric] = name
-    write_text(out, page(runs, [f"pictures/{name}" for name in pictures.values()]))
+    text = page(runs, [f"pictures/{name}" for name in pictures.values()])
+    write_text(out, text, make_folder=True)
 
 
 def gather(runs: Sequence[RunResult]) -> list[Entry]:

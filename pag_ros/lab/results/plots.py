@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 
-from pag_ros.evaluation.results import require_writable
+from pag_ros.evaluation.plot_file import save_plot
 from pag_ros.lab.results.runs import FULL, OURS, TITLES
 
 _MARKERS = "osv^<>DPXhd"
@@ -45,14 +44,5 @@ def plot_results(title: str, points: Sequence[tuple[str, float, float]], path: P
     axes.grid(color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", fontsize=7, frameon=False)
-    _save(figure, path)
-
-
-def _save(figure: object, path: Path) -> None:
-    require_writable(path)
-    picture = BytesIO()
     # Without the version of matplotlib, which would change the bytes.
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})  # type: ignore[attr-defined]
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(picture.getvalue())
-    part.replace(path)
+    save_plot(figure, path, dpi=110, metadata={"Software": None})

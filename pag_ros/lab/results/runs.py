@@ -10,8 +10,8 @@ from typing import Any
 
 from pag_ros import checks
 from pag_ros.errors import DatasetError
-from pag_ros.evaluation.results import write_text
 from pag_ros.reading import read_limited, reading
+from pag_ros.writing import write_text
 
 FORMAT = 1
 MAX_RESULT_BYTES = 1 << 20
@@ -92,9 +92,8 @@ class RunResult:
 
 def save_run(run: RunResult, folder: Path) -> None:
     """Write the run's file, whole or not at all."""
-    write_text(
-        folder / run.file_name, json.dumps({"format": FORMAT, **asdict(run)}, indent=2) + "\n"
-    )
+    text = json.dumps({"format": FORMAT, **asdict(run)}, indent=2) + "\n"
+    write_text(folder / run.file_name, text, make_folder=True)
 
 
 def load_run(path: Path) -> RunResult:

@@ -7,7 +7,6 @@ read as data only: nothing is unpacked to disk, member sizes are limited, names 
 from __future__ import annotations
 
 import hashlib
-import os
 import posixpath
 import re
 import zipfile
@@ -35,6 +34,7 @@ from pag_ros.lab.scenes.mesh import (
 from pag_ros.lab.scenes.obj import MtlMaterial, parse_mtl, parse_obj
 from pag_ros.reading import reading
 from pag_ros.runtime.tensorrt.options import say_on_stderr
+from pag_ros.writing import replacing
 
 PROPERTIES = "PluginFurnitureCatalog.properties"
 MAX_MEMBER_BYTES = 32 << 20
@@ -292,7 +292,7 @@ def read_picture(data: bytes, largest: int = TEXTURE_PIXELS) -> Image | None:
 
 
 def _save(path: Path, mesh: Mesh | None) -> None:
-    """Write a mesh (or the fact that there is none) under a temporary name, then rename."""
+    """Write a mesh, or the fact that there is none."""
     arrays: dict[str, Any] = {}
     if mesh is not None:
         arrays = {
@@ -307,10 +307,8 @@ def _save(path: Path, mesh: Mesh | None) -> None:
         for number, material in enumerate(mesh.materials):
             if material.texture is not None:
                 arrays[f"texture{number}"] = material.texture
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
-    temporary.rename(path)
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _load(path: Path) -> Mesh | None:

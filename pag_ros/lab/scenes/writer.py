@@ -10,15 +10,13 @@ DIR/frames/ID.label.png     uint8 class ids, 255 unlabelled
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
 
 import cv2
 import numpy as np
+from filelock import FileLock, Timeout
 
 from pag_ros.checks import name_of
 from pag_ros.errors import DatasetError
@@ -27,6 +25,7 @@ from pag_ros.lab.scenes.camera import Intrinsics
 from pag_ros.lab.scenes.classes import CLASSES
 from pag_ros.lab.scenes.render import View
 from pag_ros.reading import reading
+from pag_ros.writing import write_bytes, write_text
 
 FORMAT = 1
 MAX_DEPTH_METRES = 65.5
@@ -76,33 +75,32 @@ class DatasetWriter:
                 raise DatasetError(
                     f"{out} holds frames made with other arguments: choose another folder"
                 )
-        _write_atomically(header, json.dumps(document, indent=1).encode())
+        write_text(header, json.dumps(document, indent=1))
 
     def __enter__(self) -> DatasetWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.close()
+        self._lock.release()
 
     def add(self, records: list[FrameRecord]) -> None:
-        """Append frames whose files are complete."""
+        """Append frames whose files are complete; a torn last line is cut off at the next start."""
         with self._index.open("a", encoding="utf-8") as stream:
             for record in records:
                 stream.write(record.line() + "\n")
                 self.done.add(record.id)
 
 
-def _locked(path: Path) -> TextIO:
-    """An open file that only one process can hold; closing it, or dying, lets go of it."""
-    file = path.open("w")
+def _locked(path: Path) -> FileLock:
+    """A lock that only one process can hold; releasing it, or dying, lets go of it."""
+    lock = FileLock(path)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
+        lock.acquire(timeout=0)
+    except Timeout as error:
         raise DatasetError(
             f"{path.parent}: another process renders into it; wait for it, or choose another folder"
         ) from error
-    return file
+    return lock
 
 
 def _read_ids(index: Path) -> set[str]:
@@ -113,16 +111,16 @@ def _read_ids(index: Path) -> set[str]:
         text = index.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
-            _write_atomically(index, whole.encode())
+            write_text(index, whole)
         return {name_of(json.loads(line)["id"], "id") for line in whole.splitlines()}
 
 
 def write_frame(out: Path, frame: str, view: View) -> None:
-    """Write the four pictures of a frame, each under a temporary name first."""
+    """Write the four pictures of a frame, each whole or not at all."""
     folder = out / "frames"
     folder.mkdir(parents=True, exist_ok=True)
     color = cv2.imencode(".jpg", view.color[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
-    _write_atomically(folder / f"{frame}.color.jpg", color.tobytes())
+    write_bytes(folder / f"{frame}.color.jpg", color.tobytes())
     pictures = {
         "depth": encode_depth(view.depth),
         "normal": encode_normals(view.normals)[..., ::-1],
@@ -130,7 +128,7 @@ def write_frame(out: Path, frame: str, view: View) -> None:
     }
     for name, picture in pictures.items():
         data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-        _write_atomically(folder / f"{frame}.{name}.png", data.tobytes())
+        write_bytes(folder / f"{frame}.{name}.png", data.tobytes())
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:
@@ -143,9 +141,3 @@ def encode_normals(normals: np.ndarray) -> np.ndarray:
     """Unit normals [H,W,3] to RGB bytes; zero vectors become 0,0,0."""
     known = (normals != 0).any(-1, keepdims=True)
     return np.where(known, np.round((normals + 1) * 127.5), 0).astype(np.uint8)
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_bytes(data)
-    temporary.rename(path)

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pag_ros.evaluation.plot_file import save_plot
 from pag_ros.lab.simulation import Played, Row
 from pag_ros.lab.simulation.machine import PERIOD_S
 
@@ -53,7 +54,7 @@ def plot_deadline(
     axes[0, 1].legend(fontsize="small", loc="lower left")
     axes[-1, 1].set_xlabel("seconds")
     axes[-1, 2].set_xlabel("seconds")
-    figure.savefig(path, dpi=90)
+    save_plot(figure, path, dpi=90)
 
 
 def _draw_misses(axis: Axes, rows: Sequence[Row]) -> None:

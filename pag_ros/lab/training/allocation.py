@@ -18,13 +18,13 @@ from torch.utils.data import default_collate
 
 from pag_ros import checks
 from pag_ros.errors import DatasetError, ParameterError
-from pag_ros.evaluation.results import write_text
 from pag_ros.lab.model import PagNetwork
 from pag_ros.lab.model.gating import TopKGating
 from pag_ros.lab.training.rooms import Rooms
 from pag_ros.lab.training.tasks import task_losses
 from pag_ros.manifest import MAX_BLOCKS, Manifest
 from pag_ros.reading import read_limited, reading
+from pag_ros.writing import write_text
 
 FORMAT = 1
 MAX_TABLE_BYTES = 1 << 20
@@ -246,7 +246,7 @@ def save_allocation(allocation: Allocation, path: Path) -> None:
             for name, rows in asdict(allocation).items()
         },
     }
-    write_text(path, json.dumps(data, indent=2) + "\n")
+    write_text(path, json.dumps(data, indent=2) + "\n", make_folder=True)
 
 
 def load_allocation(path: Path) -> Allocation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from pag_ros.errors import DatasetError, ModelError, ParameterError
 from pag_ros.lab.model import NetworkConfig, PagNetwork, build_network
 from pag_ros.lab.model.finite import require_finite
 from pag_ros.reading import reading
+from pag_ros.writing import write_bytes
 
 _CONFIG_KEY = "pag_ros.network"
 _HEADS = "decoder.heads."
@@ -24,10 +26,15 @@ _CHECKPOINT = "a checkpoint of `pag_ros train`"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) whole or not at all."""
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+    """Write `state` (tensors and plain values) whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # Not straight to the file: of a full disk torch tells nothing but "unexpected pos".
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_bytes(path, content.getvalue())
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
@@ -77,12 +84,12 @@ def save_weights(network: PagNetwork, path: Path) -> None:
 
     Raises:
         ModelError: a weight is infinite or NaN; no file is written.
+        OSError: it cannot be written.
     """
     require_finite(network.state_dict(), path)
     tensors = {name: _smallest(value) for name, value in network.state_dict().items()}
-    part = path.with_suffix(".part")
-    save_file(tensors, part, {"format": "pt", _CONFIG_KEY: json.dumps(asdict(network.config))})
-    part.replace(path)
+    metadata = {"format": "pt", _CONFIG_KEY: json.dumps(asdict(network.config))}
+    write_bytes(path, serialize(tensors, metadata))
 
 
 def load_weights(path: Path) -> PagNetwork:

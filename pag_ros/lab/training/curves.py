@@ -9,6 +9,7 @@ from typing import Any
 
 from pag_ros.checks import shown, whole
 from pag_ros.errors import DatasetError
+from pag_ros.evaluation.plot_file import save_plot
 from pag_ros.reading import reading
 
 Curve = list[tuple[int, float]]
@@ -45,9 +46,7 @@ def write_curves(log: Path, path: Path) -> None:
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     figure.supxlabel("iteration", fontsize=8)
-    part = path.with_name(f"{path.name}.part")
-    figure.savefig(part, format=path.suffix.lstrip("."), dpi=110)
-    part.replace(path)
+    save_plot(figure, path, dpi=110)
 
 
 def read_curves(log: Path) -> dict[str, dict[str, Curve]]:

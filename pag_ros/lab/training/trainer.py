@@ -55,6 +55,7 @@ from pag_ros.lab.training.rooms import EndlessSampler, Rooms
 from pag_ros.lab.training.statistics import recalibrate, standardise_gates
 from pag_ros.lab.training.tasks import known_heads, task_losses, task_scores
 from pag_ros.reading import reading
+from pag_ros.writing import write_text
 
 __all__ = ["Phase", "TrainConfig", "Trainer"]
 
@@ -465,6 +466,7 @@ class Trainer:
     def _log(self, row: dict[str, Any]) -> None:
         if not self.processes.writes:
             return
+        # Appended: what a kill tears off, `_forget_rows_after` takes away.
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -482,9 +484,7 @@ def _forget_rows_after(log: Path, iteration: int) -> None:
         # A kill may have cut off the last line.
         whole = [line for line in lines if line.endswith("\n")]
         kept = [line for line in whole if json.loads(line)["iteration"] <= iteration]
-    part = log.with_suffix(".part")
-    part.write_text("".join(kept), encoding="utf-8")
-    part.replace(log)
+    write_text(log, "".join(kept))
 
 
 def is_better(loss: float, than: float) -> bool:

@@ -9,20 +9,22 @@ killed leaves nothing that would be taken for an engine.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from pag_ros.checks import shown
 from pag_ros.errors import BackendError, one_line
+from pag_ros.folders import cache_folder
 from pag_ros.reading import read_limited, reading
+from pag_ros.writing import remove_leftovers, write_bytes, write_text
 
 FORMAT = 1
 _MAX_NOTE_BYTES = 1 << 20
@@ -180,9 +182,9 @@ class EngineCache:
         """Forget an engine that would be as unfit if it were built again, and remember that."""
         self.discard(key, why)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             note = {"format": FORMAT, "key": asdict(key), "rejected": why}
-            _write_whole(self._rejection_path(key), json.dumps(note, indent=1).encode())
+            text = json.dumps(note, indent=1)
+            write_text(self._rejection_path(key), text, make_folder=True)
         except OSError as error:
             self._say(f"{self.folder}: that cannot be noted ({error.strerror or error})")
 
@@ -253,7 +255,7 @@ class EngineCache:
             # A note that stayed from before must never meet another engine.
             self._note_path(key).unlink(missing_ok=True)
             self._rejection_path(key).unlink(missing_ok=True)
-            _write_whole(path, engine.content)
+            write_bytes(path, engine.content)
             self._write_note(key, stored)
         except OSError as error:
             self._say(
@@ -271,7 +273,7 @@ class EngineCache:
             "checked": engine.checked,
             "summary": engine.summary,
         }
-        _write_whole(self._note_path(key), json.dumps(note, indent=1).encode())
+        write_text(self._note_path(key), json.dumps(note, indent=1))
 
     def _is_read_only(self) -> bool:
         return self.folder.is_dir() and not os.access(self.folder, os.W_OK)
@@ -279,33 +281,34 @@ class EngineCache:
     @contextmanager
     def _locked(self, key: EngineKey) -> Iterator[None]:
         """Alone with the engine for `key`; the lock ends with the process that holds it."""
+        lock = FileLock(self.folder / f"{key.file_name}.lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / f"{key.file_name}.lock").open("wb")
+            self._take(lock, key)
         except OSError as error:
             raise BackendError(
                 f"{self.folder}: engines cannot be stored there ({error.strerror or error}); "
                 "set XDG_CACHE_HOME to a folder that can be written"
             ) from error
-        with lock:
-            self._take(lock, key)
-            # We are alone, so what looks like half a file is one.
-            for part in self.folder.glob(f".{key.file_name}.*.part"):
-                part.unlink(missing_ok=True)
-            yield
-
-    def _take(self, lock: IO[bytes], key: EngineKey) -> None:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            # We are alone, so what looks like half a file is one.
+            for path in (self._path(key), self._note_path(key), self._rejection_path(key)):
+                remove_leftovers(path, min_age_s=0.0)
+            yield
+        finally:
+            lock.release()
+
+    def _take(self, lock: FileLock, key: EngineKey) -> None:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
             self._say(f"another process is at the engine of {key.model}; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.acquire()
 
 
 def default_folder() -> Path:
     """Where engines lie unless told otherwise."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "pag_ros" / "engines"
+    return cache_folder() / "engines"
 
 
 @dataclass(frozen=True)
@@ -350,21 +353,6 @@ def _read_limited(path: Path, most_bytes: int) -> bytes:
         if size > most_bytes:
             raise ValueError(f"{size} bytes, at most {most_bytes}")
         return file.read(most_bytes)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it, not even after a power cut."""
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.stem}.", suffix=".part", delete=False
-    ) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-    Path(file.name).replace(path)
 
 
 def _short(value: object) -> str:

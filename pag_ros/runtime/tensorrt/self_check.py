@@ -7,8 +7,6 @@ the model, which `pag_ros build reference` writes.
 
 from __future__ import annotations
 
-import io
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from pag_ros.manifest import Manifest
 from pag_ros.reading import reading
 from pag_ros.runtime.frame_io import MAX_FOCAL_PX
 from pag_ros.runtime.session import Session
+from pag_ros.writing import replacing
 
 FORMAT = 1
 BUDGETS = (1.0, 0.5)
@@ -139,13 +138,9 @@ def write_reference(session: Session, model: Path) -> Path:
     for slot, budget in enumerate(BUDGETS):
         outputs = _outputs(session, image, focal_px, budget)
         arrays.update({f"{name}{slot}": values for name, values in outputs.items()})
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
     path = reference_path(model)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        file.write(content.getbuffer())
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
     return path
 
 

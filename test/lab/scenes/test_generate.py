@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,6 +154,26 @@ def test_two_renders_into_one_folder_are_refused(
         make(tmp_path, furniture, cache, frames=2)
     make(tmp_path, furniture, cache, frames=2)
     assert len(lines(tmp_path)) == 2
+
+
+def test_a_render_that_ends_or_is_killed_lets_go_of_its_folder(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from pag_ros.lab.scenes.writer import DatasetWriter\n"
+        "with DatasetWriter(Path(sys.argv[1]), {}):\n"
+        "    print('ready', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        with pytest.raises(DatasetError, match="another process"):
+            DatasetWriter(tmp_path, {})
+        process.kill()
+    with DatasetWriter(tmp_path, {}) as ended:
+        assert not ended.done
+    DatasetWriter(tmp_path, {})
 
 
 def test_a_dask_cluster_renders_the_same_frames(

@@ -127,12 +127,12 @@ def test_a_damaged_note_on_a_rejected_engine_counts_for_nothing(
 def test_a_rejection_that_cannot_be_noted_is_told(
     cache: EngineCache, said: list[str], monkeypatch
 ) -> None:
-    monkeypatch.setattr(engine_cache, "_write_whole", _no_room)
+    monkeypatch.setattr(engine_cache.os, "fsync", _no_room)
     cache.reject(KEY, "it computes something else")
     assert said[-1].endswith("that cannot be noted (No space left on device)")
 
 
-def _no_room(path: Path, content: bytes) -> None:
+def _no_room(number: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
