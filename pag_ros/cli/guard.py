@@ -120,23 +120,18 @@ def _write_traceback(error: BaseException) -> Path:
     import traceback
     from pathlib import Path
 
+    from pag_ros.folders import state_folder
+
     heading = f"pag_ros {__version__}, Python {platform.python_version()}, {platform.platform()}"
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     text = f"{heading}\n{sys.argv}\n\n{''.join(lines)[-_MAX_TRACEBACK_CHARS:]}"
     try:
-        folder = _state_folder()
+        folder = state_folder()
         folder.mkdir(parents=True, exist_ok=True)
         _remove_oldest(folder)
         return _write_new(folder, text)
-    except (OSError, RuntimeError):  # RuntimeError: nobody knows the user's home
+    except (OSError, PagError):  # PagError: nobody knows the user's home
         return _write_new(Path(tempfile.gettempdir()), text)
-
-
-def _state_folder() -> Path:
-    from pathlib import Path
-
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "pag_ros"
 
 
 def _remove_oldest(folder: Path) -> None:
@@ -149,6 +144,7 @@ def _write_new(folder: Path, text: str) -> Path:
     import tempfile
     from pathlib import Path
 
+    # A new name, so nothing is replaced; readable by its owner alone, for /tmp is everybody's.
     number, name = tempfile.mkstemp(prefix="traceback-", suffix=".txt", dir=folder)
     with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)

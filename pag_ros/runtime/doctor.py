@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from pag_ros.budget import table_path
-from pag_ros.errors import PagError
+from pag_ros.errors import PagError, ParameterError
 from pag_ros.kernels import available_cpus, chosen_instruction_set
 from pag_ros.kernels.gpu.store import kernels_path
 from pag_ros.manifest import load_manifest
@@ -194,7 +194,10 @@ def _models() -> Finding:
 
 
 def _cache() -> Finding:
-    folder = table_path("").parent
+    try:
+        folder = table_path("").parent
+    except ParameterError as error:
+        return Finding("package", "cache", "broken", str(error))
     present = next(each for each in (folder, *folder.parents) if each.exists())
     if present.is_dir() and os.access(present, os.W_OK):
         return Finding("package", "cache", "works", str(folder))
@@ -213,7 +216,10 @@ def _engines() -> Finding:
     if missing:
         advice = "`pag_ros build kernels MODEL`, `pag_ros build reference MODEL`"
         return Finding(_OPTIONAL, "engines", "absent", f"no {', '.join(missing)}", advice)
-    folder = default_folder()
+    try:
+        folder = default_folder()
+    except ParameterError as error:
+        return Finding(_OPTIONAL, "engines", "broken", str(error))
     try:
         count = len(list(folder.glob("*.engine")))
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_builders import KEY
@@ -120,6 +121,20 @@ def test_engines_are_counted_as_the_cache_stores_them(tmp_path: Path, monkeypatc
 def test_an_instruction_set_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("PAG_ROS_ISA", "abacus")
     assert found("kernels").state == "broken"
+
+
+@pytest.mark.parametrize("look", [doctor._cache, doctor._engines])
+def test_a_user_without_a_home_is_told_what_to_set(look: Any, monkeypatch):
+    def unknown(number: int) -> Any:
+        raise KeyError(number)
+
+    for variable in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr(doctor, "shipped_models", dict)
+    finding = look()
+    assert finding.state == "broken"
+    assert finding.text.endswith("set HOME or XDG_CACHE_HOME")
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch):

@@ -96,6 +96,21 @@ def test_a_traceback_that_cannot_be_written_is_said(
     assert "unexpected ValueError: x; its traceback could not be written" in line
 
 
+def test_without_a_home_the_traceback_goes_to_the_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    for variable in ("XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    assert guarded(failing(ValueError("x"))) == 70
+    (file,) = tmp_path.glob("traceback-*.txt")
+    assert capsys.readouterr().err.endswith(f"its traceback in {file}\n")
+
+
 def test_only_the_last_tracebacks_are_kept(state: Path) -> None:
     for _ in range(guard.MAX_TRACEBACKS + 3):
         guarded(failing(ValueError("x")))
