@@ -26,7 +26,7 @@ from pag_ros.replay.player import FIRST_FRAME_TIMEOUT_S, START_TIMEOUT_S, Playba
 from pag_ros.replay.urgency import urgent
 from pag_ros.runtime import find_model
 
-_MOST_IMAGES = 64
+_MAX_IMAGES = 64
 """Of the bag; they are kept in memory, so that sending them costs the same every time."""
 
 
@@ -74,7 +74,7 @@ def bench_load(options: LoadOptions) -> dict[Setting, Blocks]:
     model = find_model(options.model).resolve()
     runs: dict[Setting, Blocks] = defaultdict(Blocks)
     with Bag(options.bag) as bag, ros_context():
-        images = list(itertools.islice(shots(bag, 1.0), _MOST_IMAGES))
+        images = list(itertools.islice(shots(bag, 1.0), _MAX_IMAGES))
         if not images:
             reasons = "; ".join(bag.problems) or "no image has a camera_info"
             raise BagError(f"{bag.path}: no image can be sent ({reasons})")

@@ -344,12 +344,12 @@ def _note_from_json(data: Any) -> _Note:
     return _Note(key, data["sha256"], data["checked"] is True, data["summary"])
 
 
-def _read_limited(path: Path, most_bytes: int) -> bytes:
+def _read_limited(path: Path, max_bytes: int) -> bytes:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if size > most_bytes:
-            raise ValueError(f"{size} bytes, at most {most_bytes}")
-        return file.read(most_bytes)
+        if size > max_bytes:
+            raise ValueError(f"{size} bytes, at most {max_bytes}")
+        return file.read(max_bytes)
 
 
 def _write_whole(path: Path, content: bytes) -> None:
