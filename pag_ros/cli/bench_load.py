@@ -25,8 +25,9 @@ from pag_ros.runtime.calibration import calibrate_quickly, cpu_name
 from pag_ros.runtime.models import DEFAULT_MODEL
 
 _SHARE_OF_PERIOD = 0.5
-"""Of the whole network on the idle machine, where --fps is not given: then the smallest budget can
-be in time even under the heaviest load, and the whole network cannot."""
+"""Share of the time between two images that the whole network takes on the idle machine, where
+--fps is not given. Then the smallest budget can be in time even under the heaviest load, and the
+whole network cannot."""
 
 _PRIORITY = -5
 
@@ -34,7 +35,8 @@ _HEADER = (
     "load      budget            frames missed %  (95 %)        node's feasible density"
     "  p50 ms  p99 ms"
 )
-"""Missed at the listener, by the node's own books, and where the smallest budget missed nothing."""
+"""The columns of misses: at the listener, by the node's own books, and where the smallest budget
+missed nothing."""
 _PARTS_HEADER = "\nmean / p95 ms                " + "".join(f"{part:>17}" for part in PARTS)
 _MAX_CAMERAS = 8
 

@@ -44,13 +44,14 @@ READERS: Mapping[str, Callable[[Any], NDArray[Any]]] = {
 }
 BYTES_PER_PIXEL = 4 + 12 + 1 + 1
 MAX_KEPT_BYTES = 400_000_000
-"""Of outputs held in memory to be scored after the replay, when it disturbs nothing any more."""
+"""Size of the outputs that are held in memory to be scored after the replay, when scoring disturbs
+nothing any more."""
 
 NODE_PARTS = ("to_node", "waiting", "prepare", "network", "publish")
-"""Of a frame's time, as the node tells it: from the stamp to the node's callback, until the worker
-took it, decoding and resizing, the network, and making and sending the messages."""
+"""Parts of a frame's time, as the node tells them: from the stamp to the node's callback, until the
+worker took it, decoding and resizing, the network, and making and sending the messages."""
 DELIVERY = "delivery"
-"""From the end of the node's sending to the arrival of the last output at the listener."""
+"""The part from the end of the node's sending to the arrival of the last output at the listener."""
 PARTS = (*NODE_PARTS, DELIVERY)
 
 DROPPED = ("superseded", "skipped", "abandoned", "bad", "idle")
@@ -62,7 +63,7 @@ class Sent:
     """One image sent to the node, and what came back for it.
 
     Attributes:
-        number: of the image in the bag, see `Frame`, to find the ground truth.
+        number: the image's number in the bag, see `Frame`, to find the ground truth.
         at_ns: when it was sent; also its stamp.
         kept: whether its outputs are held to be scored.
         arrived_ns: kind of output -> when it came.
@@ -93,7 +94,7 @@ class LiveLog:
 
     Attributes:
         expected: kinds of output that make a frame complete; to be set before the first one.
-        sent: by stamp, in order.
+        sent: stamp -> image, in order.
     """
 
     def __init__(self, keep: frozenset[int]) -> None:

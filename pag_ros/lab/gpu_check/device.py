@@ -83,7 +83,7 @@ class Device:
     """The GPU that torch uses. Compiles each program once."""
 
     name = "cuda"
-    """In torch."""
+    """The device's name in torch."""
 
     def __init__(self, torch: Any, driver: Any = None) -> None:
         self.torch = torch
@@ -94,7 +94,7 @@ class Device:
         self._kernels: dict[str, Kernel] = {}
 
     def facts(self) -> dict[str, Any]:
-        """What it is, and what drives it."""
+        """What the GPU is, and what drives it."""
         torch = self.torch
         properties = torch.cuda.get_device_properties(0)
         return {

@@ -32,7 +32,7 @@ _POINTERS = {"fp16": "*fp16", "fp32": "*fp32", "i32": "*i32"}
 
 
 def compile_kernels(spec: Spec, capability: int) -> list[CompiledKernel]:
-    """One program for every size of chip of a compute capability that it is launched otherwise on.
+    """Compile a program for every size of chip on which it is launched differently.
 
     Raises:
         BackendError, ValueError: as `compile_kernel`.

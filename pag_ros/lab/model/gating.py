@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _MIN_SPREAD = 1e-6
-"""Of scores that are all alike."""
+"""The least standard deviation that is assumed: scores that are all alike have none."""
 
 
 class Gate(nn.Module):

@@ -21,7 +21,7 @@ from pag_ros.runtime.tensorrt.requirements import import_pycuda
 
 MIB = 1 << 20
 _NON_BLOCKING = 1
-"""Of CUstream_flags: what others put into the default stream neither delays nor spoils ours."""
+"""A flag of CUstream_flags: work in the default stream neither delays nor spoils work in ours."""
 Work = Callable[[], None]
 
 

@@ -16,8 +16,8 @@ CLASS_PLUGINS = (10, 0)
 AHEAD_OF_TIME = (10, 14)
 """First TensorRT that takes kernels compiled ahead of time, so that its engines need no plugin.
 
-10.9 was to be it, but until 10.13 the bindings hand over a kernel's name from a string that is gone
-by the time it is read (`getKernel` in NVIDIA's pyPlugin.cpp)."""
+10.9 was meant to be it, but until 10.13 the bindings hand over a kernel's name from a string that
+is gone by the time it is read (`getKernel` in NVIDIA's pyPlugin.cpp)."""
 MIN_DRIVER = (12, 4)
 """CUDA version of a driver that reads our PTX 8.4; JetPack 6.1 has 12.6."""
 MIN_PYCUDA = (2020, 1)
