@@ -38,10 +38,11 @@ READERS: Mapping[str, Callable[[Any], NDArray[Any]]] = {
 }
 BYTES_PER_PIXEL = 4 + 12 + 1 + 1
 MAX_KEPT_BYTES = 400_000_000
-"""Of outputs held in memory to be scored after the replay, when it disturbs nothing any more."""
+"""Size of the outputs that are held in memory to be scored after the replay, when scoring disturbs
+nothing any more."""
 
 DELIVERY = "delivery"
-"""From the end of the node's sending to the arrival of the last output at the listener."""
+"""The part from the end of the node's sending to the arrival of the last output at the listener."""
 PARTS = (*NODE_PARTS, DELIVERY)
 
 
@@ -50,7 +51,7 @@ class Sent:
     """One image sent to the node, and what came back for it.
 
     Attributes:
-        number: of the image in the bag, see `Frame`, to find the ground truth.
+        number: the image's number in the bag, see `Frame`, to find the ground truth.
         at_ns: when it was sent; also its stamp.
         kept: whether its outputs are held to be scored.
         arrived_ns: kind of output -> when it came.
@@ -81,7 +82,7 @@ class LiveLog:
 
     Attributes:
         expected: kinds of output that make a frame complete; to be set before the first one.
-        sent: by stamp, in order.
+        sent: stamp -> image, in order.
     """
 
     def __init__(self, keep: frozenset[int]) -> None:

@@ -31,7 +31,7 @@ from pag_ros.ros.camera_info import described
 from pag_ros.ros.channel import Channel
 from pag_ros.ros.engine import log_cut_off, open_perception, recalibrate
 from pag_ros.ros.figures import FIGURES
-from pag_ros.ros.memory import spare_nothing, spare_survivors
+from pag_ros.ros.memory import freeze_garbage_collector, unfreeze_garbage_collector
 from pag_ros.ros.outputs import outputs_of
 from pag_ros.ros.parameters import (
     DEFAULTS,
@@ -139,7 +139,7 @@ class PerceptionNode(LifecycleNode):
     def release(self) -> None:
         """Free all that configuring and activating made; does nothing where there is nothing."""
         self._stopped.set()  # a plan may still be in the making
-        spare_nothing()
+        unfreeze_garbage_collector()
         self._stop_listening()
         if self._diagnostics_timer is not None:
             self.destroy_timer(self._diagnostics_timer)
@@ -237,7 +237,7 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics_timer = self.create_timer(
             self._settings.diagnostics_period_s, self._publish_diagnostics
         )
-        spare_survivors()
+        freeze_garbage_collector()
 
     def _channel(self, name: str, perception: Perception) -> Channel:
         """A camera with its outputs."""

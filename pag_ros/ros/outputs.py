@@ -91,45 +91,45 @@ def _parts_of(manifest: Manifest) -> frozenset[str]:
 Part = TypeVar("Part")
 
 
-def _there(part: Part | None) -> Part:
-    """A part of the result that was asked for because of `needs`."""
+def _require_part(part: Part | None) -> Part:
+    """Narrow the type: a part of the result is there, since the output's `needs` asked for it."""
     assert part is not None
     return part
 
 
 def _depth(frame: Finished, style: Style) -> Image:
     return depth_message(
-        frame.header, _there(frame.result.depth), style.depth_encoding, *style.depth_range_m
+        frame.header, _require_part(frame.result.depth), style.depth_encoding, *style.depth_range_m
     )
 
 
 def _normals(frame: Finished, style: Style) -> Image:
-    return image_message(frame.header, _there(frame.result.normals), "32FC3")
+    return image_message(frame.header, _require_part(frame.result.normals), "32FC3")
 
 
 def _normals_color(frame: Finished, style: Style) -> Image:
-    return image_message(frame.header, color_normals(_there(frame.result.normals)), "rgb8")
+    return image_message(frame.header, color_normals(_require_part(frame.result.normals)), "rgb8")
 
 
 def _mask(frame: Finished, style: Style) -> Image:
-    return image_message(frame.header, _there(frame.result.labels), "mono8")
+    return image_message(frame.header, _require_part(frame.result.labels), "mono8")
 
 
 def _confidence(frame: Finished, style: Style) -> Image:
-    return share_message(frame.header, _there(frame.result.confidence))
+    return share_message(frame.header, _require_part(frame.result.confidence))
 
 
 def _mask_color(frame: Finished, style: Style) -> Image:
-    overlay = overlay_labels(frame.image, _there(frame.result.labels), style.classes)
+    overlay = overlay_labels(frame.image, _require_part(frame.result.labels), style.classes)
     return image_message(frame.header, overlay, "rgb8")
 
 
 def _boundary(frame: Finished, style: Style) -> Image:
-    return image_message(frame.header, _there(frame.result.boundary), "32FC1")
+    return image_message(frame.header, _require_part(frame.result.boundary), "32FC1")
 
 
 def _computed(frame: Finished, style: Style) -> Image:
-    return image_message(frame.header, _there(frame.result.computed), "mono8")
+    return image_message(frame.header, _require_part(frame.result.computed), "mono8")
 
 
 def _points(frame: Finished, style: Style) -> PointCloud2 | None:
@@ -137,7 +137,7 @@ def _points(frame: Finished, style: Style) -> PointCloud2 | None:
     if info is None:
         return None
     result = frame.result
-    depth = _there(result.depth)
+    depth = _require_part(result.depth)
     return points_message(
         frame.header, info, frame.image, depth, style.depth_range_m, result.normals, result.labels
     )

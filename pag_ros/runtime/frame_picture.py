@@ -57,7 +57,7 @@ def frame_picture(image: NDArray[np.uint8], result: FrameResult, manifest: Manif
 
 
 def _shrink(image: NDArray[np.uint8], result: FrameResult) -> tuple[NDArray[np.uint8], FrameResult]:
-    """Both with sides of `MAX_SIDE_PX` at most."""
+    """Shrink both until their sides are `MAX_SIDE_PX` at most."""
     height, width = image.shape[:2]
     scale = MAX_SIDE_PX / max(height, width)
     if scale >= 1.0:

@@ -25,7 +25,7 @@ from pag_ros.kernels.gpu.tiles import nearest_chip
 from pag_ros.reading import reading
 
 FORMAT = 2
-"""Another one whenever the arguments or the meaning of a kernel change under the same name."""
+"""It changes whenever the arguments or the meaning of a kernel change under the same name."""
 
 _INDEX = "index.json"
 _MAX_PART_BYTES = 16_000_000

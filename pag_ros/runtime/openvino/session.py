@@ -123,7 +123,9 @@ class OpenVinoSession:
             return core.compile_model(graph, "CPU", properties)
         except Exception as error:  # OpenVINO and our operators stumble over a foreign graph
             self.close()
-            raise ModelError(f"{model}: not a usable model ({_gist(error)})") from error
+            raise ModelError(
+                f"{model}: not a usable model ({_pick_telling_line(error)})"
+            ) from error
 
     def _prediction(self) -> Prediction:
         stage_seconds = self._clock.stage_seconds()
@@ -175,7 +177,7 @@ def _check_interface(graph: Any, manifest: Manifest) -> None:
             )
 
 
-def _gist(error: Exception) -> str:
+def _pick_telling_line(error: Exception) -> str:
     """The telling line of OpenVINO's many-line messages."""
     noise = ("Exception from", "Check '", "FrontEnd API", "Model wasn't", "-- ", "Summary", "At:")
     lines = [line.strip() for line in str(error).splitlines()]

@@ -40,8 +40,8 @@ class Tolerance:
     """How far an engine in half precision may be off.
 
     Attributes:
-        typical: of the median pixel.
-        rare: of the pixel that 90 % are better than.
+        typical: deviation allowed for the median pixel.
+        rare: deviation allowed for the pixel that 90 % are better than.
     """
 
     typical: float
@@ -50,10 +50,10 @@ class Tolerance:
 
 # The graph in half precision, evaluated in NumPy, is eight or more times better than each of these.
 DEPTH = Tolerance(typical=0.01, rare=0.03)
-"""Relative."""
+"""As a share of the depth."""
 NORMALS_DEGREES = Tolerance(typical=1.0, rare=3.0)
 PROBABILITY = Tolerance(typical=0.01, rare=0.03)
-"""Of confidence and boundary, absolute."""
+"""Absolute, for confidence and boundary."""
 OTHER_LABELS = 0.03
 """Share of pixels that may have another label."""
 OTHER_PIXELS = 0.05
@@ -62,8 +62,8 @@ tell apart may swap places, and what follows then differs around there."""
 
 
 Outputs = dict[str, NDArray[Any]]
-"""Of `Prediction`, every n-th pixel of every n-th row: "depth", "normals", "labels", "confidence"
-and "boundary" as far as the model has them, and "computed"."""
+"""Name of an output of `Prediction` -> every n-th pixel of every n-th row: "depth", "normals",
+"labels", "confidence" and "boundary" as far as the model has them, and "computed"."""
 
 
 def reference_path(model: Path) -> Path:
@@ -101,10 +101,10 @@ def check_engine(session: Session, model: Path) -> str:
 def compared(
     session: Session, model: Path, budgets: Sequence[float] = BUDGETS
 ) -> Iterator[tuple[str, float, float]]:
-    """(budget, output and statistic; deviation; what is allowed) of what is stored.
+    """Yield (budget, output and statistic; deviation; what is allowed) for all that is stored.
 
     Args:
-        budgets: of `BUDGETS`.
+        budgets: some of `BUDGETS`.
 
     Raises:
         BackendError: other counts of pixels were computed than were asked for.
@@ -254,7 +254,7 @@ def _error(
     if name == "depth":
         return np.abs(actual / expected.astype(np.float64) - 1.0), DEPTH
     if name == "normals":
-        # By the chord: the cosine of small angles has few digits.
+        # The chord keeps the digits that the cosine of a small angle lacks.
         chord = np.linalg.norm(actual - expected.astype(np.float64), axis=-1)
         return np.degrees(2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0))), NORMALS_DEGREES
     return np.abs(actual - expected.astype(np.float64)), PROBABILITY

@@ -26,7 +26,7 @@ from pag_ros.runtime.tensorrt.gpu_clock import GpuClock
 from pag_ros.runtime.tensorrt.stage_times import FrameTimes, StageTimes, marks_of, words_of
 
 _ALIGNMENT = 256
-"""Of every tensor, in bytes, as TensorRT asks for it."""
+"""Bytes that every tensor is aligned to, as TensorRT asks for it."""
 _WARM_UPS = 7
 
 
@@ -112,7 +112,7 @@ class TensorRtSession:
             self._driver.close()
 
     def _prepare(self, stamp: CompiledKernel) -> None:
-        """Memory, one run, the recorded graph, and how long the heads take."""
+        """Get memory, run once, record the graph, and measure how long the heads take."""
         driver, manifest = self._driver, self.manifest
         given = _Arena(engine_inputs(manifest))
         received = _Arena(
@@ -162,7 +162,7 @@ class TensorRtSession:
         return self._run(time.perf_counter())
 
     def _idle_inputs(self) -> None:
-        """A frame in which the last gated block computes nothing, and the others everything."""
+        """Give a frame for which the last gated block computes nothing, the others everything."""
         blocks = self.manifest.blocks
         self._inputs["image"][:] = 128
         self._inputs["fx"][0] = sum(self.manifest.focal_range) / 2.0
