@@ -14,9 +14,9 @@ from sensor_msgs.msg import CameraInfo
 
 from pag_ros.budget import Rung
 from pag_ros.errors import ImageError, ParameterError
+from pag_ros.image.camera_info import focal_length_px
 from pag_ros.image.decode import to_rgb
 from pag_ros.manifest import LabelClass, Manifest
-from pag_ros.ros.camera_info import focal_length_px
 from pag_ros.ros.engine import controller_settings
 from pag_ros.ros.figures import FIGURES, Figures
 from pag_ros.ros.outputs import OUTPUTS, Finished, Style, parts_shown
@@ -174,7 +174,7 @@ class Pipeline:
             return
         watch = Stopwatch()
         image = to_rgb(frame.message)
-        focal_px = frame.info and focal_length_px(frame.info, image.shape[1])
+        focal_px = frame.info and focal_length_px(frame.info, image.shape[1], image.shape[0])
         if not focal_px:
             topics = self._without_metric(topics)
             focal_px = self._usual_focal_px(image.shape[1])
