@@ -78,7 +78,7 @@ class Truth:
     Attributes:
         depth: [h,w] float32 metres, NaN unknown.
         normals: [h,w,3] float32 unit, NaN unknown.
-        labels: [h,w] uint8 class ids, 255 unknown.
+        labels: [h,w] uint8 class ids, `NO_LABEL` unknown.
     """
 
     depth: NDArray[np.float32] | None = None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import ImageError
-from pag_ros.manifest import Manifest
+from pag_ros.manifest import NO_LABEL, Manifest
 from pag_ros.runtime.computed_map import computed_map
 from pag_ros.runtime.session import Deadline, Prediction
 
@@ -66,7 +66,7 @@ def prediction_of(
     return Prediction(
         depth=head("depth", np.nan, np.float32),
         normals=head("normals", np.nan, np.float32, 3),
-        labels=head("labels", 255, np.uint8),
+        labels=head("labels", NO_LABEL, np.uint8),
         confidence=head("confidence", 0.0, np.float32),
         boundary=head("boundary", 0.0, np.float32) if "boundary" in outputs else None,
         computed=computed_map(index, keep_used, manifest),

@@ -60,6 +60,7 @@ def test_labels_as_json_have_ids_names_and_colors() -> None:
         labels_json([LabelClass("wall", (1, 2, 3)), LabelClass("floor", (4, 5, 6))])
     )
     assert labels["classes"][1] == {"id": 1, "name": "floor", "color": [4, 5, 6]}
+    assert labels["unlabelled"] == 255
 
 
 def test_unknown_figures_are_not_zero() -> None:

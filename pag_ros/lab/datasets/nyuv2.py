@@ -23,7 +23,8 @@ from pag_ros.errors import DatasetError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
 from pag_ros.lab.datasets import files
 from pag_ros.lab.datasets.geometry import Pinhole, normals_of
-from pag_ros.lab.datasets.sample import UNKNOWN_LABEL, Sample
+from pag_ros.lab.datasets.sample import Sample
+from pag_ros.manifest import NO_LABEL
 from pag_ros.reading import reading
 
 CAMERA = Pinhole(518.857901, 519.469611, 325.582449, 253.736166)
@@ -128,9 +129,7 @@ class NyuV2:
         normals = (
             self._published(number, computed) if self.normals_from == "published" else computed
         )
-        return Sample(
-            color, CAMERA.fx, _inside(depth), _inside(normals), _inside(labels, UNKNOWN_LABEL)
-        )
+        return Sample(color, CAMERA.fx, _inside(depth), _inside(normals), _inside(labels, NO_LABEL))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
@@ -175,7 +174,7 @@ class NyuV2:
 
 
 def label_table(folder: Path, classes: int) -> NDArray[np.uint8]:
-    """[896] raw label -> class id; 0 (unlabelled) and what no class has -> 255."""
+    """[896] raw label -> class id; 0 (unlabelled) and what no class has -> `NO_LABEL`."""
     path = folder / "classMapping40.mat"
     mapped = _numbers(path, files.read_mat(path).get("mapClass"), RAW_LABELS, 40)
     if classes == 13:
@@ -185,8 +184,8 @@ def label_table(folder: Path, classes: int) -> NDArray[np.uint8]:
             value = value[value.dtype.names[0]].ravel()[0]
         to_13 = _numbers(path, value, 40, 13)
         mapped = np.where(mapped > 0, to_13[np.maximum(mapped, 1) - 1], 0)
-    table = np.where(mapped > 0, mapped - 1, UNKNOWN_LABEL)
-    return np.array([UNKNOWN_LABEL, *table, UNKNOWN_LABEL], np.uint8)
+    table = np.where(mapped > 0, mapped - 1, NO_LABEL)
+    return np.array([NO_LABEL, *table, NO_LABEL], np.uint8)
 
 
 def read_normals(folder: Path, number: int) -> NDArray[np.float32]:

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from pag_ros.errors import ParameterError
 from pag_ros.image import pictures
 from pag_ros.lab.datasets import Dataset, Sample
-from pag_ros.lab.datasets.sample import UNKNOWN_LABEL
 from pag_ros.lab.datasets.scores import run
-from pag_ros.manifest import LabelClass, Manifest
+from pag_ros.manifest import NO_LABEL, LabelClass, Manifest
 from pag_ros.runtime import FrameResult, Perception
 
 ROWS = 4
@@ -92,7 +91,7 @@ def _truth(sample: Sample, index: int, classes: int) -> list[Tile]:
 
 
 def _largest_label(labels: NDArray[np.uint8]) -> int:
-    known = labels[labels != UNKNOWN_LABEL]
+    known = labels[labels != NO_LABEL]
     return int(known.max()) if known.size else 0
 
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.metrics import DepthProtocol
 from pag_ros.lab.datasets import files
-from pag_ros.lab.datasets.sample import UNKNOWN_LABEL, Sample
+from pag_ros.lab.datasets.sample import Sample
+from pag_ros.manifest import NO_LABEL
 from pag_ros.reading import reading
 
 CLASSES = (
@@ -121,8 +122,8 @@ def _label_table(path: Path) -> NDArray[np.uint8]:
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise DatasetError(f"{path}: expected a list of names like 'chair_9_office_1_4'")
     ids = {name: i for i, name in enumerate(CLASSES)}
-    known = [ids.get(name.split("_")[0], UNKNOWN_LABEL) for name in names]
-    return np.array([*known, UNKNOWN_LABEL], np.uint8)
+    known = [ids.get(name.split("_")[0], NO_LABEL) for name in names]
+    return np.array([*known, NO_LABEL], np.uint8)
 
 
 def _beside(picture: Path, kind: str, ending: str) -> Path:

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-IGNORE_LABEL = 255
+from pag_ros.manifest import NO_LABEL
+
 _GRADIENT_SCALES = 4
 _SLOPE_STEPS = (1, 3)
 """Distances in pixels over which slopes are taken: surfaces and their larger form."""
@@ -73,18 +74,18 @@ def segmentation_loss(logits: Tensor, truth: Tensor, class_weight: Tensor | None
 
     Args:
         logits: [B,K,h,w].
-        truth: [B,h,w] class ids, 255 = unknown.
+        truth: [B,h,w] class ids, `NO_LABEL` = unknown.
         class_weight: [K] or None.
     """
     loss = F.cross_entropy(
         logits,
         truth,
         class_weight,
-        ignore_index=IGNORE_LABEL,
+        ignore_index=NO_LABEL,
         reduction="sum",
         label_smoothing=0.05,
     )
-    known = truth[truth != IGNORE_LABEL]
+    known = truth[truth != NO_LABEL]
     share = known.numel() if class_weight is None else class_weight[known].sum()
     # Not the library's own mean: that is 0/0 where nothing is labelled.
     return loss / max(float(share), 1e-6)

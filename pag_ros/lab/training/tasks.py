@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pag_ros.lab.model.network import CANONICAL_FOCAL
 from pag_ros.lab.training import losses
+from pag_ros.manifest import NO_LABEL
 
 TRUTH = {
     "depth": "depth",
@@ -55,7 +56,7 @@ def known_heads(batch: dict[str, Tensor]) -> set[str]:
     known = {
         "depth": lambda truth: truth > 0,
         "normals": lambda truth: truth.abs().sum(1) > 0.5,
-        "segmentation": lambda truth: truth != losses.IGNORE_LABEL,
+        "segmentation": lambda truth: truth != NO_LABEL,
         "boundary": lambda truth: truth >= 0,
     }
     return {
@@ -85,7 +86,7 @@ def task_scores(outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[st
     if "segmentation" in outputs and "segmentation" in known:
         labels = _truth("segmentation", batch, _size(outputs["segmentation"]))
         right = outputs["segmentation"].argmax(1) == labels
-        scores["pixel_accuracy"] = right[labels != losses.IGNORE_LABEL].float().mean()
+        scores["pixel_accuracy"] = right[labels != NO_LABEL].float().mean()
     # The few known pixels may all fall through the reduction.
     return {name: score for name, score in scores.items() if score.isfinite()}
 

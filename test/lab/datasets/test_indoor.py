@@ -19,6 +19,7 @@ from pag_ros.lab.datasets import TRAINING, open_dataset  # noqa: E402
 from pag_ros.lab.datasets.geometry import Pinhole, edges, normals_of, rays, register  # noqa: E402
 from pag_ros.lab.datasets.nyuv2 import read_normals  # noqa: E402
 from pag_ros.lab.datasets.s2d3d import areas_of  # noqa: E402
+from pag_ros.manifest import NO_LABEL  # noqa: E402
 
 
 @pytest.fixture
@@ -50,10 +51,10 @@ def test_nyu_split_classes_and_crop(nyu: Path) -> None:
     assert (len(dataset), len(open_dataset(f"nyuv2-40:{nyu}", TRAINING))) == (1, 2)
     assert len(dataset.classes) == 40
     assert sample.color[60, 50].tolist() == [200, 0, 0]
-    assert sample.labels[100, 99:105].tolist() == [39, 255, 21, 0, 39, 39]
+    assert sample.labels[100, 99:105].tolist() == [39, NO_LABEL, 21, 0, 39, 39]
     rows, columns = np.nonzero(sample.depth == 2.0)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (45, 470, 41, 600)
-    assert (sample.labels[:45] == 255).all()
+    assert (sample.labels[:45] == NO_LABEL).all()
     assert sample.focal_px == pytest.approx(518.8579)
     assert dataset.protocol.cap_m == 10.0
 
@@ -61,7 +62,7 @@ def test_nyu_split_classes_and_crop(nyu: Path) -> None:
 def test_nyu_13_classes_go_through_the_40(nyu: Path) -> None:
     dataset = open_dataset(f"nyuv2-13:{nyu}")
     assert dataset.classes[2] == "ceiling"
-    assert dataset[0].labels[100, 100:104].tolist() == [255, 2, 11, 6]
+    assert dataset[0].labels[100, 100:104].tolist() == [NO_LABEL, 2, 11, 6]
 
 
 def test_nyu_normals_are_computed_where_none_are_published(nyu: Path) -> None:
@@ -183,7 +184,7 @@ def _write_panorama(folder: Path) -> None:
 def test_stanford_units_labels_and_normals_in_the_camera(stanford: Path) -> None:
     sample = open_dataset(f"s2d3d:{stanford}")[0]
     assert sample.depth.tolist() == [[1.0, 0.0, 0.0, 2.0]]
-    assert sample.labels.tolist() == [[8, 12, 255, 255]]
+    assert sample.labels.tolist() == [[8, 12, NO_LABEL, NO_LABEL]]
     assert sample.normals[0, 0] == pytest.approx([0.0, 0.0, 1.0], abs=0.01)
     assert not sample.normals[0, 1].any()
     assert sample.normals[0, 2] == pytest.approx([0.0, 1.0, 0.0], abs=0.01)

@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pag_ros.lab.training import losses  # noqa: E402
+from pag_ros.manifest import NO_LABEL  # noqa: E402
 
 
 def test_depth_loss_of_the_truth_is_zero_and_unknown_pixels_do_not_count() -> None:
@@ -69,7 +70,7 @@ def test_normals_loss_is_one_minus_cosine_whatever_the_length() -> None:
 def test_segmentation_loss_ignores_unlabelled_pixels() -> None:
     logits = torch.zeros(1, 3, 2, 2)
     logits[:, 1] = 4.0
-    truth = torch.tensor([[[1, 1], [255, 255]]])
+    truth = torch.tensor([[[1, 1], [NO_LABEL, NO_LABEL]]])
     some = losses.segmentation_loss(logits, truth)
     every = losses.segmentation_loss(logits, torch.ones(1, 2, 2, dtype=torch.long))
     assert torch.isclose(some, every)
@@ -107,7 +108,7 @@ def test_class_weights_move_the_loss_to_the_class_they_stress() -> None:
     [
         (losses.depth_loss, 1, torch.zeros(2, 8, 8)),
         (losses.normals_loss, 3, torch.zeros(2, 3, 8, 8)),
-        (losses.segmentation_loss, 4, torch.full((2, 8, 8), 255)),
+        (losses.segmentation_loss, 4, torch.full((2, 8, 8), NO_LABEL)),
         (losses.boundary_loss, 1, torch.full((2, 8, 8), -1.0)),
     ],
 )

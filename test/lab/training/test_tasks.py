@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pag_ros.lab.training.tasks import known_heads, task_losses, task_scores  # noqa: E402
+from pag_ros.manifest import NO_LABEL  # noqa: E402
 
 SIZES = {"depth": 1, "normals": 3, "segmentation": 4, "boundary": 1}
 
@@ -51,7 +52,7 @@ def test_unknown_everywhere_is_no_truth() -> None:
     unknown = batch()
     unknown["depth"].zero_()
     unknown["normals"].zero_()
-    unknown["labels"].fill_(255)
+    unknown["labels"].fill_(NO_LABEL)
     unknown["boundary"].fill_(-1.0)
     assert known_heads(unknown) == set()
     assert all(float(term) == 0.0 for term in task_losses(outputs(), unknown).values())
