@@ -122,7 +122,7 @@ class NyuV2:
         number = int(self._numbers[index])
         color = np.ascontiguousarray(self._read("images", number).transpose(2, 1, 0))
         depth = np.ascontiguousarray(self._read("depths", number).T).astype(np.float32)
-        depth = np.where(np.isfinite(depth), depth, np.float32(0.0)).astype(np.float32)
+        depth[~(np.isfinite(depth) & (depth > 0.0))] = np.nan
         raw = self._read("labels", number).T
         labels = self._table.take(np.minimum(raw, RAW_LABELS + 1))
         computed = normals_of(depth, CAMERA)
@@ -169,7 +169,7 @@ class NyuV2:
     def _published(self, number: int, computed: NDArray[np.float32]) -> NDArray[np.float32]:
         normals = read_normals(self._folder / "normals", number)
         # The publications' files differ in the signs of their axes and do not say them.
-        agreement = (normals * computed).sum(axis=(0, 1))
+        agreement = np.nansum(normals * computed, axis=(0, 1))
         return np.where(agreement < 0, -normals, normals).astype(np.float32)
 
 
@@ -189,7 +189,7 @@ def label_table(folder: Path, classes: int) -> NDArray[np.uint8]:
 
 
 def read_normals(folder: Path, number: int) -> NDArray[np.float32]:
-    """[480,640,3] unit, 0 = unknown, of a published file."""
+    """[480,640,3] unit, NaN = unknown, of a published file."""
     path = folder / f"{number:06d}.npz"
     if path.is_file():
         normals, valid = _read_npz(path)
@@ -203,7 +203,8 @@ def read_normals(folder: Path, number: int) -> NDArray[np.float32]:
         raise DatasetError(f"{path}: {normals.shape}; expected normals of {WIDTH}x{HEIGHT} pixels")
     length = np.linalg.norm(np.nan_to_num(normals), axis=2, keepdims=True)
     known = valid[..., None] & (length > 0.5)
-    return np.asarray(np.divide(normals, length, out=np.zeros_like(normals), where=known))
+    unknown = np.full_like(normals, np.nan)
+    return np.asarray(np.divide(normals, length, out=unknown, where=known))
 
 
 def _read_npz(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -237,7 +238,7 @@ def _numbers(path: Path, value: Any, length: int | None, largest: int) -> NDArra
         return numbers
 
 
-def _inside(truth: NDArray[Any], unknown: int = 0) -> NDArray[Any]:
+def _inside(truth: NDArray[Any], unknown: float = np.nan) -> NDArray[Any]:
     """The truth where it is one, see `VALID`."""
     result = np.full_like(truth, unknown)
     result[VALID] = truth[VALID]

@@ -96,8 +96,7 @@ def _largest_label(labels: NDArray[np.uint8]) -> int:
 
 
 def _true_depth(depth: NDArray[np.float32], range_m: tuple[float, float]) -> pictures.Picture:
-    truth = np.where(depth > 0, depth, np.float32(np.nan))
-    return pictures.color_depth(_small(truth), *range_m)
+    return pictures.color_depth(_small(depth), *range_m)
 
 
 def _hue(number: int, count: int) -> tuple[int, int, int]:

@@ -22,10 +22,10 @@ def depth_loss(log_depth: Tensor, truth: Tensor) -> Tensor:
 
     Args:
         log_depth: [B,1,h,w] natural log of metres at the canonical focal length.
-        truth: [B,h,w] metres at the canonical focal length, 0 = unknown.
+        truth: [B,h,w] metres at the canonical focal length, NaN = unknown.
     """
-    valid = truth > 0
-    error = (log_depth[:, 0] - truth.clamp(min=1e-3).log()) * valid
+    valid = is_known(truth)
+    error = (log_depth[:, 0] - log_of(truth)) * valid
     scale = error.sum((1, 2), keepdim=True) / valid.sum((1, 2), keepdim=True).clamp(min=1)
     shape = (error - scale) * valid
     loss = (error.abs().sum() + shape.abs().sum()) / valid.sum().clamp(min=1)
@@ -44,14 +44,14 @@ def slope_loss(log_depth: Tensor, truth: Tensor, focal_px: Tensor) -> Tensor:
 
     Args:
         log_depth: [B,1,h,w] natural log of metres, at any focal length.
-        truth: [B,h,w] metres, 0 = unknown.
+        truth: [B,h,w] metres, NaN = unknown.
         focal_px: [B] focal length in pixels of these maps.
     """
     terms = []
     for step in _SLOPE_STEPS:
         seen = _implied_normals(log_depth[:, 0], focal_px, step)
-        true = _implied_normals(truth.clamp(min=1e-3).log(), focal_px, step)
-        valid = truth > 0
+        true = _implied_normals(log_of(truth), focal_px, step)
+        valid = is_known(truth)
         known = valid[:, :-step, :-step] & valid[:, step:, :-step] & valid[:, :-step, step:]
         terms.append(((1.0 - (seen * true).sum(1)) * known).sum() / known.sum().clamp(min=1))
     return torch.stack(terms).sum()
@@ -62,10 +62,10 @@ def normals_loss(normals: Tensor, truth: Tensor) -> Tensor:
 
     Args:
         normals: [B,3,h,w] of any length.
-        truth: [B,3,h,w] unit, 0 = unknown.
+        truth: [B,3,h,w] unit, NaN = unknown.
     """
-    valid = truth.abs().sum(1) > 0.5
-    cosine = (_unit(normals) * truth).sum(1)
+    valid = is_known(truth).all(1)
+    cosine = (_unit(normals) * truth.nan_to_num(0.0)).sum(1)
     return ((1.0 - cosine) * valid).sum() / valid.sum().clamp(min=1)
 
 
@@ -105,6 +105,19 @@ def boundary_loss(logits: Tensor, truth: Tensor) -> Tensor:
     weight = known * torch.where(edge > 0.5, 1.0 - positive, positive)
     loss = F.binary_cross_entropy_with_logits(logits, edge, weight, reduction="sum")
     return loss / pixels
+
+
+def is_known(truth: Tensor) -> Tensor:
+    """Where a true depth or normal is one: unknown is NaN."""
+    return ~truth.isnan()
+
+
+def log_of(depth: Tensor) -> Tensor:
+    """Natural log of a true depth in metres; some number where it is unknown.
+
+    NaN would come through every mask: NaN times zero is NaN.
+    """
+    return depth.nan_to_num(1.0).clamp(min=1e-3).log()
 
 
 def _mean_step(error: Tensor, valid: Tensor, dim: int) -> Tensor:

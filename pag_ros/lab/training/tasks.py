@@ -6,6 +6,7 @@ A batch may lack the truth of any head, or know it at some pixels only.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -53,9 +54,9 @@ def task_losses(
 
 def known_heads(batch: dict[str, Tensor]) -> set[str]:
     """The heads for which at least one pixel of the batch has truth."""
-    known = {
-        "depth": lambda truth: truth > 0,
-        "normals": lambda truth: truth.abs().sum(1) > 0.5,
+    known: dict[str, Callable[[Tensor], Tensor]] = {
+        "depth": losses.is_known,
+        "normals": losses.is_known,
         "segmentation": lambda truth: truth != NO_LABEL,
         "boundary": lambda truth: truth >= 0,
     }
@@ -65,7 +66,7 @@ def known_heads(batch: dict[str, Tensor]) -> set[str]:
 
 
 def canonical_depth(batch: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
-    """True depth [B,h,w] as a camera of canonical focal length would see it, 0 = unknown."""
+    """True depth [B,h,w] as a camera of canonical focal length would see it, NaN = unknown."""
     depth = F.interpolate(batch["depth"][:, None], size=size)[:, 0]
     scale = CANONICAL_FOCAL * batch["image"].shape[3] / batch["focal_px"]
     return depth * scale[:, None, None]
@@ -80,8 +81,7 @@ def task_scores(outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[st
     known = known_heads(batch)
     if "depth" in outputs and "depth" in known:
         truth = _truth("depth", batch, _size(outputs["depth"]))
-        valid = truth > 0
-        error = (outputs["depth"][:, 0] - truth.clamp(min=1e-3).log()).abs()[valid]
+        error = (outputs["depth"][:, 0] - losses.log_of(truth)).abs()[losses.is_known(truth)]
         scores["delta1"] = (error < math.log(1.25)).float().mean()
     if "segmentation" in outputs and "segmentation" in known:
         labels = _truth("segmentation", batch, _size(outputs["segmentation"]))

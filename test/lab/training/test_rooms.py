@@ -22,7 +22,7 @@ def test_resizing_scales_the_focal_length_and_not_the_depth(rooms: Path) -> None
     item = Rooms([rooms], (32, 24), train=False)[0]
     assert item["image"].shape == (3, 24, 32)
     assert float(item["focal_px"]) == 26.0
-    assert float(item["depth"].max()) == 3.0
+    assert float(item["depth"].nan_to_num(0.0).max()) == 3.0
 
 
 def test_an_item_depends_on_seed_and_key_only(rooms: Path) -> None:
@@ -63,6 +63,12 @@ def test_boundaries_are_where_class_or_depth_jumps() -> None:
     assert edge[1].tolist() == [1, 1, 1, 1, 1, 0]
 
 
+def test_the_end_of_known_depth_is_a_boundary_and_the_unknown_has_none_inside() -> None:
+    depth = np.ones((3, 6), np.float32)
+    depth[:, 3:] = np.nan
+    assert boundaries(np.zeros((3, 6), np.uint8), depth)[0].tolist() == [0, 0, 1, 0, 0, 0]
+
+
 def test_sampler_resumes_with_the_keys_of_an_unbroken_run() -> None:
     unbroken = list(islice(EndlessSampler(5, seed=1), 17))
     resumed = list(islice(EndlessSampler(5, seed=1, start=7), 10))
@@ -81,8 +87,8 @@ def test_truths_that_a_dataset_lacks_are_unknown(tmp_path: Path) -> None:
     scipy_io.savemat(tmp_path / "1.mat", {"groundTruth": cells})
     spec = f"bsds500:{tmp_path}"
     item = Rooms([spec], (32, 24), train=False)[0]
-    assert not item["depth"].any()
-    assert not item["normals"].any()
+    assert item["depth"].isnan().all()
+    assert item["normals"].isnan().all()
     assert (item["labels"] == NO_LABEL).all()
     assert item["boundary"][5, [7, 8, 20]].tolist() == [0.0, 1.0, -1.0]
     for key in range(8):

@@ -50,8 +50,8 @@ def test_a_batch_without_a_heads_truth_costs_nothing_and_keeps_the_graph() -> No
 
 def test_unknown_everywhere_is_no_truth() -> None:
     unknown = batch()
-    unknown["depth"].zero_()
-    unknown["normals"].zero_()
+    unknown["depth"].fill_(float("nan"))
+    unknown["normals"].fill_(float("nan"))
     unknown["labels"].fill_(NO_LABEL)
     unknown["boundary"].fill_(-1.0)
     assert known_heads(unknown) == set()
