@@ -13,9 +13,8 @@ from pag_ros.budget import Controller, ControllerSettings, Escalation, Reserve, 
 from pag_ros.errors import ImageError
 from pag_ros.image.letterbox import Letterbox
 from pag_ros.runtime.calibration import keep_learned
+from pag_ros.runtime.outputs import OUTPUTS, PARTS
 from pag_ros.runtime.session import Deadline, Prediction, Session
-
-OUTPUTS = frozenset({"depth", "normals", "segmentation", "boundary", "computed"})
 
 _TRIM_AT = 0.96
 """Share of the time left that a late frame trims itself to meet. In the simulator .96 misses a
@@ -114,7 +113,7 @@ class Perception:
         image: NDArray[np.uint8],
         focal_px: float,
         time_left_s: float | None = None,
-        wanted: frozenset[str] = OUTPUTS,
+        wanted: frozenset[str] = PARTS,
         may_skip: bool = True,
     ) -> FrameResult | None:
         """Run the network on one camera image.
@@ -123,7 +122,7 @@ class Perception:
             image: [h,w,3] uint8 RGB of any size.
             focal_px: the camera's fx in pixels at this size.
             time_left_s: seconds from now until the result must be there; None for no deadline.
-            wanted: subset of `OUTPUTS`; the others are not enlarged.
+            wanted: subset of `PARTS`; the outputs of others are not enlarged.
             may_skip: whether the controller may skip this frame.
 
         Returns:
@@ -134,7 +133,7 @@ class Perception:
             ValueError: focal_px is not positive and finite, or wanted has unknown names.
         """
         began = time.perf_counter()
-        if unknown := wanted - OUTPUTS:
+        if unknown := wanted - PARTS:
             raise ValueError(f"wanted has unknown outputs {sorted(unknown)}")
         box = self._fit(image)
         left_s = None if time_left_s is None else time_left_s - self._overhead.seconds
@@ -245,18 +244,9 @@ class Perception:
 
 def _enlarged(prediction: Prediction, box: Letterbox, wanted: frozenset[str]) -> dict[str, Any]:
     """The wanted outputs at the camera's size, by their name in `FrameResult`."""
-    outputs: dict[str, Any] = dict.fromkeys(
-        ("depth", "normals", "labels", "confidence", "boundary", "computed")
-    )
-    if "depth" in wanted:
-        outputs["depth"] = box.enlarge_values(prediction.depth)
-    if "normals" in wanted:
-        outputs["normals"] = box.enlarge_normals(prediction.normals)
-    if "segmentation" in wanted:
-        outputs["labels"] = box.enlarge_labels(prediction.labels)
-        outputs["confidence"] = box.enlarge_values(prediction.confidence)
-    if "boundary" in wanted and prediction.boundary is not None:
-        outputs["boundary"] = box.enlarge_values(prediction.boundary)
-    if "computed" in wanted:
-        outputs["computed"] = box.enlarge_labels(prediction.computed)
+    outputs: dict[str, Any] = dict.fromkeys(output.name for output in OUTPUTS)
+    for output in OUTPUTS:
+        small = getattr(prediction, output.name)
+        if output.part in wanted and small is not None:
+            outputs[output.name] = output.enlarge(box, small)
     return outputs
