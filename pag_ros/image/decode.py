@@ -204,7 +204,7 @@ def to_labels(message: Any) -> NDArray[np.uint8]:
     """Class ids: Image mono8 / 8UC1, or a grey PNG (CompressedImage).
 
     Returns:
-        [h,w] uint8; 255 is unlabelled.
+        [h,w] uint8; `NO_LABEL` (255) is unlabelled.
 
     Raises:
         ImageError: another encoding, or sizes that do not fit the data.

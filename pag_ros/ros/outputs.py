@@ -16,7 +16,9 @@ from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.camera_info import camera_info_for
 from pag_ros.ros.messages import depth_message, image_message, share_message
 from pag_ros.ros.points import points_message
+from pag_ros.ros.topics import MAP_TOPICS
 from pag_ros.runtime import FrameResult
+from pag_ros.runtime.outputs import parts_for, parts_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Output:
 
 def outputs_of(manifest: Manifest) -> dict[str, Output]:
     """The topics a model can serve, by name."""
-    parts = _parts_of(manifest)
+    parts = parts_of(manifest)
     return {name: output for name, output in OUTPUTS.items() if output.needs <= parts}
 
 
@@ -81,11 +83,7 @@ def parts_shown(topics: frozenset[str], manifest: Manifest) -> frozenset[str]:
     """What the model must deliver for these topics, as `Perception.process` wants it."""
     outputs = [OUTPUTS[name] for name in topics if name in OUTPUTS]
     shown = frozenset[str]().union(*(output.needs | output.shows for output in outputs))
-    return shown & _parts_of(manifest)
-
-
-def _parts_of(manifest: Manifest) -> frozenset[str]:
-    return frozenset({"computed", *manifest.heads})
+    return shown & parts_of(manifest)
 
 
 Part = TypeVar("Part")
@@ -151,22 +149,22 @@ def _camera_info(frame: Finished, style: Style) -> CameraInfo | None:
 
 
 OUTPUTS: Mapping[str, Output] = {
-    "depth/image": Output(Image, _depth, needs=frozenset({"depth"}), metric=True),
+    MAP_TOPICS["depth"]: Output(Image, _depth, needs=parts_for("depth"), metric=True),
     "depth/camera_info": Output(CameraInfo, _camera_info),
-    "normals/image": Output(Image, _normals, needs=frozenset({"normals"})),
-    "normals/color": Output(Image, _normals_color, needs=frozenset({"normals"})),
+    MAP_TOPICS["normals"]: Output(Image, _normals, needs=parts_for("normals")),
+    "normals/color": Output(Image, _normals_color, needs=parts_for("normals")),
     "normals/camera_info": Output(CameraInfo, _camera_info),
-    "segmentation/mask": Output(Image, _mask, needs=frozenset({"segmentation"})),
-    "segmentation/confidence": Output(Image, _confidence, needs=frozenset({"segmentation"})),
-    "segmentation/color": Output(Image, _mask_color, needs=frozenset({"segmentation"})),
+    MAP_TOPICS["labels"]: Output(Image, _mask, needs=parts_for("labels")),
+    MAP_TOPICS["confidence"]: Output(Image, _confidence, needs=parts_for("confidence")),
+    "segmentation/color": Output(Image, _mask_color, needs=parts_for("labels")),
     "segmentation/camera_info": Output(CameraInfo, _camera_info),
-    "boundary/image": Output(Image, _boundary, needs=frozenset({"boundary"})),
-    "computed/image": Output(Image, _computed, needs=frozenset({"computed"})),
+    MAP_TOPICS["boundary"]: Output(Image, _boundary, needs=parts_for("boundary")),
+    MAP_TOPICS["computed"]: Output(Image, _computed, needs=parts_for("computed")),
     "points": Output(
         PointCloud2,
         _points,
-        needs=frozenset({"depth"}),
-        shows=frozenset({"normals", "segmentation"}),
+        needs=parts_for("depth"),
+        shows=parts_for("normals", "labels"),
         metric=True,
     ),
 }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pag_ros.image import pictures
 from pag_ros.image.pictures import Picture
 from pag_ros.manifest import Manifest
+from pag_ros.runtime.outputs import maps_in
 from pag_ros.runtime.perception import FrameResult
 
 MAX_SIDE_PX = 2048
@@ -64,11 +65,8 @@ def _shrink(image: NDArray[np.uint8], result: FrameResult) -> tuple[NDArray[np.u
         return image, result
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
 
-    def pick(values: NDArray[Any] | None) -> Any:
-        if values is None:
-            return None
+    def pick(values: NDArray[Any]) -> Any:
         return cv2.resize(values, size, interpolation=cv2.INTER_NEAREST)
 
     small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    names = ("depth", "normals", "labels", "confidence", "boundary", "computed")
-    return small, replace(result, **{name: pick(getattr(result, name)) for name in names})
+    return small, replace(result, **{name: pick(map_) for name, map_ in maps_in(result).items()})

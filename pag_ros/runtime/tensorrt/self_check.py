@@ -24,6 +24,7 @@ from pag_ros.errors import BackendError, ModelError
 from pag_ros.manifest import Manifest
 from pag_ros.reading import reading
 from pag_ros.runtime.frame_io import MAX_FOCAL_PX
+from pag_ros.runtime.outputs import OUTPUTS, parts_of
 from pag_ros.runtime.session import Session
 
 FORMAT = 1
@@ -62,8 +63,7 @@ tell apart may swap places, and what follows then differs around there."""
 
 
 Outputs = dict[str, NDArray[Any]]
-"""Name of an output of `Prediction` -> every n-th pixel of every n-th row: "depth", "normals",
-"labels", "confidence" and "boundary" as far as the model has them, and "computed"."""
+"""The maps of a `Prediction` that the model has: every n-th pixel of every n-th row."""
 
 
 def reference_path(model: Path) -> Path:
@@ -237,14 +237,8 @@ def _layout(manifest: Manifest) -> dict[str, tuple[Any, tuple[int, ...]]]:
     """Names, types and shapes of `Outputs`."""
     step = _step(manifest)
     size = (-(-manifest.height // step), -(-manifest.width // step))
-    by_head: dict[str, dict[str, tuple[Any, tuple[int, ...]]]] = {
-        "depth": {"depth": (np.float32, size)},
-        "normals": {"normals": (np.float32, (*size, 3))},
-        "segmentation": {"labels": (np.uint8, size), "confidence": (np.float32, size)},
-        "boundary": {"boundary": (np.float32, size)},
-    }
-    layout = {name: place for head in manifest.heads for name, place in by_head[head].items()}
-    return {**layout, "computed": (np.uint8, size)}
+    parts = parts_of(manifest)
+    return {o.name: (o.dtype, o.shape(*size)) for o in OUTPUTS if o.part in parts}
 
 
 def _error(
