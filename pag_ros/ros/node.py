@@ -133,12 +133,12 @@ class PerceptionNode(LifecycleNode):
 
     @property
     def build_only(self) -> bool:
-        """Whether all that is asked for is a plan for the GPU."""
+        """Whether all that is asked for is an engine for the GPU."""
         return self._settings.build_only
 
     def release(self) -> None:
         """Free all that configuring and activating made; does nothing where there is nothing."""
-        self._stopped.set()  # a plan may still be in the making
+        self._stopped.set()  # an engine may still be in the making
         unfreeze_garbage_collector()
         self._stop_listening()
         if self._diagnostics_timer is not None:
@@ -180,7 +180,7 @@ class PerceptionNode(LifecycleNode):
         """Listen to the cameras."""
         for channel in self._channels:
             self._listen(channel)
-        # Of a clock that never stands still, as simulated time may.
+        # On a clock that never stands still, as simulated time may.
         self._follow_timer = self.create_timer(
             FOLLOW_PERIOD_S, self._follow_publishers, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )

@@ -17,7 +17,7 @@ def input_layout(manifest: Manifest) -> Layout:
     """What a model takes.
 
     `image` [1,H,W,3] RGB; `fx` focal length in pixels; `keep` pixels per gated block; `plan` the
-    limits of every gated block, see `frame_clock.block_plan`.
+    limits of every gated block, see `frame_clock.limit_rows`.
 
     The input `plan` keeps the name that it has in every exported file. Our code calls what lies in
     it the limits (start, rest, threshold), since a plan is what the controller makes of a frame.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pag_ros.errors import BackendError, ModelError
 from pag_ros.kernels import Workspace, chosen_instruction_set
 from pag_ros.manifest import Manifest, load_manifest
-from pag_ros.runtime.frame_clock import FrameClock, block_plan
+from pag_ros.runtime.frame_clock import FrameClock, limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.onnx_precheck import check_onnx
@@ -78,7 +78,7 @@ class OpenVinoSession:
         self._inputs["fx"][0] = focal_px * (HALF if self._half else 1)
         self._inputs["keep"][:] = keep
         began = time.perf_counter()
-        self._inputs["plan"][:] = block_plan(deadline, began, len(keep), thresholds)
+        self._inputs["plan"][:] = limit_rows(deadline, began, len(keep), thresholds)
         self._request.infer()
         return self._prediction()
 

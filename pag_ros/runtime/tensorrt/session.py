@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.store import CompiledKernel
 from pag_ros.manifest import Manifest
-from pag_ros.runtime.frame_clock import block_plan
+from pag_ros.runtime.frame_clock import limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import Layout, output_layout
 from pag_ros.runtime.session import Deadline, Device, Prediction
@@ -91,7 +91,7 @@ class TensorRtSession:
         self._inputs["image"][0] = image
         self._inputs["fx"][0] = focal_px
         self._inputs["keep"][:] = keep
-        self._inputs["plan"][:] = block_plan(deadline, began, len(keep), thresholds)
+        self._inputs["plan"][:] = limit_rows(deadline, began, len(keep), thresholds)
         # The GPU counts from the call, however long the frame then waits for it.
         self._inputs["clock"][:] = words_of(self._gpu_clock.at(began))
         with self._driver.active():
@@ -167,7 +167,7 @@ class TensorRtSession:
         self._inputs["image"][:] = 128
         self._inputs["fx"][0] = sum(self.manifest.focal_range) / 2.0
         self._inputs["keep"][:] = [*(block.pixels for block in blocks[:-1]), 0]
-        self._inputs["plan"][:] = block_plan(None, 0.0, len(blocks))
+        self._inputs["plan"][:] = limit_rows(None, 0.0, len(blocks))
         self._inputs["clock"][:] = 0  # Nothing is trimmed without a deadline.
 
     def _run(self, began: float) -> FrameTimes:
