@@ -21,8 +21,9 @@ FORMAT = 1
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_MODEL_BYTES = 1 << 30
 MAX_BLOCKS = 256
-MAX_CLASSES = 255
-"""Class ids are bytes, and 255 is none."""
+NO_LABEL = 255
+"""Where a map of class ids, which are bytes, has no class: in the truth, what nobody labelled."""
+MAX_CLASSES = NO_LABEL
 MAX_DEPTH_M = 1e6
 HEADS = ("depth", "normals", "segmentation", "boundary")
 

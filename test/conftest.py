@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from triton_interpreter import Interpreter
 
-from pag_ros.manifest import GatedBlock, LabelClass, Manifest, save_manifest, sha256_of
+from pag_ros.manifest import NO_LABEL, GatedBlock, LabelClass, Manifest, save_manifest, sha256_of
 from pag_ros.runtime.signal_stack import kept_signal_stack
 
 HEIGHT, WIDTH, STRIDE, CHANNELS, BLOCKS, CLASSES = 48, 64, 8, 8, 2, 3
@@ -186,7 +186,7 @@ def _write_room(folder: Path, name: str, brightness: int) -> None:
     encoded[:4, :4] = 0
     labels = np.zeros((48, 64), np.uint8)
     labels[24:] = 1
-    labels[:4, :4] = 255
+    labels[:4, :4] = NO_LABEL
     color = np.full((48, 64, 3), brightness, np.uint8)
     color[:, :32, 2] = 255  # the left half is red, in BGR
     stem = str(folder / "frames" / name)

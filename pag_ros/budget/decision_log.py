@@ -22,7 +22,7 @@ from pag_ros.manifest import Manifest
 from pag_ros.reading import reading, reason_of
 
 FORMAT = 2
-MOST_BYTES = 256 << 20
+MAX_BYTES = 256 << 20
 """A log stops growing here: three days at 30 Hz would fill a robot's disk."""
 
 _LONGEST_LINE = 1 << 20
@@ -120,10 +120,10 @@ class RecordedController(Controller):
         line = json.dumps(entry) + "\n"
         self._written += len(line)
         try:
-            if self._written <= MOST_BYTES:
+            if self._written <= MAX_BYTES:
                 self._file.write(line)
             else:
-                self.cut_off = f"{self._path} has reached {MOST_BYTES >> 20} MiB"
+                self.cut_off = f"{self._path} has reached {MAX_BYTES >> 20} MiB"
                 self.close()
         except OSError as error:  # a full disk must not stop the robot
             self.cut_off = f"{self._path}: {error.strerror}"

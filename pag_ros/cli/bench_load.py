@@ -26,8 +26,9 @@ from pag_ros.runtime.models import DEFAULT_MODEL
 from pag_ros.writing import write_text
 
 _SHARE_OF_PERIOD = 0.5
-"""Of the whole network on the idle machine, where --fps is not given: then the smallest budget can
-be in time even under the heaviest load, and the whole network cannot."""
+"""Share of the time between two images that the whole network takes on the idle machine, where
+--fps is not given. Then the smallest budget can be in time even under the heaviest load, and the
+whole network cannot."""
 
 _PRIORITY = -5
 
@@ -35,9 +36,10 @@ _HEADER = (
     "load      budget            frames missed %  (95 %)        node's feasible density"
     "  p50 ms  p99 ms"
 )
-"""Missed at the listener, by the node's own books, and where the smallest budget missed nothing."""
+"""The columns of misses: at the listener, by the node's own books, and where the smallest budget
+missed nothing."""
 _PARTS_HEADER = "\nmean / p95 ms                " + "".join(f"{part:>17}" for part in PARTS)
-_MOST_CAMERAS = 8
+_MAX_CAMERAS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,8 +157,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ParameterError(f"--fps must lie in .5 to 240, got {args.fps}")
     if not 0.05 <= args.minutes <= 1440.0:
         raise ParameterError(f"--minutes must lie in .05 to 1440, got {args.minutes}")
-    if not 1 <= args.cameras <= _MOST_CAMERAS:
-        raise ParameterError(f"--cameras must lie in 1 to {_MOST_CAMERAS}, got {args.cameras}")
+    if not 1 <= args.cameras <= _MAX_CAMERAS:
+        raise ParameterError(f"--cameras must lie in 1 to {_MAX_CAMERAS}, got {args.cameras}")
     if not 0 <= args.hogs <= 256:
         raise ParameterError(f"--hogs must lie in 0 to 256, got {args.hogs}")
     if not 0.0 <= args.guard_ms <= 1000.0:

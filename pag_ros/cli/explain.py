@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _manifest(args: argparse.Namespace, head: dict[str, object]) -> Manifest:
-    """Of the model, at the resolution that the log was written at."""
+    """The model's manifest, at the resolution that the log was written at."""
     manifest = load_manifest(find_model(args.model))
     if head.get("input") == [manifest.width // 2, manifest.height // 2]:
         from pag_ros.runtime.openvino.half_resolution import halved_manifest

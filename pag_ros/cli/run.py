@@ -27,6 +27,7 @@ from pag_ros.image.compressed import FILE_FORMATS, read_upright
 from pag_ros.runtime import DEVICES, FrameResult, Perception, find_model, open_perception
 from pag_ros.runtime.frame_picture import frame_picture
 from pag_ros.runtime.models import DEFAULT_MODEL
+from pag_ros.runtime.outputs import maps_in
 from pag_ros.writing import replacing
 
 ASSUMED_FIELD_OF_VIEW_DEGREES = 60.0
@@ -144,10 +145,8 @@ def _write_outputs(
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     _write_whole(Path(f"{stem}.jpg"), lambda file: file.write(jpeg.tobytes()))
     if raw:
-        names = ("depth", "normals", "labels", "confidence", "boundary", "computed")
-        arrays = {name: getattr(result, name) for name in names}
-        given = {name: array for name, array in arrays.items() if array is not None}
-        _write_whole(Path(f"{stem}.npz"), lambda file: np.savez_compressed(file, **given))
+        maps = maps_in(result)
+        _write_whole(Path(f"{stem}.npz"), lambda file: np.savez_compressed(file, **maps))
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:

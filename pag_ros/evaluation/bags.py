@@ -36,6 +36,7 @@ from pag_ros.evaluation.unpacking import (
     take_over_messages,
     unpack_message,
 )
+from pag_ros.image.camera_info import CameraInfo, focal_length_px
 from pag_ros.image.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb
 
 MAX_INFO_BYTES = 1 << 16
@@ -77,7 +78,7 @@ class Truth:
     Attributes:
         depth: [h,w] float32 metres, NaN unknown.
         normals: [h,w,3] float32 unit, NaN unknown.
-        labels: [h,w] uint8 class ids, 255 unknown.
+        labels: [h,w] uint8 class ids, `NO_LABEL` unknown.
     """
 
     depth: NDArray[np.float32] | None = None
@@ -299,7 +300,7 @@ class Bag:
             stamp_ns=recorded.stamp_ns,
             frame_id=str(image.header.frame_id),
             image=rgb,
-            focal_px=focal_length(self.decode(messages["camera_info"]), rgb.shape),
+            focal_px=require_focal_length(self.decode(messages["camera_info"]), rgb.shape),
             truth=self._truth(messages, rgb.shape),
         )
 
@@ -391,20 +392,16 @@ def kind_of(topic: str, message: Any) -> str | None:
     return "image" if hasattr(message, "format") or content in ENCODINGS else None
 
 
-def focal_length(camera_info: Any, image_shape: tuple[int, ...]) -> float:
-    """fx of a CameraInfo message for an image [h,w,...].
+def require_focal_length(info: CameraInfo, image_shape: tuple[int, ...]) -> float:
+    """fx of a CameraInfo in pixels of an image [h,w,...].
 
     Raises:
-        ImageError: an uncalibrated camera, or one of another size.
+        ImageError: the camera is not calibrated, or the image not of what the CameraInfo describes.
     """
-    fx = float(camera_info.k[0])
-    if not (np.isfinite(fx) and fx > 0.0):
-        raise ImageError(f"camera_info has fx = {fx}: the camera is not calibrated")
-    height, width = int(camera_info.height), int(camera_info.width)
-    if (height, width) not in ((0, 0), image_shape[:2]):
-        size = f"{image_shape[1]}x{image_shape[0]}"
-        raise ImageError(f"camera_info is for {width}x{height}, the image has {size} pixels")
-    return fx
+    focal_px = focal_length_px(info, image_shape[1], image_shape[0])
+    if focal_px is None:
+        raise ImageError(f"camera_info has fx = {info.k[0]:g}: the camera is not calibrated")
+    return focal_px
 
 
 def read_pixels(reader: Callable[[Any], NDArray[Any]], message: Any) -> NDArray[Any]:

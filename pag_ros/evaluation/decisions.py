@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from pag_ros.evaluation.plot_file import save_plot
 
 _FALL_WORTH_TELLING = 0.1
-_MOST_FALLS = 20
+_MAX_FALLS = 20
 
 
 @dataclass
@@ -136,7 +136,7 @@ def _enter_plan(course: Course, entry: dict[str, Any]) -> None:
 
 
 def _falls(course: Course) -> list[Fall]:
-    """The first `_MOST_FALLS` falls of the budget by more than a tenth, or to a skipped frame."""
+    """The first `_MAX_FALLS` falls of the budget by more than a tenth, or to a skipped frame."""
     falls = []
     for frame in range(1, len(course.budget)):
         before, now = course.budget[frame - 1], course.budget[frame]
@@ -145,7 +145,7 @@ def _falls(course: Course) -> list[Fall]:
             falls.append(Fall(frame, f"skipped, {left_ms:.1f} ms left are too few for the floor"))
         elif before - now > _FALL_WORTH_TELLING:
             falls.append(Fall(frame, f"budget {before:.2f} -> {now:.2f}: {_why(course, frame)}"))
-        if len(falls) == _MOST_FALLS:
+        if len(falls) == _MAX_FALLS:
             break
     return falls
 

@@ -199,7 +199,7 @@ class SegmentationScores:
 
         Args:
             labels: [h,w] predicted class ids.
-            truth: [h,w] class ids; 255 and ids beyond the classes do not count.
+            truth: [h,w] class ids; `NO_LABEL` and others beyond the classes do not count.
         """
         rows, columns = self.confusion.shape
         counts = truth < rows

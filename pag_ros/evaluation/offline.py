@@ -13,12 +13,13 @@ from pag_ros.evaluation.bags import Bag, Frame
 from pag_ros.evaluation.metrics import DepthProtocol
 from pag_ros.evaluation.results import Evaluation, FrameRecord, Run, Sample, about_software
 from pag_ros.evaluation.samples import make_sample, spread
-from pag_ros.evaluation.scoring import Outputs, Scoreboard, tally_truth
+from pag_ros.evaluation.scoring import OUTPUT_NAMES, Outputs, Scoreboard, tally_truth
 from pag_ros.runtime import FrameResult, Perception, PlannedSession, Session
 from pag_ros.runtime.calibration import table_for
+from pag_ros.runtime.outputs import parts_for
 
 DEFAULT_BUDGETS = (1.0, 0.75, 0.5, 0.25, 0.1)
-WANTED = frozenset({"depth", "normals", "segmentation", "computed"})
+WANTED = parts_for(*OUTPUT_NAMES)
 
 
 def evaluate_bag(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,11 @@ class Outputs:
     @classmethod
     def of(cls, result: FrameResult) -> Outputs:
         """Of a frame that was processed here."""
-        return cls(result.depth, result.normals, result.labels, result.computed)
+        return cls(**{name: getattr(result, name) for name in OUTPUT_NAMES})
+
+
+OUTPUT_NAMES = tuple(entry.name for entry in fields(Outputs))
+"""Those of `pag_ros.runtime.outputs` that are scored or shown."""
 
 
 class Scoreboard:

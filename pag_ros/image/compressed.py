@@ -29,10 +29,10 @@ MAX_PIXELS = 25_000_000
 node .7 GB, and everything that it can publish 1.6 GB."""
 
 STREAM_FORMATS = ("JPEG", "PNG")
-"""What messages and datasets hold."""
+"""Formats in messages and datasets."""
 
 FILE_FORMATS = ("JPEG", "PNG", "BMP", "PNM", "TIFF", "WebP")
-"""What `read_upright` takes."""
+"""Formats that `read_upright` takes."""
 
 _READERS: dict[str, tuple[re.Pattern[bytes], type[ImageFile]]] = {
     "JPEG": (re.compile(rb"\xff\xd8\xff"), JpegImageFile),
@@ -125,7 +125,7 @@ def open_picture(data: bytes, formats: tuple[str, ...], max_pixels: int | None =
     if reader is None:
         raise ImageError(f"compressed image is none of {', '.join(formats)}")
     try:
-        # Not Image.open, which from 89 million pixels on has a limit and warnings of its own.
+        # Image.open is avoided: from 89 million pixels on it has its own limit and warnings.
         picture = reader(io.BytesIO(data))
     except Exception as error:  # Pillow has no common base for what damage makes it raise
         raise ImageError(f"compressed image is damaged ({_first_line(error)})") from error
@@ -146,7 +146,7 @@ def load_picture(picture: ImageFile) -> Image.Image:
     """
     try:
         picture.load()
-    except Exception as error:  # as in `open_picture`
+    except Exception as error:  # There is no common base here either, see `open_picture`.
         raise ImageError(f"{_described(picture)} is damaged ({_first_line(error)})") from error
     return picture
 
@@ -183,7 +183,7 @@ def _check_kind(picture: ImageFile) -> None:
 def _turn_upright(picture: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # Damage of what is said about a picture does not make it unreadable.
+    except Exception:  # A picture with damaged metadata can still be read.
         return picture
 
 

@@ -30,11 +30,12 @@ class _Encoding:
     """How the pixels of one sensor_msgs encoding lie in memory, and the way to RGB.
 
     Attributes:
-        dtype: of one channel.
+        dtype: type of one channel.
         channels: per pixel (and row; NV12's chroma rows come on top).
         to_rgb: cv2.COLOR_* code, None when the channels are RGB already.
         rows_per_line: rows of data for one image row, 3/2 for NV12.
-        multiples: of which width and height must be, so that no pixel lacks its colour.
+        multiples: numbers that width and height must be multiples of, so that no pixel lacks its
+            colour.
         min_side: pixels that width and height must have for the same reason.
     """
 
@@ -203,7 +204,7 @@ def to_labels(message: Any) -> NDArray[np.uint8]:
     """Class ids: Image mono8 / 8UC1, or a grey PNG (CompressedImage).
 
     Returns:
-        [h,w] uint8; 255 is unlabelled.
+        [h,w] uint8; `NO_LABEL` (255) is unlabelled.
 
     Raises:
         ImageError: another encoding, or sizes that do not fit the data.

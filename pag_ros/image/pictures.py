@@ -62,7 +62,7 @@ def color_normals(normals: NDArray[np.float32]) -> Picture:
 
 
 def color_labels(labels: NDArray[np.uint8], classes: Sequence[LabelClass]) -> Picture:
-    """Class ids [H,W] in the palette's colours; ids without a class (255) are grey."""
+    """Class ids [H,W] in the palette's colours; ids without a class (`NO_LABEL`) are grey."""
     return palette(classes).take(labels, axis=0)
 
 

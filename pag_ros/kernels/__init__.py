@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 Activation = Literal["none", "relu", "relu6"]
-_MOST_THREADS = 256
+_MAX_THREADS = 256
 _CLAMPS = {"none": (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
 
@@ -57,7 +57,7 @@ class Workspace:
     """
 
     def __init__(self, threads: int = 0) -> None:
-        wanted = threads or min(available_cpus(), _MOST_THREADS)
+        wanted = threads or min(available_cpus(), _MAX_THREADS)
         self._native: _native.Workspace | None = _native.Workspace(wanted)
         self.threads = self._native.threads
 

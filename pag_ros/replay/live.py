@@ -32,7 +32,7 @@ from pag_ros.ros.transport import prepare_for_images
 from pag_ros.runtime import find_model
 
 DEFAULT_PERIOD_S = 0.1
-"""Between images, for a bag with a single one."""
+"""Time between two images that is assumed for a bag with a single one."""
 
 
 @dataclass(frozen=True)

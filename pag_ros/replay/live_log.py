@@ -13,35 +13,28 @@ from numpy.typing import NDArray
 
 from pag_ros.budget.outcomes import DROPPED, LOST, PROCESSED, UNACCOUNTED, UNDELIVERED
 from pag_ros.errors import ImageError
-from pag_ros.evaluation.bags import Bag, Frame, read_pixels
+from pag_ros.evaluation.bags import TRUTH_READERS, Bag, Frame, read_pixels
 from pag_ros.evaluation.metrics import DepthProtocol
 from pag_ros.evaluation.results import Evaluation, FrameRecord, Run, Sample
 from pag_ros.evaluation.samples import make_sample, spread
-from pag_ros.evaluation.scoring import Outputs, Scoreboard, tally_truth
-from pag_ros.image.decode import to_depth, to_labels, to_normals
+from pag_ros.evaluation.scoring import OUTPUT_NAMES, Outputs, Scoreboard, tally_truth
+from pag_ros.image.decode import to_labels
 from pag_ros.manifest import Manifest
 from pag_ros.ros.budget_report import NODE_PARTS
+from pag_ros.ros.topics import MAP_TOPICS
+from pag_ros.runtime.outputs import BY_NAME
 
-OUTPUT_TOPICS = {
-    "depth": "depth/image",
-    "normals": "normals/image",
-    "labels": "segmentation/mask",
-    "computed": "computed/image",
-}
+OUTPUT_TOPICS = {name: MAP_TOPICS[name] for name in OUTPUT_NAMES}
 """Outputs that a replay listens to: field of `Outputs` -> the node's topic."""
 
-READERS: Mapping[str, Callable[[Any], NDArray[Any]]] = {
-    "depth": to_depth,
-    "normals": to_normals,
-    "labels": to_labels,
-    "computed": to_labels,
-}
-BYTES_PER_PIXEL = 4 + 12 + 1 + 1
+READERS: Mapping[str, Callable[[Any], NDArray[Any]]] = {**TRUTH_READERS, "computed": to_labels}
+BYTES_PER_PIXEL = sum(BY_NAME[name].bytes_per_pixel for name in OUTPUT_NAMES)
 MAX_KEPT_BYTES = 400_000_000
-"""Of outputs held in memory to be scored after the replay, when it disturbs nothing any more."""
+"""Size of the outputs that are held in memory to be scored after the replay, when scoring disturbs
+nothing any more."""
 
 DELIVERY = "delivery"
-"""From the end of the node's sending to the arrival of the last output at the listener."""
+"""The part from the end of the node's sending to the arrival of the last output at the listener."""
 PARTS = (*NODE_PARTS, DELIVERY)
 
 
@@ -50,7 +43,7 @@ class Sent:
     """One image sent to the node, and what came back for it.
 
     Attributes:
-        number: of the image in the bag, see `Frame`, to find the ground truth.
+        number: the image's number in the bag, see `Frame`, to find the ground truth.
         at_ns: when it was sent; also its stamp.
         kept: whether its outputs are held to be scored.
         arrived_ns: kind of output -> when it came.
@@ -81,7 +74,7 @@ class LiveLog:
 
     Attributes:
         expected: kinds of output that make a frame complete; to be set before the first one.
-        sent: by stamp, in order.
+        sent: stamp -> image, in order.
     """
 
     def __init__(self, keep: frozenset[int]) -> None:

@@ -26,8 +26,8 @@ from pag_ros.replay.player import FIRST_FRAME_TIMEOUT_S, START_TIMEOUT_S, Playba
 from pag_ros.replay.urgency import urgent
 from pag_ros.runtime import find_model
 
-_MOST_IMAGES = 64
-"""Of the bag; they are kept in memory, so that sending them costs the same every time."""
+_MAX_IMAGES = 64
+"""Images of the bag that are sent: they are kept in memory, so that each costs the same to send."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class LoadOptions:
     Attributes:
         bag: its images are sent, again and again.
         out: folder for the nodes' logs.
-        model: for the node.
+        model: name or path of the node's model.
         cameras: how many cameras the node serves, evenly out of step with one another.
         fps: images a second of each; the deadline is the time between two.
-        patterns: of load, see `load_injector.PATTERNS`.
+        patterns: names of patterns of load, see `load_injector.PATTERNS`.
         modes: (budget_mode, budget) to be compared.
         block_s: length of a block; each mode gets one per pattern and round.
-        rounds: how often.
+        rounds: number of rounds.
         guard_ms: parameter of the node.
         hogs, memory, nice: of the load, see `LoadInjector`.
         progress: called with the name of the block before each.
@@ -74,7 +74,7 @@ def bench_load(options: LoadOptions) -> dict[Setting, Blocks]:
     model = find_model(options.model).resolve()
     runs: dict[Setting, Blocks] = defaultdict(Blocks)
     with Bag(options.bag) as bag, ros_context():
-        images = list(itertools.islice(shots(bag, 1.0), _MOST_IMAGES))
+        images = list(itertools.islice(shots(bag, 1.0), _MAX_IMAGES))
         if not images:
             reasons = "; ".join(bag.problems) or "no image has a camera_info"
             raise BagError(f"{bag.path}: no image can be sent ({reasons})")

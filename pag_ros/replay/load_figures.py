@@ -56,7 +56,7 @@ class Blocks:
 
     @property
     def frames(self) -> list[FrameRecord]:
-        """Of all blocks."""
+        """The frames of all blocks."""
         return [record for block in self.blocks for record in block]
 
 
@@ -71,7 +71,7 @@ class Misses:
 
     @classmethod
     def of(cls, missed: Sequence[bool]) -> Misses | None:
-        """Of as many frames; None of none."""
+        """The share of frames that were missed; None if there are no frames."""
         if not missed:
             return None
         hits, frames = sum(missed), len(missed)
@@ -83,18 +83,19 @@ class LoadRow:
     """One way to set the budget, under one pattern of load.
 
     Attributes:
-        setting: of the node and the load.
+        setting: how the node was run, and under which load.
         misses: as the listener sees them, by the arrival of a frame's last output.
-        node_misses: by the node's own books, when it had published.
-        feasible: as `misses`, of the seconds of the pattern in which the smallest fixed budget of
-            the run lost nothing: there the deadline could be met. None without such seconds.
+        node_misses: the same by the node's own books, when it had published.
+        feasible: as `misses`, in those seconds of the pattern alone in which the smallest fixed
+            budget of the run lost nothing: there the deadline could be met. None without such
+            seconds.
         settle_mean, settle_max: feasible frames from a rise of the load to the first of ten in a
             row in time; None for a pattern without rises.
-        density_mean: of the frames that arrived.
+        density_mean: mean density of the frames that arrived.
         p50_ms, p95_ms, p99_ms: from the image's stamp to the arrival of the last output.
         p99_over_deadline: the last of these by the deadline.
-        best_fixed: of a deadline, the largest fixed budget of the run that missed no more.
-        parts: by name, of the frames that arrived; see `pag_ros.replay.live_log.PARTS`.
+        best_fixed: the largest fixed budget of the run that missed no more; None for fixed ones.
+        parts: name -> duration, for the frames that arrived; see `pag_ros.replay.live_log.PARTS`.
         outcomes: how the frames ended, by the node's own books.
     """
 
@@ -167,7 +168,7 @@ def is_missed(record: FrameRecord, deadline_ms: float) -> bool:
 
 
 _Missed = Mapping[Setting, list[list[bool]]]
-"""Of every frame of every block."""
+"""Setting -> whether each frame of each block was missed."""
 
 
 def _row(

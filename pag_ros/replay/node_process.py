@@ -16,7 +16,7 @@ from typing import IO
 from pag_ros.errors import NodeError
 
 STOP_SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
-"""Asked ever less politely; seconds to wait after each."""
+"""Signals that end the node, ever less politely, and the seconds to wait after each."""
 
 
 class NodeProcess:

@@ -238,7 +238,7 @@ class Player:
 
     def _listen(self) -> None:
         for kind, topic in OUTPUT_TOPICS.items():
-            # Raw: the bytes are kept as they are, so that listening costs next to nothing.
+            # The bytes are kept as they are (raw), so that listening costs next to nothing.
             name = topic_of(self._camera, topic)
             self._node.create_subscription(Image, name, self._on_output(kind), RELIABLE, raw=True)
         budget = topic_of(self._camera, "~/budget").replace("~", NODE_NAME)

@@ -1,25 +1,12 @@
-"""Camera calibration as the node needs it: the focal length, and CameraInfo for its outputs."""
+"""A CameraInfo for people, and CameraInfo messages for the node's outputs."""
 
 from __future__ import annotations
-
-import math
-from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
-
-def focal_length_px(info: CameraInfo, image_width: int) -> float | None:
-    """fx in pixels of an image, or None if the camera is not calibrated (K all zero).
-
-    Args:
-        info: as the camera publishes it, for full resolution, with binning and region of interest.
-        image_width: of the picture that came with it, which may have been scaled since.
-    """
-    if not is_calibrated(info):
-        return None
-    return float(info.k[0]) * _scale(info.width, info.roi.width, info.binning_x, image_width)
+from pag_ros.image.camera_info import is_calibrated, pixel_scales
 
 
 def described(info: CameraInfo) -> str | None:
@@ -37,8 +24,7 @@ def camera_info_for(info: CameraInfo, header: Header, width: int, height: int) -
         header: of the camera's picture.
         width, height: of the output, pixels.
     """
-    scale_x = _scale(info.width, info.roi.width, info.binning_x, width)
-    scale_y = _scale(info.height, info.roi.height, info.binning_y, height)
+    scale_x, scale_y = pixel_scales(info, width, height)
     twin = CameraInfo(
         header=header,
         distortion_model=info.distortion_model,
@@ -53,18 +39,3 @@ def camera_info_for(info: CameraInfo, header: Header, width: int, height: int) -
     twin.k = (resize @ np.reshape(info.k, (3, 3))).ravel()
     twin.p = (resize @ np.reshape(info.p, (3, 4))).ravel()
     return twin
-
-
-def is_calibrated(info: CameraInfo) -> bool:
-    """Whether it says anything: K is all zero for a camera that is not calibrated."""
-    return math.isfinite(info.k[0]) and bool(info.k[0] > 0.0)
-
-
-def _scale(full: int, region: int, binning: int, actual: int) -> float:
-    """Output pixels per pixel of the calibration, along one axis.
-
-    sensor_msgs/CameraInfo: a region of 0 means all of it; without sizes nothing but binning is
-    known.
-    """
-    covered: Any = region or full
-    return actual / covered if covered else 1.0 / max(binning, 1)

@@ -31,7 +31,7 @@ def keep_freed_memory() -> bool:
     return bool(accepted and mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES))
 
 
-def spare_survivors() -> None:
+def freeze_garbage_collector() -> None:
     """Have the garbage collector leave alone what exists now: all that a node has loaded.
 
     A full collection goes through every object of every module: 28 to 38 ms in the middle of some
@@ -41,6 +41,6 @@ def spare_survivors() -> None:
     gc.freeze()
 
 
-def spare_nothing() -> None:
-    """Undo `spare_survivors`, so that what is let go of is found again."""
+def unfreeze_garbage_collector() -> None:
+    """Undo `freeze_garbage_collector`, so that what is let go of is found again."""
     gc.unfreeze()

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from pag_ros.manifest import LabelClass
-
-UNLABELLED = 255
+from pag_ros.manifest import NO_LABEL, LabelClass
 
 
 def image_message(header: Header, pixels: NDArray[np.generic], encoding: str) -> Image:
@@ -70,7 +68,7 @@ def share_message(header: Header, share: NDArray[np.float32]) -> Image:
 def labels_json(classes: Sequence[LabelClass]) -> str:
     """The classes for programs: ids, names, colours, and the id of no class at all."""
     listed = [{"id": i, "name": c.name, "color": c.color} for i, c in enumerate(classes)]
-    return json.dumps({"classes": listed, "unlabelled": UNLABELLED})
+    return json.dumps({"classes": listed, "unlabelled": NO_LABEL})
 
 
 def key_values(values: Mapping[str, object]) -> list[KeyValue]:

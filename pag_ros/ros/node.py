@@ -31,7 +31,7 @@ from pag_ros.ros.camera_info import described
 from pag_ros.ros.channel import Channel
 from pag_ros.ros.engine import log_cut_off, open_perception, recalibrate
 from pag_ros.ros.figures import FIGURES
-from pag_ros.ros.memory import spare_nothing, spare_survivors
+from pag_ros.ros.memory import freeze_garbage_collector, unfreeze_garbage_collector
 from pag_ros.ros.outputs import outputs_of
 from pag_ros.ros.parameters import (
     DEFAULTS,
@@ -133,13 +133,13 @@ class PerceptionNode(LifecycleNode):
 
     @property
     def build_only(self) -> bool:
-        """Whether all that is asked for is a plan for the GPU."""
+        """Whether all that is asked for is an engine for the GPU."""
         return self._settings.build_only
 
     def release(self) -> None:
         """Free all that configuring and activating made; does nothing where there is nothing."""
-        self._stopped.set()  # a plan may still be in the making
-        spare_nothing()
+        self._stopped.set()  # an engine may still be in the making
+        unfreeze_garbage_collector()
         self._stop_listening()
         if self._diagnostics_timer is not None:
             self.destroy_timer(self._diagnostics_timer)
@@ -180,7 +180,7 @@ class PerceptionNode(LifecycleNode):
         """Listen to the cameras."""
         for channel in self._channels:
             self._listen(channel)
-        # Of a clock that never stands still, as simulated time may.
+        # On a clock that never stands still, as simulated time may.
         self._follow_timer = self.create_timer(
             FOLLOW_PERIOD_S, self._follow_publishers, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
@@ -237,7 +237,7 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics_timer = self.create_timer(
             self._settings.diagnostics_period_s, self._publish_diagnostics
         )
-        spare_survivors()
+        freeze_garbage_collector()
 
     def _channel(self, name: str, perception: Perception) -> Channel:
         """A camera with its outputs."""

@@ -16,7 +16,9 @@ from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.camera_info import camera_info_for
 from pag_ros.ros.messages import depth_message, image_message, share_message
 from pag_ros.ros.points import points_message
+from pag_ros.ros.topics import MAP_TOPICS
 from pag_ros.runtime import FrameResult
+from pag_ros.runtime.outputs import parts_for, parts_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Output:
 
 def outputs_of(manifest: Manifest) -> dict[str, Output]:
     """The topics a model can serve, by name."""
-    parts = _parts_of(manifest)
+    parts = parts_of(manifest)
     return {name: output for name, output in OUTPUTS.items() if output.needs <= parts}
 
 
@@ -81,55 +83,51 @@ def parts_shown(topics: frozenset[str], manifest: Manifest) -> frozenset[str]:
     """What the model must deliver for these topics, as `Perception.process` wants it."""
     outputs = [OUTPUTS[name] for name in topics if name in OUTPUTS]
     shown = frozenset[str]().union(*(output.needs | output.shows for output in outputs))
-    return shown & _parts_of(manifest)
-
-
-def _parts_of(manifest: Manifest) -> frozenset[str]:
-    return frozenset({"computed", *manifest.heads})
+    return shown & parts_of(manifest)
 
 
 Part = TypeVar("Part")
 
 
-def _there(part: Part | None) -> Part:
-    """A part of the result that was asked for because of `needs`."""
+def _require_part(part: Part | None) -> Part:
+    """Narrow the type: a part of the result is there, since the output's `needs` asked for it."""
     assert part is not None
     return part
 
 
 def _depth(frame: Finished, style: Style) -> Image:
     return depth_message(
-        frame.header, _there(frame.result.depth), style.depth_encoding, *style.depth_range_m
+        frame.header, _require_part(frame.result.depth), style.depth_encoding, *style.depth_range_m
     )
 
 
 def _normals(frame: Finished, style: Style) -> Image:
-    return image_message(frame.header, _there(frame.result.normals), "32FC3")
+    return image_message(frame.header, _require_part(frame.result.normals), "32FC3")
 
 
 def _normals_color(frame: Finished, style: Style) -> Image:
-    return image_message(frame.header, color_normals(_there(frame.result.normals)), "rgb8")
+    return image_message(frame.header, color_normals(_require_part(frame.result.normals)), "rgb8")
 
 
 def _mask(frame: Finished, style: Style) -> Image:
-    return image_message(frame.header, _there(frame.result.labels), "mono8")
+    return image_message(frame.header, _require_part(frame.result.labels), "mono8")
 
 
 def _confidence(frame: Finished, style: Style) -> Image:
-    return share_message(frame.header, _there(frame.result.confidence))
+    return share_message(frame.header, _require_part(frame.result.confidence))
 
 
 def _mask_color(frame: Finished, style: Style) -> Image:
-    overlay = overlay_labels(frame.image, _there(frame.result.labels), style.classes)
+    overlay = overlay_labels(frame.image, _require_part(frame.result.labels), style.classes)
     return image_message(frame.header, overlay, "rgb8")
 
 
 def _boundary(frame: Finished, style: Style) -> Image:
-    return image_message(frame.header, _there(frame.result.boundary), "32FC1")
+    return image_message(frame.header, _require_part(frame.result.boundary), "32FC1")
 
 
 def _computed(frame: Finished, style: Style) -> Image:
-    return image_message(frame.header, _there(frame.result.computed), "mono8")
+    return image_message(frame.header, _require_part(frame.result.computed), "mono8")
 
 
 def _points(frame: Finished, style: Style) -> PointCloud2 | None:
@@ -137,7 +135,7 @@ def _points(frame: Finished, style: Style) -> PointCloud2 | None:
     if info is None:
         return None
     result = frame.result
-    depth = _there(result.depth)
+    depth = _require_part(result.depth)
     return points_message(
         frame.header, info, frame.image, depth, style.depth_range_m, result.normals, result.labels
     )
@@ -151,22 +149,22 @@ def _camera_info(frame: Finished, style: Style) -> CameraInfo | None:
 
 
 OUTPUTS: Mapping[str, Output] = {
-    "depth/image": Output(Image, _depth, needs=frozenset({"depth"}), metric=True),
+    MAP_TOPICS["depth"]: Output(Image, _depth, needs=parts_for("depth"), metric=True),
     "depth/camera_info": Output(CameraInfo, _camera_info),
-    "normals/image": Output(Image, _normals, needs=frozenset({"normals"})),
-    "normals/color": Output(Image, _normals_color, needs=frozenset({"normals"})),
+    MAP_TOPICS["normals"]: Output(Image, _normals, needs=parts_for("normals")),
+    "normals/color": Output(Image, _normals_color, needs=parts_for("normals")),
     "normals/camera_info": Output(CameraInfo, _camera_info),
-    "segmentation/mask": Output(Image, _mask, needs=frozenset({"segmentation"})),
-    "segmentation/confidence": Output(Image, _confidence, needs=frozenset({"segmentation"})),
-    "segmentation/color": Output(Image, _mask_color, needs=frozenset({"segmentation"})),
+    MAP_TOPICS["labels"]: Output(Image, _mask, needs=parts_for("labels")),
+    MAP_TOPICS["confidence"]: Output(Image, _confidence, needs=parts_for("confidence")),
+    "segmentation/color": Output(Image, _mask_color, needs=parts_for("labels")),
     "segmentation/camera_info": Output(CameraInfo, _camera_info),
-    "boundary/image": Output(Image, _boundary, needs=frozenset({"boundary"})),
-    "computed/image": Output(Image, _computed, needs=frozenset({"computed"})),
+    MAP_TOPICS["boundary"]: Output(Image, _boundary, needs=parts_for("boundary")),
+    MAP_TOPICS["computed"]: Output(Image, _computed, needs=parts_for("computed")),
     "points": Output(
         PointCloud2,
         _points,
-        needs=frozenset({"depth"}),
-        shows=frozenset({"normals", "segmentation"}),
+        needs=parts_for("depth"),
+        shows=parts_for("normals", "labels"),
         metric=True,
     ),
 }

@@ -44,7 +44,7 @@ class Rule:
 
 _CAMERA_NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
 """A part of a topic's name; two underscores in a row are ROS's own."""
-_MOST_CAMERAS = 16
+_MAX_CAMERAS = 16
 
 
 def _parameter(default: Any, text: str, **rule: Any) -> Any:
@@ -213,8 +213,8 @@ def camera_names(text: str) -> tuple[str, ...]:
             )
         if names.count(name) > 1:
             raise ParameterError(f"cameras: {name!r} is there twice")
-    if len(names) > _MOST_CAMERAS:
-        raise ParameterError(f"cameras: {len(names)} names, at most {_MOST_CAMERAS}")
+    if len(names) > _MAX_CAMERAS:
+        raise ParameterError(f"cameras: {len(names)} names, at most {_MAX_CAMERAS}")
     return tuple(names) or ("",)
 
 

@@ -13,10 +13,10 @@ from sensor_msgs.msg import CameraInfo
 from pag_ros.budget import Allowance, Conditions, FrameTiming, Outcome, Timekeeper, Verdict
 from pag_ros.budget.outcomes import BAD, IDLE, SKIPPED
 from pag_ros.errors import ImageError, ParameterError
+from pag_ros.image.camera_info import focal_length_px, is_calibrated
 from pag_ros.image.decode import to_rgb
 from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.budget_report import BudgetReport
-from pag_ros.ros.camera_info import focal_length_px, is_calibrated
 from pag_ros.ros.engine import controller_settings
 from pag_ros.ros.figures import FIGURES, Figures
 from pag_ros.ros.outputs import OUTPUTS, Finished, Style, parts_shown
@@ -155,7 +155,7 @@ class Pipeline:
         decoded_s = watch.lap("decode")
         conditions = self._conditions(topics)
         allowance = self._timekeeper.allow(frame.timing, watch.began, decoded_s, conditions)
-        focal_px = self._focal_px(frame.info, image.shape[1])
+        focal_px = self._focal_px(frame.info, image.shape[1], image.shape[0])
         result = self.perception.process(image, focal_px, allowance, self._parts(topics))
         inferred_s = watch.lap("perception")
         ran = None if result is None else result.ran
@@ -228,9 +228,9 @@ class Pipeline:
         """What the network must deliver for these topics."""
         return parts_shown(topics, self.perception.session.manifest)
 
-    def _focal_px(self, info: CameraInfo | None, image_width: int) -> float:
+    def _focal_px(self, info: CameraInfo | None, image_width: int, image_height: int) -> float:
         """The camera's focal length; without it one in the middle of what the model has learned."""
-        focal_px = info and focal_length_px(info, image_width)
+        focal_px = info and focal_length_px(info, image_width, image_height)
         if focal_px:
             return focal_px
         manifest = self.perception.session.manifest

@@ -17,7 +17,7 @@ def interrupts_held() -> Iterator[None]:
 
     Each would answer it with a traceback of its own; the process that started them ends them.
     """
-    # Started with the first process otherwise, and then it lets the signals through again.
+    # Otherwise the tracker starts with the first process, and then lets the signals through again.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

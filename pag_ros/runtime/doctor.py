@@ -89,7 +89,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        part: of what it is a part: "CPU", "NVIDIA GPU", "ROS 2", "package", or "optional".
+        part: what it belongs to: "CPU", "NVIDIA GPU", "ROS 2", "package", or "optional".
         name: of the thing.
         state: whether it works.
         text: its version, or what is wrong with it.
@@ -129,7 +129,7 @@ def works(findings: list[Finding], part: str) -> bool:
 
 
 _BESIDE_ROS = "beside ROS with its constraints, see docs/jetson.md"
-"""Else pip lays a NumPy over ROS's own that ROS cannot be imported with."""
+"""Without these constraints pip lays a NumPy over ROS's own that ROS cannot be imported with."""
 _PACKAGES = (
     (_CPU, "openvino", f"pip install 'pag_ros[cpu]', {_BESIDE_ROS}"),
     (_GPU, "tensorrt", f"comes with JetPack; else pip install 'pag_ros[gpu]', {_BESIDE_ROS}"),

@@ -14,7 +14,7 @@ from pag_ros.budget.trimming import NEVER_TRIMMED, block_limits, trimmed_keep
 from pag_ros.runtime.session import Deadline
 
 THRESHOLD = 2
-"""Where a row of the plan has the score below which a pixel is left out."""
+"""Where a row of limits has the score below which a pixel is left out."""
 
 
 class FrameClock:
@@ -35,16 +35,16 @@ class FrameClock:
         self._began = self._gated_end = time.perf_counter()
         self._selected = [math.nan] * len(self._selected)
 
-    def begin_block(self, name: str, keep: int, plan: NDArray[np.float32]) -> int:
+    def begin_block(self, name: str, keep: int, limits: NDArray[np.float32]) -> int:
         """A block begins now: the pixels it may still compute if the frame is late.
 
         Args:
             keep: pixels it was planned to compute.
-            plan: (start, rest, ...): seconds after the frame's start by which it had to begin, and
-                seconds of gated work from here on that trimming can shorten.
+            limits: (start, rest, ...) in seconds: by when after the frame's start it had to begin,
+                and how much gated work from here on trimming can shorten.
         """
         now = self._selected[self.blocks[name]] = time.perf_counter()
-        return trimmed_keep(keep, now - self._began - float(plan[0]), float(plan[1]))
+        return trimmed_keep(keep, now - self._began - float(limits[0]), float(limits[1]))
 
     def end_gated(self) -> None:
         """Some gated work ended now; the last call in a frame is where the heads begin."""
@@ -56,13 +56,13 @@ class FrameClock:
         return tuple(after - before for before, after in pairwise(marks))
 
 
-def block_plan(
+def limit_rows(
     deadline: Deadline | None,
     began: float,
     blocks: int,
     thresholds: Sequence[float] | None = None,
 ) -> NDArray[np.float32]:
-    """The `plan` input of a model: one row (start, rest, threshold) per gated block.
+    """One row (start, rest, threshold) per gated block, for the model's input `plan`.
 
     Args:
         deadline: for the frame, or None for no trimming.

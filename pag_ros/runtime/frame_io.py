@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pag_ros.errors import ImageError
 from pag_ros.manifest import Manifest
 from pag_ros.runtime.computed_map import computed_map
+from pag_ros.runtime.outputs import COMPUTED, OUTPUTS, Output
 from pag_ros.runtime.session import Deadline, Prediction
 
 MAX_FOCAL_PX = 1e5
@@ -54,22 +55,20 @@ def prediction_of(
         outputs: see `model_layout.output_layout`; heads that the model lacks are filled in.
         stage_seconds: see `Prediction`.
     """
-    size = (manifest.height, manifest.width)
-
-    def head(name: str, absent: float, dtype: type[np.generic], *channels: int) -> Any:
-        if name in outputs:
-            return outputs[name][0].copy()
-        return np.full((*size, *channels), absent, dtype)
-
     keep_used = tuple(outputs["count"].tolist())
     index = [outputs[f"index{slot}"] for slot in range(len(keep_used))]
     return Prediction(
-        depth=head("depth", np.nan, np.float32),
-        normals=head("normals", np.nan, np.float32, 3),
-        labels=head("labels", 255, np.uint8),
-        confidence=head("confidence", 0.0, np.float32),
-        boundary=head("boundary", 0.0, np.float32) if "boundary" in outputs else None,
+        **{o.name: _map_of(o, outputs, manifest) for o in OUTPUTS if o.part != COMPUTED},
         computed=computed_map(index, keep_used, manifest),
         keep_used=keep_used,
         stage_seconds=stage_seconds,
     )
+
+
+def _map_of(output: Output, outputs: Mapping[str, NDArray[Any]], manifest: Manifest) -> Any:
+    """A copy of a map [H,W] or [H,W,channels], or what stands for it where the head is missing."""
+    if output.name in outputs:
+        return outputs[output.name][0].copy()
+    if output.absent is None:
+        return None
+    return np.full(output.shape(manifest.height, manifest.width), output.absent, output.dtype)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pag_ros.image import pictures
 from pag_ros.image.pictures import Picture
 from pag_ros.manifest import Manifest
+from pag_ros.runtime.outputs import maps_in
 from pag_ros.runtime.perception import FrameResult
 
 MAX_SIDE_PX = 2048
@@ -57,18 +58,15 @@ def frame_picture(image: NDArray[np.uint8], result: FrameResult, manifest: Manif
 
 
 def _shrink(image: NDArray[np.uint8], result: FrameResult) -> tuple[NDArray[np.uint8], FrameResult]:
-    """Both with sides of `MAX_SIDE_PX` at most."""
+    """Shrink both until their sides are `MAX_SIDE_PX` at most."""
     height, width = image.shape[:2]
     scale = MAX_SIDE_PX / max(height, width)
     if scale >= 1.0:
         return image, result
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
 
-    def pick(values: NDArray[Any] | None) -> Any:
-        if values is None:
-            return None
+    def pick(values: NDArray[Any]) -> Any:
         return cv2.resize(values, size, interpolation=cv2.INTER_NEAREST)
 
     small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    names = ("depth", "normals", "labels", "confidence", "boundary", "computed")
-    return small, replace(result, **{name: pick(getattr(result, name)) for name in names})
+    return small, replace(result, **{name: pick(map_) for name, map_ in maps_in(result).items()})

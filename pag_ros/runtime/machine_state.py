@@ -18,8 +18,8 @@ from pathlib import Path
 from pag_ros.runtime.session import Device
 
 _ROOT = Path("/")
-_MOST_BYTES = 256
-_MOST_ENTRIES = 512
+_MAX_BYTES = 256
+_MAX_ENTRIES = 512
 _VISIBLE_CHANGE = 0.05
 _POSSIBLE_HZ = (1e6, 1e11)
 _POSSIBLE_C = (-60.0, 200.0)
@@ -130,13 +130,13 @@ def _text(path: Path) -> str:
         if not path.is_file():
             return ""
         with path.open("rb") as file:
-            return file.read(_MOST_BYTES).decode("ascii", "replace").strip()
+            return file.read(_MAX_BYTES).decode("ascii", "replace").strip()
     except (OSError, ValueError):
         return ""
 
 
 def _folders(root: Path, pattern: str) -> list[Path]:
     try:
-        return sorted(islice(root.glob(pattern), _MOST_ENTRIES))
+        return sorted(islice(root.glob(pattern), _MAX_ENTRIES))
     except OSError:
         return []

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pag_ros.manifest import Manifest
+from pag_ros.runtime.outputs import OUTPUTS
 
 Layout = dict[str, tuple[Any, tuple[int, ...]]]
 """Tensor name -> (NumPy type, shape)."""
@@ -16,7 +17,7 @@ def input_layout(manifest: Manifest) -> Layout:
     """What a model takes.
 
     `image` [1,H,W,3] RGB; `fx` focal length in pixels; `keep` pixels per gated block; `plan` the
-    limits of every gated block, see `frame_clock.block_plan`.
+    limits of every gated block, see `frame_clock.limit_rows`.
 
     The input `plan` keeps the name that it has in every exported file. Our code calls what lies in
     it the limits (start, rest, threshold), since a plan is what the controller makes of a frame.
@@ -36,16 +37,11 @@ def output_layout(manifest: Manifest) -> Layout:
     `count` [L] is how many pixels each gated block computed, `index0` ... `index{L-1}` are which:
     as many entries as the block has pixels; those past its count mean nothing.
     """
-    picture = (1, manifest.height, manifest.width)
-    by_head: dict[str, Layout] = {
-        "depth": {"depth": (np.float32, picture)},
-        "normals": {"normals": (np.float32, (*picture, 3))},
-        "segmentation": {"labels": (np.uint8, picture), "confidence": (np.float32, picture)},
-        "boundary": {"boundary": (np.float32, picture)},
+    layout: Layout = {
+        output.name: (output.dtype, (1, *output.shape(manifest.height, manifest.width)))
+        for output in OUTPUTS
+        if output.part in manifest.heads
     }
-    layout: Layout = {}
-    for head in manifest.heads:
-        layout.update(by_head[head])
     layout["count"] = (np.int32, (len(manifest.blocks),))
     for slot, block in enumerate(manifest.blocks):
         layout[f"index{slot}"] = (np.int32, (block.pixels,))

@@ -1,4 +1,4 @@
-"""What is looked at in an ONNX file before a reader gets it: that from which one never returns.
+"""Check an ONNX file, before a reader gets it, for what the reader would never return from.
 
 OpenVINO's reader hangs where a graph reads its own results, though the format wants nodes in an
 order in which they can be computed; and it counts up to the versions of the operators that a file
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pag_ros.checks import shown
 
 _MAX_NESTING = 16
-"""Of graphs within the attributes of nodes."""
+"""How deep graphs may lie within the attributes of nodes."""
 _MAX_VERSION = 10_000
-"""Of a set of operators; ONNX has come to the twenties."""
+"""The highest version of a set of operators that is believed; ONNX has come to the twenties."""
 
 # Numbers of fields in onnx.proto.
 _MODEL_GRAPH, _MODEL_OPERATORS, _OPERATORS_VERSION = 7, 8, 2
@@ -52,7 +52,7 @@ def check_onnx(content: bytes) -> None:
         for number, version in _fields(operators):
             if number == _OPERATORS_VERSION and not _is_version(version):
                 raise ValueError(f"its operators are of version {shown(version)}")
-    # A graph that comes twice is joined.
+    # Readers join a graph that comes twice into one.
     _checked([node for graph in _parts(model, _MODEL_GRAPH) for node in _parts(graph, _GRAPH_NODE)])
 
 

@@ -13,9 +13,8 @@ from pag_ros.budget import Allowance, Controller, ControllerSettings, Escalation
 from pag_ros.errors import ImageError
 from pag_ros.image.letterbox import Letterbox
 from pag_ros.runtime.calibration import keep_learned
+from pag_ros.runtime.outputs import OUTPUTS, PARTS
 from pag_ros.runtime.session import Deadline, Prediction, Session
-
-OUTPUTS = frozenset({"depth", "normals", "segmentation", "boundary", "computed"})
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class Perception:
         image: NDArray[np.uint8],
         focal_px: float,
         allowance: Allowance | None = None,
-        wanted: frozenset[str] = OUTPUTS,
+        wanted: frozenset[str] = PARTS,
     ) -> FrameResult | None:
         """Run the network on one camera image.
 
@@ -116,7 +115,7 @@ class Perception:
             image: [h,w,3] uint8 RGB of any size.
             focal_px: the camera's fx in pixels at this size.
             allowance: what the frame may take, on `time.perf_counter`; None for no deadline.
-            wanted: subset of `OUTPUTS`; the others are not enlarged.
+            wanted: subset of `PARTS`; the outputs of others are not enlarged.
 
         Returns:
             The outputs, or None if the controller skips this frame.
@@ -126,7 +125,7 @@ class Perception:
             ValueError: focal_px is not positive and finite, or wanted has unknown names.
         """
         began = time.perf_counter()
-        if unknown := wanted - OUTPUTS:
+        if unknown := wanted - PARTS:
             raise ValueError(f"wanted has unknown outputs {sorted(unknown)}")
         box = self._fit(image)
         plan = self._plan(allowance)
@@ -232,18 +231,9 @@ class Perception:
 
 def _enlarged(prediction: Prediction, box: Letterbox, wanted: frozenset[str]) -> dict[str, Any]:
     """The wanted outputs at the camera's size, by their name in `FrameResult`."""
-    outputs: dict[str, Any] = dict.fromkeys(
-        ("depth", "normals", "labels", "confidence", "boundary", "computed")
-    )
-    if "depth" in wanted:
-        outputs["depth"] = box.enlarge_values(prediction.depth)
-    if "normals" in wanted:
-        outputs["normals"] = box.enlarge_normals(prediction.normals)
-    if "segmentation" in wanted:
-        outputs["labels"] = box.enlarge_labels(prediction.labels)
-        outputs["confidence"] = box.enlarge_values(prediction.confidence)
-    if "boundary" in wanted and prediction.boundary is not None:
-        outputs["boundary"] = box.enlarge_values(prediction.boundary)
-    if "computed" in wanted:
-        outputs["computed"] = box.enlarge_labels(prediction.computed)
+    outputs: dict[str, Any] = dict.fromkeys(output.name for output in OUTPUTS)
+    for output in OUTPUTS:
+        small = getattr(prediction, output.name)
+        if output.part in wanted and small is not None:
+            outputs[output.name] = output.enlarge(box, small)
     return outputs

@@ -91,7 +91,7 @@ def test_a_log_of_another_model_is_refused(path, manifest):
 
 
 def test_a_log_ends_at_its_largest_size(tmp_path, manifest, table, machine, monkeypatch):
-    monkeypatch.setattr(log, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(log, "MAX_BYTES", 20_000)
     path = tmp_path / "small.jsonl"
     controller = RecordedController(path, manifest, table)
     machine().play(controller, 200, DEADLINE_S)

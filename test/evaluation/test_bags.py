@@ -198,6 +198,15 @@ def test_truth_of_another_size_is_not_used(messages, tmp_path):
         assert not bag.problems
 
 
+def test_the_camera_info_of_a_scaled_image_is_scaled(messages, tmp_path):
+    content = [
+        ("/image", 1, messages.image(np.zeros((12, 16, 3), np.uint8), "rgb8")),
+        ("/camera_info", 1, messages.camera_info(width=32, height=24, fx=20.0)),
+    ]
+    (frame,) = frames(messages.bag(tmp_path / "b", "mcap", content))
+    assert frame.focal_px == 10.0
+
+
 @pytest.mark.parametrize(("fx", "width"), [(0.0, 16), (float("nan"), 16), (20.0, 32)])
 def test_a_camera_info_that_does_not_fit_costs_the_frame(messages, tmp_path, fx, width):
     grey = np.zeros((12, 16, 3), np.uint8)

@@ -16,6 +16,7 @@ from pag_ros.evaluation.metrics import (
     TaskScores,
     angles_deg,
 )
+from pag_ros.manifest import NO_LABEL
 
 NAN = float("nan")
 
@@ -156,8 +157,8 @@ def test_opposite_normals_are_180_degrees_apart():
 def test_segmentation_by_hand():
     scores = SegmentationScores(classes=4)
     scores.add(
-        np.array([[0, 0, 1, 1, 2, 255, 3, 1]], np.uint8),
-        np.array([[0, 1, 1, 1, 0, 1, 255, 4]], np.uint8),  # there is no class 4
+        np.array([[0, 0, 1, 1, 2, NO_LABEL, 3, 1]], np.uint8),
+        np.array([[0, 1, 1, 1, 0, 1, NO_LABEL, 4]], np.uint8),  # there is no class 4
     )
     # class 0: hit 1 of 2, predicted 2 -> 1/3; class 1: hit 2 of 4, predicted 2 -> 2/4;
     # class 2: predicted once, never true -> 0; class 3 only where the truth is unlabelled.

@@ -11,7 +11,7 @@ from pag_ros.errors import BagError, ParameterError
 from pag_ros.evaluation.bags import Bag, Topics
 from pag_ros.evaluation.offline import evaluate_bag
 from pag_ros.evaluation.results import to_json
-from pag_ros.manifest import GatedBlock, LabelClass, Manifest
+from pag_ros.manifest import NO_LABEL, GatedBlock, LabelClass, Manifest
 from pag_ros.runtime import Prediction
 
 HEIGHT, WIDTH = 12, 16
@@ -155,7 +155,7 @@ def test_truth_without_a_pixel_that_counts_is_unusable(messages, tmp_path):
     nothing = {
         "depth": (np.zeros((12, 16), np.uint16), "16UC1"),
         "normals": (np.full((12, 16, 3), np.nan, np.float32), "32FC3"),
-        "labels": (np.full((12, 16), 255, np.uint8), "mono8"),
+        "labels": (np.full((12, 16), NO_LABEL, np.uint8), "mono8"),
     }
     content = [
         ("/image", 0, messages.image(np.zeros((12, 16, 3), np.uint8), "rgb8")),

@@ -24,6 +24,7 @@ from pag_ros.image.decode import (
     to_normals,
     to_rgb,
 )
+from pag_ros.manifest import NO_LABEL
 
 COLOR = (200, 100, 30)
 BAYER = {"rggb": ("rg", "gb"), "bggr": ("bg", "gr"), "gbrg": ("gb", "rg"), "grbg": ("gr", "bg")}
@@ -310,7 +311,7 @@ def test_normals_may_be_colours():
 
 
 def test_labels_are_never_read_from_lossy_pictures():
-    labels = np.array([[0, 3, 255]], np.uint8)
+    labels = np.array([[0, 3, NO_LABEL]], np.uint8)
     np.testing.assert_array_equal(to_labels(image(labels, "mono8")), labels)
     np.testing.assert_array_equal(to_labels(compressed(labels, "mono8; png compressed")), labels)
     with pytest.raises(ImageError, match="PNG"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pag_ros.image import pictures
-from pag_ros.manifest import LabelClass
+from pag_ros.manifest import NO_LABEL, LabelClass
 
 CLASSES = (LabelClass("wall", (200, 10, 20)), LabelClass("floor", (30, 220, 40)))
 
@@ -52,7 +52,7 @@ def test_normals_follow_the_usual_convention():
 
 
 def test_labels_take_the_palettes_colours_and_grey_where_there_is_no_class():
-    labels = np.array([[0, 1, 255]], np.uint8)
+    labels = np.array([[0, 1, NO_LABEL]], np.uint8)
     colors = pictures.color_labels(labels, CLASSES)[0].tolist()
     assert colors == [[200, 10, 20], [30, 220, 40], list(pictures.NOTHING_RGB)]
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import weakref
 
-from pag_ros.ros.memory import spare_nothing, spare_survivors
+from pag_ros.ros.memory import freeze_garbage_collector, unfreeze_garbage_collector
 
 CODE = """
 import resource, sys
@@ -51,11 +51,11 @@ def test_what_is_loaded_is_spared_by_collections_until_it_is_let_go() -> None:
     ring = Link()
     gone = weakref.ref(ring)
     try:
-        spare_survivors()
+        freeze_garbage_collector()
         del ring
         gc.collect()
         assert gone() is not None
     finally:
-        spare_nothing()
+        unfreeze_garbage_collector()
     gc.collect()
     assert gone() is None

@@ -6,15 +6,17 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
 from ros_client import FOCAL_PX, camera_info, pixels_of
-from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from pag_ros.image.camera_info import focal_length_px
 from pag_ros.manifest import LabelClass
-from pag_ros.ros.camera_info import camera_info_for, focal_length_px
+from pag_ros.ros.camera_info import camera_info_for
 from pag_ros.ros.messages import (
     depth_message,
     image_message,
@@ -58,6 +60,7 @@ def test_labels_as_json_have_ids_names_and_colors() -> None:
         labels_json([LabelClass("wall", (1, 2, 3)), LabelClass("floor", (4, 5, 6))])
     )
     assert labels["classes"][1] == {"id": 1, "name": "floor", "color": [4, 5, 6]}
+    assert labels["unlabelled"] == 255
 
 
 def test_unknown_figures_are_not_zero() -> None:
@@ -83,10 +86,22 @@ def test_scaling_scales_k_and_p() -> None:
     np.testing.assert_allclose(twin.p.reshape(3, 4)[:, :3], twin.k.reshape(3, 3))
 
 
-def test_binning_halves_the_focal_length() -> None:
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 640), st.integers(0, 320))
+def test_the_twin_has_the_focal_length_that_the_network_was_given(
+    binning: int, times: int, region_width: int, x_offset: int
+) -> None:
+    info = camera_info(1280, 960)
+    info.binning_x = info.binning_y = binning
+    info.roi.x_offset, info.roi.width, info.roi.height = x_offset, region_width, region_width
+    side = max(1, times * region_width // binning)
+    twin = camera_info_for(info, Header(), side, side)
+    assert twin.k[0] == twin.p[0] == focal_length_px(info, side, side)
+    assert focal_length_px(twin, side, side) == twin.k[0], "the twin describes itself"
+
+
+def test_binning_halves_the_focal_length_of_the_twin() -> None:
     info = camera_info(640, 480)
     info.binning_x = info.binning_y = 2
-    assert focal_length_px(info, 320) == FOCAL_PX / 2
     assert camera_info_for(info, Header(), 320, 240).k[0] == FOCAL_PX / 2
 
 
@@ -95,17 +110,5 @@ def test_a_region_of_interest_moves_the_centre_and_keeps_the_focal_length() -> N
     info.roi.x_offset, info.roi.y_offset = 100, 40
     info.roi.width, info.roi.height = 320, 240
     twin = camera_info_for(info, Header(), 320, 240)
-    assert focal_length_px(info, 320) == twin.k[0] == FOCAL_PX
+    assert twin.k[0] == FOCAL_PX
     assert (twin.k[2], twin.k[5]) == (320 - 100, 240 - 40)
-
-
-@pytest.mark.parametrize("fx", [0.0, -1.0, float("nan"), float("inf")])
-def test_an_uncalibrated_camera_has_no_focal_length(fx: float) -> None:
-    info = camera_info()
-    info.k[0] = fx
-    assert focal_length_px(info, 64) is None
-
-
-def test_a_camera_info_without_sizes_is_taken_for_the_image_itself() -> None:
-    info = CameraInfo(k=camera_info().k)
-    assert focal_length_px(info, 640) == FOCAL_PX

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pag_ros.runtime import Deadline, frame_clock
-from pag_ros.runtime.frame_clock import THRESHOLD, FrameClock, block_plan
+from pag_ros.runtime.frame_clock import THRESHOLD, FrameClock, limit_rows
 
 
 @pytest.fixture
@@ -66,24 +66,24 @@ def test_no_gated_time_left_means_nothing_left_to_compute(now):
 
 
 def test_the_plan_counts_back_from_the_deadline():
-    rows = block_plan(Deadline(at=110.0, planned_seconds=(1, 2, 3, 0.5)), 100.0, 2)
+    rows = limit_rows(Deadline(at=110.0, planned_seconds=(1, 2, 3, 0.5)), 100.0, 2)
     assert rows.dtype == np.float32
     # heads .5 s, so block b (3 s) must begin by 6.5 s and block a (2 s) by 4.5 s
     assert rows[:, :2].tolist() == [[4.5, 5.0], [6.5, 3.0]]
 
 
 def test_no_deadline_gives_a_plan_that_never_trims():
-    assert block_plan(None, 0.0, 3)[:, 0].tolist() == [math.inf] * 3
+    assert limit_rows(None, 0.0, 3)[:, 0].tolist() == [math.inf] * 3
 
 
 def test_thresholds_take_their_place_beside_the_times():
-    rows = block_plan(None, 0.0, 2, thresholds=(0.5, -1.0))
+    rows = limit_rows(None, 0.0, 2, thresholds=(0.5, -1.0))
     assert rows.tolist() == [[math.inf, 1.0, 0.5], [math.inf, 1.0, -1.0]]
-    assert block_plan(None, 0.0, 2)[:, THRESHOLD].tolist() == [-math.inf] * 2
+    assert limit_rows(None, 0.0, 2)[:, THRESHOLD].tolist() == [-math.inf] * 2
 
 
 def test_trimming_brings_a_late_frame_back_to_its_deadline(now):
-    rows = block_plan(Deadline(at=110.0, planned_seconds=(1, 4, 4, 1)), 100.0, 2)
+    rows = limit_rows(Deadline(at=110.0, planned_seconds=(1, 4, 4, 1)), 100.0, 2)
     clock = started(now)
     now[0] += 5.0  # the encoder took 5 s, not 1
     for name, row in zip("ab", rows, strict=True):

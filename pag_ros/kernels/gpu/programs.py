@@ -16,7 +16,7 @@ from pag_ros.kernels.gpu.tiles import ceil_divide, chips_of, choose_tile, power_
 
 Dtype = Literal["fp16", "fp32", "i32"]
 ACTIVATIONS = ("none", "relu", "relu6")
-LEAST_CAPABILITY = 80
+MIN_CAPABILITY = 80
 """Compute capability times ten; older GPUs lack what the kernels use."""
 
 SELECT_BLOCK = 4096
@@ -242,12 +242,11 @@ def launch(spec: Spec, capability: int, multiprocessors: int | None = None) -> L
         multiprocessors: of the chip; None is the largest of `tiles.CHIPS`.
 
     Raises:
-        ValueError: the capability is below `LEAST_CAPABILITY`.
+        ValueError: the capability is below `MIN_CAPABILITY`.
     """
-    if capability < LEAST_CAPABILITY:
+    if capability < MIN_CAPABILITY:
         raise ValueError(
-            f"the GPU kernels need compute capability {LEAST_CAPABILITY / 10}, "
-            f"got {capability / 10}"
+            f"the GPU kernels need compute capability {MIN_CAPABILITY / 10}, got {capability / 10}"
         )
     if isinstance(spec, StampSpec):
         return Launch((1, 1, 1), warps=1, stages=1, constants={})

@@ -24,7 +24,7 @@ from pag_ros.reading import reading
 from pag_ros.writing import replacing
 
 FORMAT = 2
-"""Another one whenever the arguments or the meaning of a kernel change under the same name."""
+"""It changes whenever the arguments or the meaning of a kernel change under the same name."""
 
 _INDEX = "index.json"
 _MAX_PART_BYTES = 16_000_000

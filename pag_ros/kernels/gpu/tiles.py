@@ -28,13 +28,13 @@ _MULTIPLY_ADDS = {80: 1024, 86: 256, 87: 1024, 89: 256, 90: 2048, 110: 4096, 120
 """Compute capability -> fp16 multiply-adds with fp32 sums that a multiprocessor's tensor cores
 begin in a cycle; from the makers' peak rates, multiprocessors and clocks."""
 FETCHED_BYTES = 32
-"""That a multiprocessor gets from the level-2 cache in a cycle while all others read as well. One
-alone may get twice as many; how many it really is differs between chips, and is assumed here."""
+"""Bytes that a multiprocessor gets from the level-2 cache in a cycle while all others read as well.
+One alone may get twice as many. How many it really is differs between chips: this is assumed."""
 _OVERHEAD_CYCLES = 1000
-"""That a program takes beside its sum: until its first operands are there, and to store the result.
-Assumed."""
+"""Cycles that a program takes beside its sum: until its first operands are there, and to store the
+result. Assumed."""
 _DENSITIES = (0.3, 0.5, 0.7)
-"""Of the listed pixels, all equally likely."""
+"""Shares of pixels listed that a tile is chosen for, all equally likely."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Tile:
         channels: of the input that it takes at a step.
         warps: of 32 threads each.
         buffers: steps whose operands are on their way or at work.
-        issue_cycles: in which a multiprocessor's four schedulers give out the instructions of
-            `CYCLES_UNIT` channels; counted in the machine code (`pag_ros bench kernels`).
+        issue_cycles: cycles in which a multiprocessor's four schedulers give out the instructions
+            of `CYCLES_UNIT` channels; counted in the machine code (`pag_ros bench kernels`).
     """
 
     pixels: int
@@ -70,7 +70,7 @@ memory, which is what a kernel gets without asking for more."""
 
 
 def nearest_chip(sizes: Iterable[int], multiprocessors: int) -> int:
-    """Of some numbers of multiprocessors the nearest one, as a ratio; the smaller of two."""
+    """The nearest of some numbers of multiprocessors, by their ratio; of two the smaller one."""
     return min(
         sorted(sizes), key=lambda size: max(size, multiprocessors) / min(size, multiprocessors)
     )

@@ -95,9 +95,7 @@ def _add_scores(
         for one, true in zip(depth[:, 0].numpy(), batch["depth"].numpy(), strict=True):
             scores.add_depth(one, true)
     if "normals" in full:
-        known = batch["normals"].abs().sum(1, keepdim=True) > 0
-        normals = torch.where(known, batch["normals"], torch.nan)
-        for got, true in zip(full["normals"], normals, strict=True):
+        for got, true in zip(full["normals"], batch["normals"], strict=True):
             scores.add_normals(got.permute(1, 2, 0).numpy(), true.permute(1, 2, 0).numpy())
     if "segmentation" in full:
         labels = full["segmentation"].argmax(1).numpy().astype(np.uint8)

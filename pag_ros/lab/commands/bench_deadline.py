@@ -41,7 +41,7 @@ from pag_ros.runtime import find_model
 from pag_ros.writing import write_text
 
 _MAX_TRACE_BYTES = 100_000_000
-_LEAST_FRAMES = 120
+_MIN_FRAMES = 120
 _TIMED_FRAMES, _STRETCH = 4000, 2 * FRAMES_A_BATCH
 
 
@@ -63,9 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    if args.frames < _LEAST_FRAMES or not 1 <= args.seeds <= len(HELD_OUT.seeds):
+    if args.frames < _MIN_FRAMES or not 1 <= args.seeds <= len(HELD_OUT.seeds):
         raise ParameterError(
-            f"--frames must be {_LEAST_FRAMES} or more, --seeds 1 to {len(HELD_OUT.seeds)}"
+            f"--frames must be {_MIN_FRAMES} or more, --seeds 1 to {len(HELD_OUT.seeds)}"
         )
     model = SimulatedModel.of(load_manifest(find_model(args.model)))
     if args.tune:

@@ -49,7 +49,7 @@ class Cityscapes:
         depth = self._depth(picture, focal_px * baseline_m)
         files.same_size(picture, color, label_ids, depth)
         if depth is not None:
-            depth[label_ids == _EGO_VEHICLE] = 0.0  # reflections on the bonnet
+            depth[label_ids == _EGO_VEHICLE] = np.nan  # reflections on the bonnet
         return Sample(color, focal_px, depth=depth, labels=train_ids(label_ids))
 
     def _depth(self, picture: Path, focal_baseline: float) -> NDArray[np.float32] | None:
@@ -77,8 +77,8 @@ class Cityscapes:
 
 
 def depth_of(disparity: NDArray[np.uint16], focal_baseline: float) -> NDArray[np.float32]:
-    """Disparity [H,W] as stored to metres, 0 = unknown; `focal_baseline` in pixels x metres."""
+    """Disparity [H,W] as stored to metres, NaN = unknown; `focal_baseline` in pixels x metres."""
     pixels = (disparity.astype(np.float32) - 1.0) / 256.0
-    far = np.full_like(pixels, np.inf)
-    depth = np.divide(np.float32(focal_baseline), pixels, out=far, where=pixels > 0.0)
-    return np.asarray(np.where(np.isfinite(depth), depth, 0.0), np.float32)
+    unknown = np.full_like(pixels, np.nan)
+    depth = np.divide(np.float32(focal_baseline), pixels, out=unknown, where=pixels > 0.0)
+    return np.asarray(depth, np.float32)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.lab.datasets.sample import UNKNOWN_LABEL
+from pag_ros.manifest import NO_LABEL
 
 CLASSES = (
     "road",
@@ -38,7 +38,7 @@ LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 3
 
 
 def train_ids(label_ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Label ids [H,W] as train ids, 255 where a pixel is not scored."""
-    table = np.full(256, UNKNOWN_LABEL, np.uint8)
+    """Label ids [H,W] as train ids, `NO_LABEL` where a pixel is not scored."""
+    table = np.full(256, NO_LABEL, np.uint8)
     table[list(LABEL_IDS)] = np.arange(len(CLASSES))
     return table.take(label_ids)

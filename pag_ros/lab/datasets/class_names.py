@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.manifest import LabelClass
+from pag_ros.manifest import NO_LABEL, LabelClass
 
-UNKNOWN_TRUTH = 255
 NO_CLASS = 254
 """A prediction that is none of the common classes: wrong wherever the truth is one of them."""
 
@@ -22,7 +21,7 @@ class CommonClasses:
     Attributes:
         names: of the common classes.
         of_model: [256] uint8, the model's id -> common id, else `NO_CLASS`.
-        of_dataset: [256] uint8, the dataset's id -> common id, else `UNKNOWN_TRUTH`.
+        of_dataset: [256] uint8, the dataset's id -> common id, else `NO_LABEL`.
         same: both lists are equal.
     """
 
@@ -45,7 +44,7 @@ def common_classes(model: Sequence[LabelClass], dataset: Sequence[str]) -> Commo
     return CommonClasses(
         tuple(common),
         mapping(names, common, NO_CLASS),
-        mapping(others, common, UNKNOWN_TRUTH),
+        mapping(others, common, NO_LABEL),
         names == others,
     )
 

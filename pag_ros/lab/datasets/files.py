@@ -50,6 +50,17 @@ def read_gray16(path: Path) -> NDArray[np.uint16]:
     return np.asarray(picture, np.uint16)
 
 
+def read_depth(
+    path: Path, units_per_metre: float, unknown: tuple[int, ...] = (0,)
+) -> NDArray[np.float32]:
+    """Depth in a grey 16-bit PNG as [H,W] float32 metres, NaN where it stores one of `unknown`."""
+    stored = read_gray16(path)
+    depth = np.asarray(stored / np.float32(units_per_metre), np.float32)
+    for value in unknown:
+        depth[stored == value] = np.nan
+    return depth
+
+
 def read_json(path: Path) -> Any:
     """The contents of a JSON file."""
     with reading(path, "a readable JSON file", DatasetError):

@@ -39,13 +39,13 @@ def normals_of(depth: NDArray[np.float32], camera: Pinhole, window: int = 9) -> 
     one with the same few sums.
 
     Args:
-        depth: [H,W] metres, 0 = unknown.
+        depth: [H,W] metres, NaN = unknown.
         window: pixels along its side.
 
     Returns:
-        [H,W,3] unit, facing the camera; 0 where the window has unknown pixels or an edge.
+        [H,W,3] unit, facing the camera; NaN where the window has unknown pixels or an edge.
     """
-    known = depth > 0
+    known = np.isfinite(depth)
     inverse = np.divide(1.0, depth, out=np.zeros(depth.shape), where=known)
     ray = rays(camera, (depth.shape[0], depth.shape[1])).astype(np.float64)
     products = (ray[..., :, None] * ray[..., None, :]).reshape(*depth.shape, 9)
@@ -54,13 +54,13 @@ def normals_of(depth: NDArray[np.float32], camera: Pinhole, window: int = 9) -> 
     normal = -np.linalg.solve(left, right[..., None])[..., 0]
     length = np.linalg.norm(normal, axis=2, keepdims=True)
     unit = np.divide(normal, length, out=np.zeros_like(normal), where=length > 0)
-    unit[~(_all_near(known, window) & ~edges(depth, window))] = 0.0
+    unit[~(_all_near(known, window) & ~edges(depth, window))] = np.nan
     return np.asarray(unit, np.float32)
 
 
 def edges(depth: NDArray[np.float32], window: int = 5) -> NDArray[np.bool_]:
-    """[H,W]: where depth [H,W] (0 = unknown) jumps or bends sharply within a window."""
-    known = depth > 0
+    """[H,W]: where depth [H,W] (NaN = unknown) jumps or bends sharply within a window."""
+    known = np.isfinite(depth)
     inverse = np.divide(1.0, depth, out=np.zeros(depth.shape), where=known)
     edge = np.zeros(depth.shape, np.uint8)
     for axis in (0, 1):
@@ -77,7 +77,7 @@ def register(
     target: Pinhole,
     shift_m: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> NDArray[np.float32]:
-    """Depth [H,W] as another camera of the same size and orientation sees it.
+    """Depth [H,W], NaN = unknown, as another camera of the same size and orientation sees it.
 
     Each pixel covers 2x2 pixels of the target, so that magnifying leaves no gaps; where several
     fall on one, the nearest wins.
@@ -86,7 +86,7 @@ def register(
         shift_m: position of the source camera in the target camera's frame.
     """
     points = rays(source, (depth.shape[0], depth.shape[1])) * depth[..., None]
-    x, y, z = np.moveaxis(points[depth > 0] + np.asarray(shift_m, np.float32), 1, 0)
+    x, y, z = np.moveaxis(points[np.isfinite(depth)] + np.asarray(shift_m, np.float32), 1, 0)
     u = np.floor(target.fx * x / z + target.cx).astype(np.int64)
     v = np.floor(target.fy * y / z + target.cy).astype(np.int64)
     result = np.full(depth.shape, np.inf, np.float32)
@@ -95,7 +95,7 @@ def register(
             inside = (z > 0) & (u + du >= 0) & (v + dv >= 0)
             inside &= (u + du < depth.shape[1]) & (v + dv < depth.shape[0])
             np.minimum.at(result, (v[inside] + dv, u[inside] + du), z[inside])
-    return np.where(np.isfinite(result), result, np.float32(0.0)).astype(np.float32)
+    return np.where(np.isfinite(result), result, np.float32(np.nan)).astype(np.float32)
 
 
 def _box(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:

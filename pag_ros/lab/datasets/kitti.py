@@ -14,8 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS, DepthProtocol
 from pag_ros.lab.datasets import files
@@ -70,7 +68,7 @@ class KittiDepth:
         entry = self._entries[index]
         picture = self._folder / entry.picture
         color = files.read_color(picture)
-        depth = files.read_gray16(self._truth(entry.truth)).astype(np.float32) / 256.0
+        depth = files.read_depth(self._truth(entry.truth), units_per_metre=256.0)
         files.same_size(picture, color, depth)
         return Sample(color, entry.focal_px or _focal_px(self._folder, entry), depth=depth)
 

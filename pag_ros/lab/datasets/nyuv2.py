@@ -23,7 +23,8 @@ from pag_ros.errors import DatasetError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
 from pag_ros.lab.datasets import files
 from pag_ros.lab.datasets.geometry import Pinhole, normals_of
-from pag_ros.lab.datasets.sample import UNKNOWN_LABEL, Sample
+from pag_ros.lab.datasets.sample import Sample
+from pag_ros.manifest import NO_LABEL
 from pag_ros.reading import reading
 
 CAMERA = Pinhole(518.857901, 519.469611, 325.582449, 253.736166)
@@ -121,16 +122,14 @@ class NyuV2:
         number = int(self._numbers[index])
         color = np.ascontiguousarray(self._read("images", number).transpose(2, 1, 0))
         depth = np.ascontiguousarray(self._read("depths", number).T).astype(np.float32)
-        depth = np.where(np.isfinite(depth), depth, np.float32(0.0)).astype(np.float32)
+        depth[~(np.isfinite(depth) & (depth > 0.0))] = np.nan
         raw = self._read("labels", number).T
         labels = self._table.take(np.minimum(raw, RAW_LABELS + 1))
         computed = normals_of(depth, CAMERA)
         normals = (
             self._published(number, computed) if self.normals_from == "published" else computed
         )
-        return Sample(
-            color, CAMERA.fx, _inside(depth), _inside(normals), _inside(labels, UNKNOWN_LABEL)
-        )
+        return Sample(color, CAMERA.fx, _inside(depth), _inside(normals), _inside(labels, NO_LABEL))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
@@ -170,12 +169,12 @@ class NyuV2:
     def _published(self, number: int, computed: NDArray[np.float32]) -> NDArray[np.float32]:
         normals = read_normals(self._folder / "normals", number)
         # The publications' files differ in the signs of their axes and do not say them.
-        agreement = (normals * computed).sum(axis=(0, 1))
+        agreement = np.nansum(normals * computed, axis=(0, 1))
         return np.where(agreement < 0, -normals, normals).astype(np.float32)
 
 
 def label_table(folder: Path, classes: int) -> NDArray[np.uint8]:
-    """[896] raw label -> class id; 0 (unlabelled) and what no class has -> 255."""
+    """[896] raw label -> class id; 0 (unlabelled) and what no class has -> `NO_LABEL`."""
     path = folder / "classMapping40.mat"
     mapped = _numbers(path, files.read_mat(path).get("mapClass"), RAW_LABELS, 40)
     if classes == 13:
@@ -185,12 +184,12 @@ def label_table(folder: Path, classes: int) -> NDArray[np.uint8]:
             value = value[value.dtype.names[0]].ravel()[0]
         to_13 = _numbers(path, value, 40, 13)
         mapped = np.where(mapped > 0, to_13[np.maximum(mapped, 1) - 1], 0)
-    table = np.where(mapped > 0, mapped - 1, UNKNOWN_LABEL)
-    return np.array([UNKNOWN_LABEL, *table, UNKNOWN_LABEL], np.uint8)
+    table = np.where(mapped > 0, mapped - 1, NO_LABEL)
+    return np.array([NO_LABEL, *table, NO_LABEL], np.uint8)
 
 
 def read_normals(folder: Path, number: int) -> NDArray[np.float32]:
-    """[480,640,3] unit, 0 = unknown, of a published file."""
+    """[480,640,3] unit, NaN = unknown, of a published file."""
     path = folder / f"{number:06d}.npz"
     if path.is_file():
         normals, valid = _read_npz(path)
@@ -204,7 +203,8 @@ def read_normals(folder: Path, number: int) -> NDArray[np.float32]:
         raise DatasetError(f"{path}: {normals.shape}; expected normals of {WIDTH}x{HEIGHT} pixels")
     length = np.linalg.norm(np.nan_to_num(normals), axis=2, keepdims=True)
     known = valid[..., None] & (length > 0.5)
-    return np.asarray(np.divide(normals, length, out=np.zeros_like(normals), where=known))
+    unknown = np.full_like(normals, np.nan)
+    return np.asarray(np.divide(normals, length, out=unknown, where=known))
 
 
 def _read_npz(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -238,7 +238,7 @@ def _numbers(path: Path, value: Any, length: int | None, largest: int) -> NDArra
         return numbers
 
 
-def _inside(truth: NDArray[Any], unknown: int = 0) -> NDArray[Any]:
+def _inside(truth: NDArray[Any], unknown: float = np.nan) -> NDArray[Any]:
     """The truth where it is one, see `VALID`."""
     result = np.full_like(truth, unknown)
     result[VALID] = truth[VALID]

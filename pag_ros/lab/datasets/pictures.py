@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from pag_ros.errors import ParameterError
 from pag_ros.image import pictures
 from pag_ros.lab.datasets import Dataset, Sample
-from pag_ros.lab.datasets.sample import UNKNOWN_LABEL
 from pag_ros.lab.datasets.scores import run
-from pag_ros.manifest import LabelClass, Manifest
+from pag_ros.manifest import NO_LABEL, LabelClass, Manifest
 from pag_ros.runtime import FrameResult, Perception
 from pag_ros.writing import write_bytes
 
@@ -93,13 +92,12 @@ def _truth(sample: Sample, index: int, classes: int) -> list[Tile]:
 
 
 def _largest_label(labels: NDArray[np.uint8]) -> int:
-    known = labels[labels != UNKNOWN_LABEL]
+    known = labels[labels != NO_LABEL]
     return int(known.max()) if known.size else 0
 
 
 def _true_depth(depth: NDArray[np.float32], range_m: tuple[float, float]) -> pictures.Picture:
-    truth = np.where(depth > 0, depth, np.float32(np.nan))
-    return pictures.color_depth(_small(truth), *range_m)
+    return pictures.color_depth(_small(depth), *range_m)
 
 
 def _hue(number: int, count: int) -> tuple[int, int, int]:

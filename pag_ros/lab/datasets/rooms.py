@@ -106,16 +106,16 @@ def read_frame(frame: RoomFrame) -> Sample:
     """
     stem = frame.folder / "frames" / frame.id
     color = files.read_color(Path(f"{stem}.color.jpg"))
-    depth = files.read_gray16(Path(f"{stem}.depth.png"))
+    depth = files.read_depth(Path(f"{stem}.depth.png"), units_per_metre=1000.0)
     normals = files.read_color(Path(f"{stem}.normal.png"))
     labels = files.read_gray8(Path(f"{stem}.label.png"))
     files.same_size(Path(stem), color, depth, normals, labels)
     unit = normals.astype(np.float32) / 127.5 - 1.0
     # Joined by hand: NumPy reduces over three neighbours ten times as slowly.
-    unit[(normals[..., 0] | normals[..., 1] | normals[..., 2]) == 0] = 0.0
+    unit[(normals[..., 0] | normals[..., 1] | normals[..., 2]) == 0] = np.nan
     return Sample(
         color=color,
-        depth=depth.astype(np.float32) / 1000.0,
+        depth=depth,
         normals=unit,
         labels=labels,
         focal_px=frame.focal_px,

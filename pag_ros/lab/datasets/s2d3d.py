@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.metrics import DepthProtocol
 from pag_ros.lab.datasets import files
-from pag_ros.lab.datasets.sample import UNKNOWN_LABEL, Sample
+from pag_ros.lab.datasets.sample import Sample
+from pag_ros.manifest import NO_LABEL
 from pag_ros.reading import reading
 
 CLASSES = (
@@ -45,7 +46,7 @@ panoramas mostly mean fold 1, which "train" and "test" stand for."""
 
 SPLITS = ("test", "train", *(f"fold{f}-{kind}" for f in TEST_AREAS for kind in ("test", "train")))
 
-_UNKNOWN_DEPTH = 65535
+_UNKNOWN_DEPTH = (0, 65535)
 _UNKNOWN_NORMAL = 128
 
 
@@ -70,12 +71,11 @@ class Stanford2D3DS:
     def __getitem__(self, index: int) -> Sample:
         picture = self._pictures[index]
         color = files.read_color(picture)
-        stored = files.read_gray16(_beside(picture, "depth", "depth.png"))
+        depth = files.read_depth(_beside(picture, "depth", "depth.png"), 512.0, _UNKNOWN_DEPTH)
         normals = files.read_color(_beside(picture, "normal", "normals.png"))
         semantic = files.read_color(_beside(picture, "semantic", "semantic.png"))
-        files.same_size(picture, color, stored, normals, semantic)
+        files.same_size(picture, color, depth, normals, semantic)
         rotation = read_rotation(_beside(picture, "pose", "pose.json"))
-        depth = np.where(stored == _UNKNOWN_DEPTH, 0, stored).astype(np.float32) / 512.0
         return Sample(
             color,
             focal_px=color.shape[1] / (2.0 * math.pi),
@@ -97,12 +97,13 @@ def areas_of(split: str) -> tuple[str, ...]:
 
 
 def camera_normals(stored: NDArray[np.uint8], rotation: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Normals [H,W,3] as stored, turned from the building's frame into the camera's; 0 unknown."""
+    """Normals [H,W,3] as stored, turned from the building's frame into the camera's; or NaN."""
     normals = (stored.astype(np.float32) - 127.5) @ rotation.T.astype(np.float32)
     length = np.linalg.norm(normals, axis=2, keepdims=True)
     # 127.5 away from zero in one direction; much shorter ones are mixtures at edges.
     known = (stored != _UNKNOWN_NORMAL).any(axis=2, keepdims=True) & (length > 64.0)
-    return np.asarray(np.divide(normals, length, out=np.zeros_like(normals), where=known))
+    unknown = np.full_like(normals, np.nan)
+    return np.asarray(np.divide(normals, length, out=unknown, where=known))
 
 
 def read_rotation(path: Path) -> NDArray[np.float64]:
@@ -121,8 +122,8 @@ def _label_table(path: Path) -> NDArray[np.uint8]:
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise DatasetError(f"{path}: expected a list of names like 'chair_9_office_1_4'")
     ids = {name: i for i, name in enumerate(CLASSES)}
-    known = [ids.get(name.split("_")[0], UNKNOWN_LABEL) for name in names]
-    return np.array([*known, UNKNOWN_LABEL], np.uint8)
+    known = [ids.get(name.split("_")[0], NO_LABEL) for name in names]
+    return np.array([*known, NO_LABEL], np.uint8)
 
 
 def _beside(picture: Path, kind: str, ending: str) -> Path:

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from pag_ros.evaluation.metrics import DepthProtocol
 
-UNKNOWN_LABEL = 255
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -20,9 +18,9 @@ class Sample:
     Attributes:
         color: [H,W,3] uint8 RGB.
         focal_px: fx at this size.
-        depth: [H,W] float32 metres, 0 = unknown.
-        normals: [H,W,3] float32 unit, camera's optical frame, facing the camera, 0 = unknown.
-        labels: [H,W] uint8, 255 = unknown.
+        depth: [H,W] float32 metres, NaN = unknown.
+        normals: [H,W,3] float32 unit, camera's optical frame, facing the camera, NaN = unknown.
+        labels: [H,W] uint8, `NO_LABEL` = unknown.
         boundary: [A,H,W] bool, the boundaries as each of A annotators drew them.
     """
 

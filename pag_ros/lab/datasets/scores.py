@@ -164,9 +164,7 @@ class _Board:
         if "depth" in self._heads and sample.depth is not None and result.depth is not None:
             self._add_depth(result.depth, sample.depth)
         if "normals" in self._heads and sample.normals is not None and result.normals is not None:
-            known = sample.normals.any(axis=2, keepdims=True)
-            truth = np.where(known, sample.normals, np.float32(np.nan))
-            self._tasks.add_normals(result.normals, truth)
+            self._tasks.add_normals(result.normals, sample.normals)
         if "segmentation" in self._heads and sample.labels is not None:
             assert result.labels is not None
             predicted = self._classes.of_model.take(result.labels)

@@ -25,7 +25,7 @@ DEPTH_CAMERA = Pinhole(585.0, 585.0, 320.0, 240.0)
 COLOR_CAMERA = Pinhole(525.0, 525.0, 320.0, 240.0)
 """The dataset has no calibration of the colour camera; 525 is the Kinect's usual value."""
 
-UNKNOWN_DEPTH = (0, 65535)
+_UNKNOWN_DEPTH = (0, 65535)
 EDGE_WINDOW = 7
 """Pixels; what is left of the registration's error lies within it, so edges are not scored."""
 
@@ -54,16 +54,16 @@ class SevenScenes:
         path = self._frames[index]
         stem = path.name.removesuffix(".depth.png")
         color = files.read_color(files.matching(path.parent, f"{stem}.color.[jp][pn]g")[0])
-        stored = files.read_gray16(path)
-        files.same_size(path, color, stored)
-        return Sample(color, COLOR_CAMERA.fx, depth=registered(stored, self._depth_camera))
+        depth = files.read_depth(path, units_per_metre=1000.0, unknown=_UNKNOWN_DEPTH)
+        files.same_size(path, color, depth)
+        return Sample(color, COLOR_CAMERA.fx, depth=registered(depth, self._depth_camera))
 
 
-def registered(stored: NDArray[np.uint16], camera: Pinhole) -> NDArray[np.float32]:
-    """Depth [H,W] as stored to metres in the colour camera, 0 = unknown and at edges."""
-    depth = np.where(np.isin(stored, UNKNOWN_DEPTH), 0, stored).astype(np.float32) / 1000.0
+def registered(depth: NDArray[np.float32], camera: Pinhole) -> NDArray[np.float32]:
+    """Depth [H,W] metres of a camera as the colour camera sees it, NaN = unknown and at edges."""
     moved = register(depth, camera, COLOR_CAMERA)
-    return np.where(edges(moved, EDGE_WINDOW), np.float32(0.0), moved).astype(np.float32)
+    moved[edges(moved, EDGE_WINDOW)] = np.nan
+    return moved
 
 
 def _sequences(folder: Path, split: str) -> list[Path]:

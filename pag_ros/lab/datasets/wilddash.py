@@ -20,7 +20,8 @@ from pag_ros.errors import DatasetError
 from pag_ros.evaluation.metrics import DepthProtocol
 from pag_ros.lab.datasets import files
 from pag_ros.lab.datasets.cityscapes_classes import CLASSES, LABEL_IDS
-from pag_ros.lab.datasets.sample import UNKNOWN_LABEL, Sample
+from pag_ros.lab.datasets.sample import Sample
+from pag_ros.manifest import NO_LABEL
 from pag_ros.reading import reading
 
 FOCAL_PER_WIDTH = 0.9
@@ -99,7 +100,7 @@ class _Panoptic:
         segment = files.read_color(path).astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)
         place = np.searchsorted(ids, segment).clip(max=len(ids) - 1)
         known = ids[place] == segment
-        return np.where(known, self._table.take(classes[place]), UNKNOWN_LABEL).astype(np.uint8)
+        return np.where(known, self._table.take(classes[place]), NO_LABEL).astype(np.uint8)
 
 
 def _segments(info: list[dict[str, Any]]) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
@@ -119,8 +120,8 @@ def _table(names: dict[int, str]) -> NDArray[np.uint8]:
     """[256] category id -> train id, by the category's name ("traffic light", "trafficlight")."""
     by_name = {name.replace(" ", ""): i for i, name in enumerate(CLASSES)}
     by_name.update({name: CLASSES.index(same) for name, same in _FURTHER.values()})
-    table = np.full(256, UNKNOWN_LABEL, np.uint8)
+    table = np.full(256, NO_LABEL, np.uint8)
     for category, name in names.items():
         plain = "".join(c for c in name.lower() if c.isalnum())
-        table[category] = by_name.get(plain, UNKNOWN_LABEL)
+        table[category] = by_name.get(plain, NO_LABEL)
     return table

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pag_ros.lab.model import PagNetwork, operators
 from pag_ros.lab.model.gating import DenseGating, Gating, SparseGating
 from pag_ros.lab.model.network import metric_depth
+from pag_ros.runtime.outputs import OUTPUTS
 
 
 class DeployedNetwork(nn.Module):
@@ -97,10 +98,4 @@ def _enlarged(maps: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tenso
 
 
 def _head_outputs(network: PagNetwork) -> list[str]:
-    names = {
-        "depth": ["depth"],
-        "normals": ["normals"],
-        "segmentation": ["labels", "confidence"],
-        "boundary": ["boundary"],
-    }
-    return [name for head in names if head in network.config.heads for name in names[head]]
+    return [output.name for output in OUTPUTS if output.part in network.config.heads]

@@ -15,7 +15,7 @@ from pag_ros.lab.gpu_check.device import Device, Kernel
 from pag_ros.lab.gpu_check.operands import expected, random_inputs, relative_error
 
 MAX_RELATIVE_ERROR = 1e-2
-"""Of fp16 results, over the largest value."""
+"""Error that fp16 results may have, over the largest value."""
 
 _NUMPYS_PRODUCTS = 20_000_000
 """Multiply-adds up to which the definition in NumPy is quick, and is used."""
@@ -31,7 +31,7 @@ SMALL = (
     ConvSpec(9, 13, 16, 16, by_map=True, **_FIRST),
     ConvSpec(9, 13, 16, 16, in_place=True, **_LAST),
 )
-"""Quick enough for a sanitizer."""
+"""Programs that are quick enough for a sanitizer."""
 
 LARGE = (
     ConvSpec(30, 40, 128, 128, **_FIRST),
@@ -50,11 +50,11 @@ LARGE = (
     ConvSpec(60, 80, 256, 256, base=True, activation="relu6"),
     ConvSpec(15, 20, 512, 512, **_LAST),
 )
-"""With `SMALL` all forms, and tiles of all sizes."""
+"""Together with `SMALL` they have all forms, and tiles of all sizes."""
 
 
 def counts_of(spec: ConvSpec, tile: int) -> list[int]:
-    """None, one, around a tile of pixels, some densities, all: distinct and ascending."""
+    """Counts of pixels to check, ascending: 0, 1, around a tile, some densities, all."""
     pixels = spec.pixels
     wanted = [0, 1, tile - 1, tile + 1, *(round(d * pixels) for d in (0.3, 0.7, 1.0))]
     return sorted({min(count, pixels) for count in wanted})
@@ -103,7 +103,7 @@ def gathered(torch: Any, spec: ConvSpec, given: Mapping[str, Any]) -> Any:
     torch.backends.cuda.matmul.allow_tf32 = False
     count, pixels = int(given["count"][0]), spec.pixels
     listed = given["index"][:count].long()
-    # One more row of zeros is what lies outside, and what was not computed.
+    # The row behind the last pixel stands for what lies outside; what was not computed is 0, too.
     x = torch.zeros((pixels + 1, spec.channels), device=listed.device)
     if spec.x_rows:
         x[listed] = given["x"][:count].float()
@@ -132,7 +132,7 @@ def gathered(torch: Any, spec: ConvSpec, given: Mapping[str, Any]) -> Any:
 def check_select(
     device: Device, spec: SelectSpec, kernel: Kernel | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Lists with ties and NaN, thresholds, and trimming by the GPU's own clock."""
+    """Check lists with ties and NaN, thresholds, and trimming by the GPU's own clock."""
     size = (spec.height, spec.width)
     score = np.random.default_rng(1).normal(size=size).round(1).astype(np.float32)
     score.ravel()[::17] = np.nan
@@ -159,7 +159,8 @@ def check_stamp(device: Device) -> dict[str, Any]:
 def _check_trimming(
     device: Device, spec: SelectSpec, score: NDArray[np.float32], kernel: Kernel | None
 ) -> dict[str, Any]:
-    """A frame that began half a planned second ago: half of the pixels, less what passed since."""
+    """Check that a frame which began half a planned second ago computes half of the pixels, less
+    what passed since."""
     device.run(spec, _inputs(score, 1, _UNLIMITED, 0), kernel)  # compiles and loads
     began = _nanoseconds(device.run(StampSpec(), {})["clock"]) - _SECOND // 2
     limits = (0.0, 1.0, -math.inf)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import BackendError
-from pag_ros.kernels.gpu.programs import LEAST_CAPABILITY, Spec
+from pag_ros.kernels.gpu.programs import MIN_CAPABILITY, Spec
 from pag_ros.kernels.gpu.store import CompiledKernel
 from pag_ros.lab.kernel_compiler.compiler import compile_kernel
 
@@ -40,10 +40,10 @@ def import_torch() -> Any:
     if not torch.cuda.is_available():
         raise BackendError("the GPU check needs an NVIDIA GPU and a torch that sees it: none found")
     major, minor = torch.cuda.get_device_capability()
-    if 10 * major + minor < LEAST_CAPABILITY:
+    if 10 * major + minor < MIN_CAPABILITY:
         raise BackendError(
             f"{torch.cuda.get_device_name()} has compute capability {major}.{minor}, "
-            f"the kernels need {LEAST_CAPABILITY / 10}"
+            f"the kernels need {MIN_CAPABILITY / 10}"
         )
     return torch
 
@@ -83,7 +83,7 @@ class Device:
     """The GPU that torch uses. Compiles each program once."""
 
     name = "cuda"
-    """In torch."""
+    """The device's name in torch."""
 
     def __init__(self, torch: Any, driver: Any = None) -> None:
         self.torch = torch
@@ -94,7 +94,7 @@ class Device:
         self._kernels: dict[str, Kernel] = {}
 
     def facts(self) -> dict[str, Any]:
-        """What it is, and what drives it."""
+        """What the GPU is, and what drives it."""
         torch = self.torch
         properties = torch.cuda.get_device_properties(0)
         return {

@@ -48,11 +48,11 @@ SHARES = {
 
 PARTS_MODULE = "pag_ros.lab.gpu_check.parts"
 _REPORT_S = 5.0
-"""Kept of the time for the end."""
+"""Time that is kept for the report at the end."""
 _MACHINE_S = 60.0
-"""That the facts may take: without them nothing is worth anything, and a driver may hang."""
+"""Time that the facts may take: without them the rest is worth nothing, and a driver may hang."""
 _ORDERLY_SHARE = 0.85
-"""Of its time after which a part begins no new case; at the end of its time it is stopped."""
+"""Share of its time after which a part begins no new case; at the end of it, it is stopped."""
 _GRACE_S = 3.0
 _WORTH_SAYING = ("failed", "errors", "stopped", "skipped")
 """Outcomes that are told at once."""
@@ -154,7 +154,7 @@ class Check:
 
     @property
     def has_no_gpu(self) -> bool:
-        """Whether the first part has failed, so that all would."""
+        """Whether the first part has failed, as all others then would."""
         return [row["part"] for row in self.rows] == ["machine"] and "outcome" in self.rows[0]
 
     def run(self, name: str, wanted: Sequence[str]) -> None:

@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # Once is enough.
+    signal.signal(number, signal.SIG_IGN)  # One signal is enough.
     raise _StoppedError
 
 
@@ -154,7 +154,7 @@ def _build(args: argparse.Namespace) -> Iterator[Row]:
     capability = open_device().capability
     specs = _all_specs(args)
     began = time.monotonic()
-    # Not forked: a GPU's context does not survive that.
+    # The workers are not forked, which a GPU's context would not survive.
     workers = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), workers) as pool:
         running = {pool.submit(compile_kernel, spec, capability): spec for spec in specs}
@@ -229,7 +229,7 @@ def _check_stored(device: Device, case: tuple[Path, int, int | None]) -> Iterato
 
 
 def _torch(args: argparse.Namespace) -> Iterator[Row]:
-    from pag_ros.lab.gpu_check import torch_network  # here: it imports torch
+    from pag_ros.lab.gpu_check import torch_network  # It imports torch.
 
     device = open_device()
     models = list(shipped_models().values())

@@ -20,7 +20,7 @@ from pag_ros.lab.gpu_check.speed import Case, launched_once
 from pag_ros.runtime.child_processes import with_these_modules
 
 BLOCK = Case(channels=128, height=30, width=40, batch=1)
-"""The shipped model's."""
+"""A gated block of the shipped model."""
 DENSITY = 0.5
 METRICS = (
     "Duration",

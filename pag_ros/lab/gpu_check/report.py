@@ -128,7 +128,7 @@ def _speed_text(part: str, rows: Sequence[Row]) -> str:
 
 
 def _goal_lines(rows: Sequence[Row]) -> list[str]:
-    """What was reached of `_GOALS`, as far as it was measured."""
+    """Which of `_GOALS` were reached, as far as they were measured."""
     large = [row for row in rows if row["batch"] == 8 and row["channels"] >= 256]
     lines = []
     for density, goal in _GOALS.items():

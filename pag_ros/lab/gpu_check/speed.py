@@ -115,7 +115,7 @@ def _our_block(
 
 
 def _weights(device: Device, spec: ConvSpec) -> dict[str, Any]:
-    """Of the network, so all images share them. Results are about as large as the inputs."""
+    """Weights, for all images, with which results are about as large as the inputs."""
     torch = device.torch
     size = (spec.taps, spec.channels, spec.features)
     scale = (spec.taps * spec.channels) ** -0.5

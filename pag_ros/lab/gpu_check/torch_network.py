@@ -20,7 +20,7 @@ from pag_ros.lab.gpu_check.device import Device
 from pag_ros.lab.gpu_check.torch_graph import Programs, TorchGraph
 from pag_ros.lab.gpu_check.torch_programs import DensePrograms, SparsePrograms
 from pag_ros.manifest import Manifest, load_manifest
-from pag_ros.runtime.frame_clock import block_plan
+from pag_ros.runtime.frame_clock import limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.session import Deadline, Prediction
@@ -117,7 +117,7 @@ class TorchSession:
             "image": image[None],
             "fx": np.array([focal_px], np.float32),
             "keep": np.array(keep, np.int32),
-            "plan": block_plan(None, 0.0, len(keep)),
+            "plan": limit_rows(None, 0.0, len(keep)),
         }
         for name, array in given.items():
             self._inputs[name].copy_(self._device.upload(array))

@@ -12,10 +12,10 @@ from pag_ros.kernels.gpu.programs import ConvSpec, Spec
 from pag_ros.lab.gpu_check.device import Device
 
 DILATIONS = (0, 1, 2, 4, 6, 8, 10)
-"""MultiPool's, as in `pag_ros.lab.model`, a package that needs what a GPU machine may lack."""
+"""MultiPool's dilations, as in `pag_ros.lab.model`, which needs what a GPU machine may lack."""
 
 _ALIGNMENT_BYTES = 16
-"""Of the tensors that a program takes."""
+"""Alignment of the tensors that a program takes."""
 
 
 class SparsePrograms:

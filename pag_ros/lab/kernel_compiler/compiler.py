@@ -25,14 +25,14 @@ MAX_SHARED_BYTES = 48 * 1024
 
 _MAX_REASON = 300
 """Characters of an error of Triton that are passed on."""
-_LEAST_PTX = {100: 86, 103: 88, 110: 90, 120: 87, 121: 88}
+_MIN_PTX = {100: 86, 103: 88, 110: 90, 120: 87, 121: 88}
 """Capability -> the first PTX version (times ten) that knows it, where 8.4 does not."""
 _TENSOR_CORE = re.compile(r"\b(mma\.sync|wgmma\.mma_async|tcgen05\.mma)\b")
 _POINTERS = {"fp16": "*fp16", "fp32": "*fp32", "i32": "*i32"}
 
 
 def compile_kernels(spec: Spec, capability: int) -> list[CompiledKernel]:
-    """One program for every size of chip of a compute capability that it is launched otherwise on.
+    """Compile a program for every size of chip on which it is launched differently.
 
     Raises:
         BackendError, ValueError: as `compile_kernel`.
@@ -136,7 +136,7 @@ def _translate(
     options = {
         "num_warps": how.warps,
         "num_stages": how.stages,
-        "ptx_version": max(ptx_version, _LEAST_PTX.get(capability, 0)),
+        "ptx_version": max(ptx_version, _MIN_PTX.get(capability, 0)),
         "enable_fp_fusion": True,
     }
     with triton.knobs.compilation.scope():

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pag_ros.lab.model.blocks import GatedBlock
 
 
-_LEAST_SPREAD = 1e-6
-"""Of scores that are all alike."""
+_MIN_SPREAD = 1e-6
+"""The least standard deviation that is assumed: scores that are all alike have none."""
 
 
 class Gate(nn.Module):
@@ -119,7 +119,7 @@ class TopKGating(MaskedGating):
     def mask(self, score: Tensor, slot: int) -> Tensor:
         batch, _, height, width = score.shape
         flat = score.flatten(1)
-        spread = flat.detach().std(dim=1, keepdim=True, correction=0).clamp(min=_LEAST_SPREAD)
+        spread = flat.detach().std(dim=1, keepdim=True, correction=0).clamp(min=_MIN_SPREAD)
         if self.noise > 0:
             flat = flat + self.noise * spread * logistic_noise(flat)
         keep = (self.density[:, slot] * (height * width)).round().long().expand(batch)

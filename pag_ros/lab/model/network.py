@@ -23,7 +23,7 @@ from pag_ros.lab.model.blocks import GatedBasicBlock, GatedBlock, GateScope
 from pag_ros.lab.model.efficientnet_lite import EfficientNetLite
 from pag_ros.lab.model.gating import Gating
 from pag_ros.lab.model.resnet import GatedResNet
-from pag_ros.manifest import HEADS
+from pag_ros.manifest import HEADS, MAX_CLASSES
 
 CANONICAL_FOCAL = 0.8125
 """Focal length over image width at which predicted depth is in metres (260 px at 320)."""
@@ -34,8 +34,8 @@ _CHOICES = {
     "output_stride": (8, 16, 32),
     "multipool": (True, False),
 }
-_RANGES = {"classes": (1, 255), "blocks": (1, 64), "channels": (1, 1024)}
-"""Class ids are bytes, and 255 is none; the others are so large that only a damaged file is out."""
+_RANGES = {"classes": (1, MAX_CLASSES), "blocks": (1, 64), "channels": (1, 1024)}
+"""Those of blocks and channels are so large that only a damaged file is out."""
 
 
 @dataclass(frozen=True)

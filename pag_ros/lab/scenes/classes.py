@@ -16,7 +16,6 @@ CLASSES = (
     "fixture",
     "object",
 )
-UNLABELLED = 255
 
 
 def class_id(name: str) -> int:

@@ -17,7 +17,7 @@ Image = NDArray[np.uint8]
 Triple = tuple[float, float, float]
 
 CREASE_COSINE = float(np.cos(np.radians(40.0)))
-MOST_NEIGHBOURS = 32
+MAX_NEIGHBOURS = 32
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def smooth_normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
     counts = np.bincount(corner_vertex)
     starts = np.cumsum(counts) - counts
     total = np.zeros((len(corner_vertex), 3), np.float64)
-    for step in range(min(int(counts.max()), MOST_NEIGHBOURS)):
+    for step in range(min(int(counts.max()), MAX_NEIGHBOURS)):
         has = np.flatnonzero(counts[corner_vertex] > step)
         other = order[starts[corner_vertex[has]] + step]
         normal = face_normal[corner_face[other]]

@@ -30,8 +30,9 @@ TURN_WEIGHT = 1.0
 class View:
     """What a camera sees.
 
-    color [H,W,3] uint8 sRGB; depth [H,W] float32 m along the optical axis, 0 unknown;
-    normals [H,W,3] float32 unit, optical frame, towards the camera; labels [H,W] uint8.
+    color [H,W,3] uint8 sRGB; depth [H,W] float32 m along the optical axis, NaN unknown;
+    normals [H,W,3] float32 unit, optical frame, towards the camera, NaN unknown;
+    labels [H,W] uint8.
     """
 
     color: Image
@@ -89,8 +90,8 @@ def _geometry(
     # a smoothed normal may lean away from a grazing ray: there the face's own is right
     leans = np.einsum("ij,ij->i", surface.smooth, surface.view) > 0
     normals = np.where(leans[:, None], surface.flat, surface.smooth) @ pose.rotation
-    normals[surface.missed] = 0
-    depth = np.where(surface.missed, 0, surface.distance).astype(np.float32)
+    normals[surface.missed] = np.nan
+    depth = np.where(surface.missed, np.nan, surface.distance).astype(np.float32)
     labels = np.where(surface.missed, class_id("window"), scene.label[surface.hits.face])
     return (
         depth.reshape(shape),

@@ -151,7 +151,7 @@ def view_score(
         PROBE_HEIGHT,
     )
     depth, normals, labels = render_geometry(tracer, small, pose)
-    known = depth > 0
+    known = np.isfinite(depth)
     if known.mean() < 0.9:
         return -1.0
     median, near = float(np.median(depth[known])), float(np.quantile(depth[known], 0.03))
@@ -165,7 +165,7 @@ def view_score(
 
 
 def _largest_plane(depth: np.ndarray, normals: np.ndarray) -> float:
-    """Share of pixels with the commonest normal (sharp to about 10 degrees)."""
-    bins = np.round(normals * 5).astype(np.int64).reshape(-1, 3)
+    """Share of pixels with the commonest normal (sharp to about 10 degrees), unknown being one."""
+    bins = np.round(np.nan_to_num(normals) * 5).astype(np.int64).reshape(-1, 3)
     keys = bins @ np.array([1, 100, 10_000])
     return float(np.unique(keys, return_counts=True)[1].max() / depth.size)

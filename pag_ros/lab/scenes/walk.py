@@ -142,7 +142,8 @@ def _richness(stage: Stage, path: Points, walk: Walk) -> float:
     for pose in walk_poses(path, walk)[::5]:
         depth, _, labels = render_geometry(stage.tracer, camera, pose)
         kinds = (np.bincount(labels.ravel(), minlength=256) > 0.01 * labels.size).sum()
-        scores.append(float(kinds) * min(float(np.median(depth)) / 1.5, 1.0))
+        median = float(np.median(np.nan_to_num(depth)))  # to see nothing is as bad as a near wall
+        scores.append(float(kinds) * min(median / 1.5, 1.0))
     return float(np.quantile(scores, 0.3))
 
 

@@ -132,12 +132,12 @@ def write_frame(out: Path, frame: str, view: View) -> None:
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:
-    """Metres to uint16 millimetres; what does not fit is unknown (0)."""
-    known = (depth > 0) & (depth <= MAX_DEPTH_METRES)
+    """Metres, NaN unknown, to uint16 millimetres; unknown and what does not fit become 0."""
+    known = depth <= MAX_DEPTH_METRES
     return np.where(known, np.round(depth * 1000), 0).astype(np.uint16)
 
 
 def encode_normals(normals: np.ndarray) -> np.ndarray:
-    """Unit normals [H,W,3] to RGB bytes; zero vectors become 0,0,0."""
-    known = (normals != 0).any(-1, keepdims=True)
+    """Unit normals [H,W,3], NaN unknown, to RGB bytes; unknown becomes 0,0,0."""
+    known = np.isfinite(normals).all(-1, keepdims=True)
     return np.where(known, np.round((normals + 1) * 127.5), 0).astype(np.uint8)

@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 STEP_S = 0.001
 """Time between two values of a trace."""
 
-MOST_VALUES = 10_000_000
+MAX_VALUES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ def recorded_trace(name: str, data: object) -> Trace:
     if not values or not all(is_number(value) and 0.01 <= value <= 1000.0 for value in values):
         raise ParameterError(f"{name}: slowdown must be a list of factors from .01 to 1000")
     repeat = round(step_s / STEP_S)
-    if repeat * len(values) > MOST_VALUES:
-        raise ParameterError(f"{name}: longer than {MOST_VALUES * STEP_S:.0f} s")
+    if repeat * len(values) > MAX_VALUES:
+        raise ParameterError(f"{name}: longer than {MAX_VALUES * STEP_S:.0f} s")
     slowdown = np.repeat(np.asarray(values, np.float64), repeat)
     return Trace(name, tuple(slowdown.tolist()), _rises(slowdown), seed=0)
 

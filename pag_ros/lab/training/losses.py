@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-IGNORE_LABEL = 255
+from pag_ros.manifest import NO_LABEL
+
 _GRADIENT_SCALES = 4
 _SLOPE_STEPS = (1, 3)
 """Distances in pixels over which slopes are taken: surfaces and their larger form."""
@@ -21,10 +22,10 @@ def depth_loss(log_depth: Tensor, truth: Tensor) -> Tensor:
 
     Args:
         log_depth: [B,1,h,w] natural log of metres at the canonical focal length.
-        truth: [B,h,w] metres at the canonical focal length, 0 = unknown.
+        truth: [B,h,w] metres at the canonical focal length, NaN = unknown.
     """
-    valid = truth > 0
-    error = (log_depth[:, 0] - truth.clamp(min=1e-3).log()) * valid
+    valid = is_known(truth)
+    error = (log_depth[:, 0] - log_of(truth)) * valid
     scale = error.sum((1, 2), keepdim=True) / valid.sum((1, 2), keepdim=True).clamp(min=1)
     shape = (error - scale) * valid
     loss = (error.abs().sum() + shape.abs().sum()) / valid.sum().clamp(min=1)
@@ -43,14 +44,14 @@ def slope_loss(log_depth: Tensor, truth: Tensor, focal_px: Tensor) -> Tensor:
 
     Args:
         log_depth: [B,1,h,w] natural log of metres, at any focal length.
-        truth: [B,h,w] metres, 0 = unknown.
+        truth: [B,h,w] metres, NaN = unknown.
         focal_px: [B] focal length in pixels of these maps.
     """
     terms = []
     for step in _SLOPE_STEPS:
         seen = _implied_normals(log_depth[:, 0], focal_px, step)
-        true = _implied_normals(truth.clamp(min=1e-3).log(), focal_px, step)
-        valid = truth > 0
+        true = _implied_normals(log_of(truth), focal_px, step)
+        valid = is_known(truth)
         known = valid[:, :-step, :-step] & valid[:, step:, :-step] & valid[:, :-step, step:]
         terms.append(((1.0 - (seen * true).sum(1)) * known).sum() / known.sum().clamp(min=1))
     return torch.stack(terms).sum()
@@ -61,10 +62,10 @@ def normals_loss(normals: Tensor, truth: Tensor) -> Tensor:
 
     Args:
         normals: [B,3,h,w] of any length.
-        truth: [B,3,h,w] unit, 0 = unknown.
+        truth: [B,3,h,w] unit, NaN = unknown.
     """
-    valid = truth.abs().sum(1) > 0.5
-    cosine = (_unit(normals) * truth).sum(1)
+    valid = is_known(truth).all(1)
+    cosine = (_unit(normals) * truth.nan_to_num(0.0)).sum(1)
     return ((1.0 - cosine) * valid).sum() / valid.sum().clamp(min=1)
 
 
@@ -73,18 +74,18 @@ def segmentation_loss(logits: Tensor, truth: Tensor, class_weight: Tensor | None
 
     Args:
         logits: [B,K,h,w].
-        truth: [B,h,w] class ids, 255 = unknown.
+        truth: [B,h,w] class ids, `NO_LABEL` = unknown.
         class_weight: [K] or None.
     """
     loss = F.cross_entropy(
         logits,
         truth,
         class_weight,
-        ignore_index=IGNORE_LABEL,
+        ignore_index=NO_LABEL,
         reduction="sum",
         label_smoothing=0.05,
     )
-    known = truth[truth != IGNORE_LABEL]
+    known = truth[truth != NO_LABEL]
     share = known.numel() if class_weight is None else class_weight[known].sum()
     # Not the library's own mean: that is 0/0 where nothing is labelled.
     return loss / max(float(share), 1e-6)
@@ -104,6 +105,19 @@ def boundary_loss(logits: Tensor, truth: Tensor) -> Tensor:
     weight = known * torch.where(edge > 0.5, 1.0 - positive, positive)
     loss = F.binary_cross_entropy_with_logits(logits, edge, weight, reduction="sum")
     return loss / pixels
+
+
+def is_known(truth: Tensor) -> Tensor:
+    """Where a true depth or normal is one: unknown is NaN."""
+    return ~truth.isnan()
+
+
+def log_of(depth: Tensor) -> Tensor:
+    """Natural log of a true depth in metres; some number where it is unknown.
+
+    NaN would come through every mask: NaN times zero is NaN.
+    """
+    return depth.nan_to_num(1.0).clamp(min=1e-3).log()
 
 
 def _mean_step(error: Tensor, valid: Tensor, dim: int) -> Tensor:

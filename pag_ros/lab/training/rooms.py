@@ -17,8 +17,8 @@ from pag_ros.errors import DatasetError
 from pag_ros.lab.datasets import TRAINING, Sample, open_dataset
 from pag_ros.lab.datasets.class_names import mapping
 from pag_ros.lab.datasets.rooms import RenderedRooms
-from pag_ros.lab.datasets.sample import UNKNOWN_LABEL
 from pag_ros.lab.training.augment import augment, fit
+from pag_ros.manifest import NO_LABEL
 
 UNKNOWN_BOUNDARY = -1.0
 
@@ -35,10 +35,10 @@ class Rooms(Dataset[dict[str, Tensor]]):
         classes: names of the label ids; if None those of the first dataset that has any. Labels
             of datasets with another list are mapped by name, unmatched ones become unknown.
 
-    Items are dictionaries: "image" uint8 [3,H,W] RGB, "depth" float32 [H,W] metres (0 = unknown),
-    "normals" float32 [3,H,W] (0 = unknown), "labels" int64 [H,W] (255 = unknown), "boundary"
-    float32 [H,W] (0 or 1, -1 = unknown), "focal_px" float32. A truth that a dataset does not have
-    is unknown everywhere.
+    Items are dictionaries: "image" uint8 [3,H,W] RGB, "depth" float32 [H,W] metres (NaN = unknown),
+    "normals" float32 [3,H,W] (NaN = unknown), "labels" int64 [H,W] (`NO_LABEL` = unknown),
+    "boundary" float32 [H,W] (0 or 1, -1 = unknown), "focal_px" float32. A truth that a dataset does
+    not have is unknown everywhere.
 
     Raises:
         DatasetError: a dataset is missing, damaged or empty, or shares no class with `classes`.
@@ -95,12 +95,17 @@ class EndlessSampler(Sampler[int]):
 
 
 def boundaries(labels: NDArray[np.uint8], depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where the class changes or the depth jumps by more than a tenth: [H,W] float32, 0 or 1."""
+    """Where the class changes or the depth jumps by more than a tenth: [H,W] float32, 0 or 1.
+
+    From known to unknown depth (NaN) is a jump, too.
+    """
+    known = np.isfinite(depth)
     edge = np.zeros(labels.shape, np.float32)
     for axis in (0, 1):
         other, nearer = np.roll(labels, -1, axis), np.minimum(depth, np.roll(depth, -1, axis))
         jump = np.abs(depth - np.roll(depth, -1, axis)) > 0.1 * nearer
-        edge[(labels != other) | jump] = 1.0
+        ends = known != np.roll(known, -1, axis)
+        edge[(labels != other) | jump | ends] = 1.0
     edge[-1], edge[:, -1] = 0.0, 0.0  # the last row and column have no neighbour
     return edge
 
@@ -119,9 +124,11 @@ def agreed(drawn: NDArray[np.bool_]) -> NDArray[np.float32]:
 def _item(sample: Sample, table: NDArray[np.uint8], rendered: bool) -> dict[str, Tensor]:
     """A sample as tensors, unknown where it has no truth."""
     shape = sample.color.shape[:2]
-    depth = np.zeros(shape, np.float32) if sample.depth is None else sample.depth
-    normals = np.zeros((*shape, 3), np.float32) if sample.normals is None else sample.normals
-    labels = np.full(shape, UNKNOWN_LABEL, np.uint8)
+    depth = np.full(shape, np.nan, np.float32) if sample.depth is None else sample.depth
+    normals = sample.normals
+    if normals is None:
+        normals = np.full((*shape, 3), np.nan, np.float32)
+    labels = np.full(shape, NO_LABEL, np.uint8)
     if sample.labels is not None:
         labels = table.take(sample.labels)
     if sample.boundary is not None:
@@ -141,11 +148,11 @@ def _item(sample: Sample, table: NDArray[np.uint8], rendered: bool) -> dict[str,
 
 
 def _label_table(name: str, classes: Sequence[str], wanted: Sequence[str]) -> NDArray[np.uint8]:
-    """[256] a dataset's label id -> id among the wanted classes, else 255."""
+    """[256] a dataset's label id -> id among the wanted classes, else `NO_LABEL`."""
     if not classes or not wanted or list(classes) == list(wanted):
         return np.arange(256, dtype=np.uint8)
-    table = mapping(classes, wanted, UNKNOWN_LABEL)
-    if (table == UNKNOWN_LABEL).all():
+    table = mapping(classes, wanted, NO_LABEL)
+    if (table == NO_LABEL).all():
         raise DatasetError(
             f"{name}: none of its classes is among {', '.join(list(wanted)[:5])}, ...; train on "
             "datasets with common classes"

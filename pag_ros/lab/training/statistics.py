@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pag_ros.lab.model import PagNetwork
 from pag_ros.lab.model.gating import Gating
 
-_LEAST_SPREAD = 1e-6
+_MIN_SPREAD = 1e-6
 
 
 @torch.no_grad()
@@ -87,6 +87,6 @@ def standardise_gates(
     for slot, values in scores.items():
         together = torch.cat(values)
         spread = together.std()
-        if spread > _LEAST_SPREAD:
+        if spread > _MIN_SPREAD:
             gates[slot].bias.copy_((gates[slot].bias - together.mean()) / spread)
             gates[slot].weight.div_(spread)

@@ -6,12 +6,14 @@ A batch may lack the truth of any head, or know it at some pixels only.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from pag_ros.lab.model.network import CANONICAL_FOCAL
 from pag_ros.lab.training import losses
+from pag_ros.manifest import NO_LABEL
 
 TRUTH = {
     "depth": "depth",
@@ -52,10 +54,10 @@ def task_losses(
 
 def known_heads(batch: dict[str, Tensor]) -> set[str]:
     """The heads for which at least one pixel of the batch has truth."""
-    known = {
-        "depth": lambda truth: truth > 0,
-        "normals": lambda truth: truth.abs().sum(1) > 0.5,
-        "segmentation": lambda truth: truth != losses.IGNORE_LABEL,
+    known: dict[str, Callable[[Tensor], Tensor]] = {
+        "depth": losses.is_known,
+        "normals": losses.is_known,
+        "segmentation": lambda truth: truth != NO_LABEL,
         "boundary": lambda truth: truth >= 0,
     }
     return {
@@ -64,7 +66,7 @@ def known_heads(batch: dict[str, Tensor]) -> set[str]:
 
 
 def canonical_depth(batch: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
-    """True depth [B,h,w] as a camera of canonical focal length would see it, 0 = unknown."""
+    """True depth [B,h,w] as a camera of canonical focal length would see it, NaN = unknown."""
     depth = F.interpolate(batch["depth"][:, None], size=size)[:, 0]
     scale = CANONICAL_FOCAL * batch["image"].shape[3] / batch["focal_px"]
     return depth * scale[:, None, None]
@@ -79,13 +81,12 @@ def task_scores(outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[st
     known = known_heads(batch)
     if "depth" in outputs and "depth" in known:
         truth = _truth("depth", batch, _size(outputs["depth"]))
-        valid = truth > 0
-        error = (outputs["depth"][:, 0] - truth.clamp(min=1e-3).log()).abs()[valid]
+        error = (outputs["depth"][:, 0] - losses.log_of(truth)).abs()[losses.is_known(truth)]
         scores["delta1"] = (error < math.log(1.25)).float().mean()
     if "segmentation" in outputs and "segmentation" in known:
         labels = _truth("segmentation", batch, _size(outputs["segmentation"]))
         right = outputs["segmentation"].argmax(1) == labels
-        scores["pixel_accuracy"] = right[labels != losses.IGNORE_LABEL].float().mean()
+        scores["pixel_accuracy"] = right[labels != NO_LABEL].float().mean()
     # The few known pixels may all fall through the reduction.
     return {name: score for name, score in scores.items() if score.isfinite()}
 

@@ -76,13 +76,13 @@ def halve_graph(graph: Any, manifest: Manifest) -> None:
 
 
 def _sizes(operator: Any) -> list[int] | None:
-    """The constant sizes of maps that an operator makes; None if it makes none such."""
+    """The constant sizes of the map that an operator makes; None if it makes no such map."""
     kind = operator.get_type_name()
     if kind not in ("Interpolate", "Broadcast", "Reshape"):
         return None
     source = operator.input_value(1).get_node()
     if source.get_type_name() != "Constant" or not source.get_element_type().is_integral():
-        return None  # factors in place of sizes
+        return None  # It has factors in place of sizes.
     sizes = [int(size) for size in source.data.ravel()]
     return sizes if len(sizes) == (1 if kind == "Reshape" else 4) else None
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pag_ros.errors import BackendError, ModelError
 from pag_ros.kernels import Workspace, chosen_instruction_set
 from pag_ros.manifest import Manifest, load_manifest
-from pag_ros.runtime.frame_clock import FrameClock, block_plan
+from pag_ros.runtime.frame_clock import FrameClock, limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.onnx_precheck import check_onnx
@@ -78,7 +78,7 @@ class OpenVinoSession:
         self._inputs["fx"][0] = focal_px * (HALF if self._half else 1)
         self._inputs["keep"][:] = keep
         began = time.perf_counter()
-        self._inputs["plan"][:] = block_plan(deadline, began, len(keep), thresholds)
+        self._inputs["plan"][:] = limit_rows(deadline, began, len(keep), thresholds)
         self._request.infer()
         return self._prediction()
 
@@ -123,7 +123,9 @@ class OpenVinoSession:
             return core.compile_model(graph, "CPU", properties)
         except Exception as error:  # OpenVINO and our operators stumble over a foreign graph
             self.close()
-            raise ModelError(f"{model}: not a usable model ({_gist(error)})") from error
+            raise ModelError(
+                f"{model}: not a usable model ({_pick_telling_line(error)})"
+            ) from error
 
     def _prediction(self) -> Prediction:
         stage_seconds = self._clock.stage_seconds()
@@ -175,7 +177,7 @@ def _check_interface(graph: Any, manifest: Manifest) -> None:
             )
 
 
-def _gist(error: Exception) -> str:
+def _pick_telling_line(error: Exception) -> str:
     """The telling line of OpenVINO's many-line messages."""
     noise = ("Exception from", "Check '", "FrontEnd API", "Model wasn't", "-- ", "Summary", "At:")
     lines = [line.strip() for line in str(error).splitlines()]

@@ -21,13 +21,13 @@ from pag_ros.runtime.tensorrt.progress import BuildProgress, Report, progress_mo
 from pag_ros.runtime.tensorrt.requirements import takes_kernels_ahead_of_time
 
 PRECISIONS = ("fp16",)
-"""What the GPU kernels compute in; normalisation, scores and heads stay in float32."""
+"""Types that the GPU kernels compute in; normalisation, scores and heads stay in float32."""
 
 MIB = 1 << 20
 _WORKSPACE_BYTES = 256 * MIB
-"""What a layer's implementation may use: ours use none, and those of small networks little."""
+"""Memory that a layer's implementation may use: ours use none, those of small networks little."""
 _BASE_BYTES = 512 * MIB
-"""A CUDA context with TensorRT's own libraries, and what timing its kernels takes."""
+"""Memory that a CUDA context with TensorRT's libraries takes, and the timing of its kernels."""
 _COPIES_OF_WEIGHTS = 4
 """A builder holds them in the graph, in the candidates, in the serialized engine, and in the loaded
 one that is asked for its layers."""
@@ -36,7 +36,8 @@ _IN_PLACE = "ALIASED_PLUGIN_IO_10_03"
 
 
 KINDS = {"aot": plugin_quick, "class": plugin_class}
-"""Of plugins: compiled ahead of time into the engine, or launched by classes in Python."""
+"""Kind of plugins -> their module: kernels compiled ahead of time into the engine, or launched by
+classes in Python."""
 _VERSIONS = {"aot": PLUGIN_VERSION, "class": plugin_class.PLUGIN_VERSION}
 
 
@@ -45,7 +46,7 @@ class Plugins:
 
     Args:
         trt: the module tensorrt.
-        kind: of `KINDS`.
+        kind: one of `KINDS`.
     """
 
     def __init__(self, trt: Any, kind: str) -> None:
@@ -54,7 +55,7 @@ class Plugins:
 
     @property
     def version(self) -> str:
-        """Of the plugins, as a graph's nodes have to name it."""
+        """The plugins' version, which the nodes of a graph have to name."""
         return _VERSIONS[self.kind]
 
     @property
@@ -191,7 +192,7 @@ def builder_config(trt: Any, builder: Any) -> Any:
     # One stream: blocks follow each other anyhow, and time stamps then mean what they say.
     config.max_aux_streams = 0
     if hasattr(trt.PreviewFeature, _IN_PLACE):
-        # Else the builder refuses blocks that write into the map that they were given.
+        # Without it the builder refuses blocks that write into the map that they were given.
         config.set_preview_feature(getattr(trt.PreviewFeature, _IN_PLACE), True)
     return config
 
@@ -236,8 +237,8 @@ def layer_summary(text: str) -> dict[str, Any]:
 
 
 def _type_of(text: str) -> str:
-    """The data type in what the inspector writes of a tensor's format: "Half", "Row major linear
-    FP16 format" and "Channel major FP32 format" mean what they say."""
+    """The data type in the inspector's words on a tensor's format, such as "Half", "Row major
+    linear FP16 format" or "Channel major FP32 format"."""
     words = {"half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32", "int32": "int32"}
     found = [words[word] for word in text.lower().replace(":", " ").split() if word in words]
     return found[0] if found else text or "unknown"

@@ -21,7 +21,7 @@ from pag_ros.runtime.tensorrt.requirements import import_pycuda
 
 MIB = 1 << 20
 _NON_BLOCKING = 1
-"""Of CUstream_flags: what others put into the default stream neither delays nor spoils ours."""
+"""A flag of CUstream_flags: work in the default stream neither delays nor spoils work in ours."""
 Work = Callable[[], None]
 
 
@@ -111,7 +111,7 @@ class PyCudaDriver:
         self._buffers: list[Any] = []
         self._modules: list[Any] = []
         self._graphs: list[int] = []
-        with _told():
+        with _translate_errors():
             self._cuda.init()
             self._context = self._cuda.Device(0).retain_primary_context()
             with self.active():
@@ -131,14 +131,14 @@ class PyCudaDriver:
 
     def free_bytes(self) -> int:
         """See `Driver.free_bytes`."""
-        with _told():
+        with _translate_errors():
             free = int(self._cuda.mem_get_info()[0])
         # A Jetson's driver does not count what the system's caches would give up.
         return max(free, _available_bytes()) if self.gpu.integrated else free
 
     def host_memory(self, size: int) -> tuple[NDArray[np.uint8], int]:
         """See `Driver.host_memory`."""
-        with _told(size, self.free_bytes):
+        with _translate_errors(size, self.free_bytes):
             flags = self._cuda.host_alloc_flags.DEVICEMAP
             array = self._cuda.pagelocked_empty(size, np.uint8, mem_flags=flags)
             self._arrays.append(array)
@@ -146,20 +146,20 @@ class PyCudaDriver:
 
     def device_memory(self, size: int) -> int:
         """See `Driver.device_memory`."""
-        with _told(size, self.free_bytes):
+        with _translate_errors(size, self.free_bytes):
             buffer = self._cuda.mem_alloc(size)
             self._buffers.append(buffer)
             return int(buffer)
 
     def load(self, kernel: CompiledKernel) -> Callable[[Sequence[int]], None]:
         """See `Driver.load`."""
-        with _told():
+        with _translate_errors():
             module = self._cuda.module_from_buffer(kernel.code)
             self._modules.append(module)
             function = module.get_function(kernel.name)
 
         def launch(addresses: Sequence[int]) -> None:
-            with _told():
+            with _translate_errors():
                 function(
                     *map(np.uintp, addresses),
                     grid=kernel.grid,
@@ -172,12 +172,12 @@ class PyCudaDriver:
 
     def upload(self, address: int, source: NDArray[np.uint8]) -> None:
         """See `Driver.upload`."""
-        with _told():
+        with _translate_errors():
             self._cuda.memcpy_htod_async(address, source, self._stream)
 
     def download(self, target: NDArray[np.uint8], address: int) -> None:
         """See `Driver.download`."""
-        with _told():
+        with _translate_errors():
             self._cuda.memcpy_dtoh_async(target, address, self._stream)
 
     def record(self, work: Work) -> Work:
@@ -202,14 +202,14 @@ class PyCudaDriver:
 
     def synchronize(self) -> None:
         """See `Driver.synchronize`."""
-        with _told():
+        with _translate_errors():
             self._stream.synchronize()
 
     def close(self) -> None:
         """See `Driver.close`."""
         if self._context is None:
             return
-        with suppress(BackendError), _told(), self.active():
+        with suppress(BackendError), _translate_errors(), self.active():
             for executable in self._graphs:
                 self._libcuda.destroy_executable(executable)
             for buffer in self._buffers:
@@ -220,15 +220,15 @@ class PyCudaDriver:
             self._stream = None
         self._graphs, self._buffers, self._arrays = [], [], []
         context, self._context = self._context, None
-        with suppress(BackendError), _told():
+        with suppress(BackendError), _translate_errors():
             # PyCUDA pushes a context that it releases, and leaves it there.
             context.detach()
             self._libcuda.pop_context()
 
 
 @contextmanager
-def _told(size: int = 0, free_bytes: Callable[[], int] | None = None) -> Iterator[None]:
-    """Turn PyCUDA's errors into ours; that memory is short, with how much was to be had."""
+def _translate_errors(size: int = 0, free_bytes: Callable[[], int] | None = None) -> Iterator[None]:
+    """Raise PyCUDA's errors as ours; one of memory says how much was needed and was free."""
     cuda = import_pycuda()
     try:
         yield

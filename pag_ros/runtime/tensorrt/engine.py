@@ -79,7 +79,7 @@ class TensorRtEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
-        # In this order: each refers to the one after it.
+        # The order matters: each refers to the one after it.
         self._context = None
         self._engine = None
         self._runtime = None
@@ -119,12 +119,12 @@ class TensorRtLog:
         return "outofmemory" in said or "cudaerrormemoryallocation" in said
 
     def forget(self) -> None:
-        """What comes now has nothing to do with what was."""
+        """Drop the last errors, since what comes now has nothing to do with them."""
         self._errors.clear()
 
 
 _logs: dict[Any, TensorRtLog] = {}
-"""By module: TensorRT takes the first logger of a process for everything."""
+"""Module tensorrt -> its log. TensorRT takes the first logger of a process for everything."""
 
 
 def logger_of(trt: Any) -> TensorRtLog:
@@ -143,7 +143,7 @@ def started(trt: Any, kind: str) -> Any:
     log = logger_of(trt)
     try:
         return getattr(trt, kind)(log.logger)
-    except TypeError as error:  # what the bindings make of a null pointer
+    except TypeError as error:  # The bindings raise it for a null pointer.
         raise BackendError(f"TensorRT {trt.__version__} cannot start{log.reason}") from error
 
 
@@ -166,7 +166,7 @@ def needed_bytes(engine: Any) -> int:
 
 
 def needed_text(engine: Any) -> str:
-    """The same for people."""
+    """`needed_bytes` in words, for people."""
     return f"it works in {needed_bytes(engine) / (1 << 20):.0f} MiB of GPU memory"
 
 

@@ -72,13 +72,13 @@ class EngineKey:
 
     @property
     def file_name(self) -> str:
-        """Without a suffix: the model's name and a checksum of all the rest."""
+        """The model's name and a checksum of all the rest; without a suffix."""
         text = json.dumps(asdict(self), sort_keys=True)
         safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in self.model)[:64]
         return f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def difference(self, other: EngineKey) -> str:
-        """What is another one in `other`, for people: "TensorRT 10.3.0, not 10.13.2"."""
+        """What differs in `other`, for people: "TensorRT 10.3.0, not 10.13.2"."""
         return ", ".join(
             f"{word} {_short(getattr(other, name))}, not {_short(getattr(self, name))}"
             for name, word in _WORDS.items()
@@ -146,10 +146,11 @@ class EngineCache:
         if not force:
             self._refuse_rejected(key)
         if not force and self._is_read_only() and (stored := self.find(key)):
-            return stored  # of an image or package that somebody else has made
+            return stored  # It came with an image or package that somebody else has made.
         with self._locked(key):
             if not force:
-                self._refuse_rejected(key)  # by a process that this one has waited for
+                # A process that this one has waited for may have rejected it.
+                self._refuse_rejected(key)
             found = self._read(key)
             if not isinstance(found, str) and not force:
                 return found
@@ -280,7 +281,7 @@ class EngineCache:
 
     @contextmanager
     def _locked(self, key: EngineKey) -> Iterator[None]:
-        """Alone with the engine for `key`; the lock ends with the process that holds it."""
+        """Keep others from the engine for `key`; the lock ends with the process that holds it."""
         lock = FileLock(self.folder / f"{key.file_name}.lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -320,7 +321,7 @@ class _Note:
 
 
 def _read_note(path: Path) -> _Note:
-    """Raises BackendError unless it is a sound note."""
+    """Read a note; raises BackendError unless it is a sound one."""
     with reading(path, "a sound note on an engine", BackendError):
         return _note_from_json(json.loads(read_limited(path, _MAX_NOTE_BYTES)))
 
@@ -347,12 +348,12 @@ def _note_from_json(data: Any) -> _Note:
     return _Note(key, data["sha256"], data["checked"] is True, data["summary"])
 
 
-def _read_limited(path: Path, most_bytes: int) -> bytes:
+def _read_limited(path: Path, max_bytes: int) -> bytes:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if size > most_bytes:
-            raise ValueError(f"{size} bytes, at most {most_bytes}")
-        return file.read(most_bytes)
+        if size > max_bytes:
+            raise ValueError(f"{size} bytes, at most {max_bytes}")
+        return file.read(max_bytes)
 
 
 def _short(value: object) -> str:

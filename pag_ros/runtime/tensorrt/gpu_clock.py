@@ -17,16 +17,16 @@ from collections import deque
 from dataclasses import dataclass
 
 _FRAMES = 64
-"""That the bounds are taken from."""
+"""How many of the last frames the bounds are taken from."""
 _DRIFT = 1e-4
 """Share of the time by which one clock may run faster than the other; crystals are better."""
 _TICK_S = 1.1e-3
-"""From one value of the GPU's clock to the next, on those that show milliseconds."""
+"""Time between two values of the GPU's clock, on GPUs whose clock shows milliseconds."""
 
 
 @dataclass(frozen=True)
 class _Bounds:
-    """Of the GPU's clock minus the host's, in seconds, at a moment of the host's."""
+    """Bounds of the GPU's clock minus the host's, in seconds, at a moment of the host's clock."""
 
     at_s: float
     lower_s: float
@@ -38,7 +38,8 @@ class GpuClock:
 
     def __init__(self) -> None:
         self._bounds: deque[_Bounds] = deque(maxlen=_FRAMES)
-        self._zero_ns = 0  # Of the GPU's clock: differences from it keep their digits.
+        # A moment on the GPU's clock; differences from it keep their digits.
+        self._zero_ns = 0
         self._gap_s = float("inf")
         self._distance_s = 0.0
 

@@ -21,7 +21,7 @@ Constants = dict[str, NDArray[Any]]
 _CONVOLUTIONS = ("Conv", "MatMul")
 _INTEGER_RESULTS = ("ArgMax",)
 _UNTYPED_CONSTANTS = ("Resize", "Reshape", "Gather", "Split", "Expand", "ReduceL2", "Unsqueeze")
-"""Of these, constants are sizes, positions and scales, whatever the type of the data."""
+"""Operators whose constants are sizes, positions and scales, whatever the type of the data."""
 
 
 def to_half(

@@ -1,8 +1,8 @@
-"""NVIDIA's driver library through ctypes: what can be asked before, and is not in, PyCUDA.
+"""NVIDIA's driver library through ctypes, for what PyCUDA lacks and for a look before it is loaded.
 
-Only functions whose signature the driver keeps stable, so nothing has to be installed for it. They
-are described in the CUDA driver API's reference ("Device Management", "Module Management", "Memory
-Management", "Stream Management", "Execution Control", "Graph Management").
+Only functions are called whose signature the driver keeps stable, so nothing has to be installed.
+They are described in the CUDA driver API's reference ("Device Management", "Module Management",
+"Memory Management", "Stream Management", "Execution Control", "Graph Management").
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pag_ros.errors import BackendError
 LIBRARY = "libcuda.so.1"
 
 _COMPUTE_MAJOR, _COMPUTE_MINOR, _INTEGRATED, _MULTIPROCESSORS = 75, 76, 18, 16
-"""Of CUdevice_attribute."""
+"""Values of CUdevice_attribute."""
 _THREAD_LOCAL = 1
-"""Of CUstreamCaptureMode: what other threads do meanwhile does not spoil the capture."""
+"""A value of CUstreamCaptureMode: what other threads do meanwhile does not spoil the capture."""
 _NO_DEVICE, _DRIVER_MISMATCH = 100, 803
-"""Of CUresult."""
+"""Values of CUresult."""
 _NAME_BYTES = 256
 
 
@@ -93,7 +93,7 @@ class LibCuda:
         )
 
     def begin_capture(self, stream: int) -> None:
-        """From now on what is put into the stream is recorded and not done."""
+        """Record what is put into the stream from now on, in place of doing it."""
         self._call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(_THREAD_LOCAL))
 
     def end_capture(self, stream: int) -> int:
@@ -127,7 +127,7 @@ class LibCuda:
         function = self._pointer(
             "cuModuleGetFunction", ctypes.c_void_p(module), ctypes.c_char_p(name.encode())
         )
-        # Else drivers load lazily: at the first launch.
+        # Without this call drivers load lazily, at the first launch.
         self._call("cuFuncLoad", ctypes.c_void_p(function))
         return function
 

@@ -108,7 +108,7 @@ def engine_key(
 
 
 class _Opening:
-    """From a model to a session by one kind of plugins."""
+    """Opens a session of a model with one kind of plugins."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class _Opening:
         except BaseException:
             driver.close()
             raise
-        session = self._session(driver, engine)  # which closes both if it fails
+        session = self._session(driver, engine)  # It closes both if it fails.
         try:
             return session, self._checked(session, key, built)
         except BaseException:
@@ -151,7 +151,7 @@ class _Opening:
             raise
 
     def _register(self, driver: Driver) -> None:
-        """Plugins that are launched by us have to be known before an engine is read."""
+        """Register plugins that we launch: they have to be known before an engine is read."""
         if self._plugins.needed_to_run:
             kernels = kernels_of(self._model, self._engine_graph(), driver.gpu)
             self._plugins.register(self._engine_graph(), kernels)
@@ -227,8 +227,8 @@ class _Opening:
 
     @contextmanager
     def _rejecting(self, key: EngineKey) -> Iterator[None]:
-        """What fails in here would fail again at the next start, and is remembered; want of memory
-        would not, nor does somebody who ends the build speak against it."""
+        """Remember what fails in here, since it would fail again at the next start. Want of memory
+        is not remembered, nor is a build that somebody has ended."""
         try:
             yield
         except OutOfMemoryError:

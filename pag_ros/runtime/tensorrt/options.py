@@ -10,7 +10,7 @@ from pathlib import Path
 from pag_ros.errors import one_line
 
 Say = Callable[[str], None]
-"""Told in sentences what is being done, for a log."""
+"""Takes a sentence on what is being done, for a log."""
 
 
 def say_on_stderr(sentence: str) -> None:

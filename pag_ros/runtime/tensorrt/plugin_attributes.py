@@ -25,7 +25,7 @@ def find_program(
     """The program that a node's attribute names, and its kernel.
 
     Args:
-        programs: by name.
+        programs: name -> program and its kernel.
         attribute: as TensorRT hands it over.
 
     Raises:
@@ -38,7 +38,7 @@ def find_program(
 
 
 def base_position(spec: Spec) -> int | None:
-    """Of a program that works in place: which of its inputs its result lies in. Else None."""
+    """Position of the input in whose memory an in-place program leaves its result; else None."""
     if not getattr(spec, "in_place", False):
         return None
     return [tensor.name for tensor in spec.inputs].index("base")

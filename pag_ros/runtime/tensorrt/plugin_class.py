@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from pag_ros.kernels.gpu.store import CompiledKernel
 
 PLUGIN_VERSION = "2"
-"""Another one than of quickly deployable plugins, so that a process may know both."""
+"""It differs from that of quickly deployable plugins, so that a process may know both."""
 
 _programs: dict[str, tuple[Spec, CompiledKernel]] = {}
-"""Of all models that this process builds or runs: TensorRT's registry is one for the process."""
+"""Programs of all models that this process builds or runs: TensorRT has one registry a process."""
 _creators: dict[str, Any] = {}
-"""By kind of node; TensorRT refers to them without owning them."""
+"""Kind of node -> creator of its plugins. TensorRT refers to them without owning them."""
 
 
 def register_programs(
@@ -97,7 +97,7 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
 
         def attach_to_context(self, context: Any) -> Any:
             attached = Plugin(self._spec.name)
-            # TensorRT needs a plugin from here, whatever happens: `on_shape_change` says why.
+            # TensorRT needs a plugin from here, whatever happens; `on_shape_change` tries again.
             with suppress(BackendError):
                 attached._load()
             return attached
@@ -136,7 +136,7 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
                 self._load()
 
         def set_tactic(self, tactic: int) -> None:
-            """There is one only."""
+            """There is only one tactic."""
 
         def get_workspace_size(self, inputs: Any, outputs: Any) -> int:
             return 0
@@ -180,14 +180,14 @@ def _text_of(program: str) -> NDArray[np.int8]:
 
 
 def _text_fields(trt: Any, text: NDArray[np.int8]) -> Any:
-    """The attribute `program`. TensorRT keeps an address only: of the text, and of the result."""
+    """The attribute `program`. TensorRT keeps only addresses of the text and of the result."""
     return trt.PluginFieldCollection([trt.PluginField("program", text, trt.PluginFieldType.CHAR)])
 
 
 class _Launcher:
-    """Puts a kernel into streams of the GPU's context that is this thread's; loads it right now.
+    """Loads a kernel into this thread's GPU context at once, and puts it into streams.
 
-    With the driver's own functions, since PyCUDA launches into streams of its own making only.
+    It calls the driver's own functions, since PyCUDA launches only into streams that it made.
     """
 
     def __init__(self, spec: Spec, kernel: CompiledKernel, cuda: LibCuda) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pag_ros.kernels.gpu.store import CompiledKernel
 
 _programs: dict[str, tuple[Spec, CompiledKernel]] = {}
-"""Of all models that this process builds: TensorRT's registry is one for the process, too."""
+"""Programs of all models that this process builds: TensorRT has one registry a process."""
 _registered: set[str] = set()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Report = Callable[[float, float | None, str], None]
-"""Told (share done 0 to 1, seconds left or None if it is too early to say, phase)."""
+"""Takes (share done 0 to 1, seconds left or None if it is too early to say, phase)."""
 
 _TOO_EARLY = 0.02
 """Share before which an estimate would be a guess."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pag_ros.errors import BackendError
-from pag_ros.kernels.gpu.programs import LEAST_CAPABILITY
+from pag_ros.kernels.gpu.programs import MIN_CAPABILITY
 from pag_ros.runtime.tensorrt.libcuda import Gpu, LibCuda
 
 CLASS_PLUGINS = (10, 0)
@@ -16,11 +16,11 @@ CLASS_PLUGINS = (10, 0)
 AHEAD_OF_TIME = (10, 14)
 """First TensorRT that takes kernels compiled ahead of time, so that its engines need no plugin.
 
-10.9 was to be it, but until 10.13 the bindings hand over a kernel's name from a string that is gone
-by the time it is read (`getKernel` in NVIDIA's pyPlugin.cpp)."""
-LEAST_DRIVER = (12, 4)
+10.9 was meant to be it, but until 10.13 the bindings hand over a kernel's name from a string that
+is gone by the time it is read (`getKernel` in NVIDIA's pyPlugin.cpp)."""
+MIN_DRIVER = (12, 4)
 """CUDA version of a driver that reads our PTX 8.4; JetPack 6.1 has 12.6."""
-LEAST_PYCUDA = (2020, 1)
+MIN_PYCUDA = (2020, 1)
 
 _JETSON = Path("/etc/nv_tegra_release")
 _BROKEN = (ImportError, OSError, AttributeError, RuntimeError, ValueError, TypeError)
@@ -45,14 +45,14 @@ def require_gpu() -> Gpu:
         BackendError: there is no driver or GPU, or one of them is too old.
     """
     gpu = LibCuda().gpu()
-    if gpu.capability < LEAST_CAPABILITY:
+    if gpu.capability < MIN_CAPABILITY:
         raise BackendError(
             f"{gpu.name} has compute capability {gpu.capability / 10}; the GPU kernels need "
-            f"{LEAST_CAPABILITY / 10} or later (Ampere, Orin); use device cpu"
+            f"{MIN_CAPABILITY / 10} or later (Ampere, Orin); use device cpu"
         )
-    if gpu.driver < LEAST_DRIVER:
+    if gpu.driver < MIN_DRIVER:
         raise BackendError(
-            f"the NVIDIA driver offers CUDA {_text(gpu.driver)}; {_text(LEAST_DRIVER)} is needed: "
+            f"the NVIDIA driver offers CUDA {_text(gpu.driver)}; {_text(MIN_DRIVER)} is needed: "
             "install a newer driver (on a Jetson JetPack 6.1 or later)"
         )
     return gpu
@@ -86,7 +86,7 @@ def import_pycuda() -> Any:
     """
     remedy = "pip install pycuda (it is compiled: nvcc of the CUDA toolkit has to be in PATH)"
     pycuda = _imported("pycuda", "PyCUDA", remedy)
-    if tuple(pycuda.VERSION[:2]) < LEAST_PYCUDA:
+    if tuple(pycuda.VERSION[:2]) < MIN_PYCUDA:
         raise BackendError(f"PyCUDA {pycuda.VERSION_TEXT} is too old: {remedy}")
     return _imported("pycuda.driver", "PyCUDA", remedy)
 

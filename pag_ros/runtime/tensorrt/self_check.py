@@ -22,6 +22,7 @@ from pag_ros.errors import BackendError, ModelError
 from pag_ros.manifest import Manifest
 from pag_ros.reading import reading
 from pag_ros.runtime.frame_io import MAX_FOCAL_PX
+from pag_ros.runtime.outputs import OUTPUTS, parts_of
 from pag_ros.runtime.session import Session
 from pag_ros.writing import replacing
 
@@ -39,8 +40,8 @@ class Tolerance:
     """How far an engine in half precision may be off.
 
     Attributes:
-        typical: of the median pixel.
-        rare: of the pixel that 90 % are better than.
+        typical: deviation allowed for the median pixel.
+        rare: deviation allowed for the pixel that 90 % are better than.
     """
 
     typical: float
@@ -49,10 +50,10 @@ class Tolerance:
 
 # The graph in half precision, evaluated in NumPy, is eight or more times better than each of these.
 DEPTH = Tolerance(typical=0.01, rare=0.03)
-"""Relative."""
+"""As a share of the depth."""
 NORMALS_DEGREES = Tolerance(typical=1.0, rare=3.0)
 PROBABILITY = Tolerance(typical=0.01, rare=0.03)
-"""Of confidence and boundary, absolute."""
+"""Absolute, for confidence and boundary."""
 OTHER_LABELS = 0.03
 """Share of pixels that may have another label."""
 OTHER_PIXELS = 0.05
@@ -61,8 +62,7 @@ tell apart may swap places, and what follows then differs around there."""
 
 
 Outputs = dict[str, NDArray[Any]]
-"""Of `Prediction`, every n-th pixel of every n-th row: "depth", "normals", "labels", "confidence"
-and "boundary" as far as the model has them, and "computed"."""
+"""The maps of a `Prediction` that the model has: every n-th pixel of every n-th row."""
 
 
 def reference_path(model: Path) -> Path:
@@ -100,10 +100,10 @@ def check_engine(session: Session, model: Path) -> str:
 def compared(
     session: Session, model: Path, budgets: Sequence[float] = BUDGETS
 ) -> Iterator[tuple[str, float, float]]:
-    """(budget, output and statistic; deviation; what is allowed) of what is stored.
+    """Yield (budget, output and statistic; deviation; what is allowed) for all that is stored.
 
     Args:
-        budgets: of `BUDGETS`.
+        budgets: some of `BUDGETS`.
 
     Raises:
         BackendError: other counts of pixels were computed than were asked for.
@@ -232,14 +232,8 @@ def _layout(manifest: Manifest) -> dict[str, tuple[Any, tuple[int, ...]]]:
     """Names, types and shapes of `Outputs`."""
     step = _step(manifest)
     size = (-(-manifest.height // step), -(-manifest.width // step))
-    by_head: dict[str, dict[str, tuple[Any, tuple[int, ...]]]] = {
-        "depth": {"depth": (np.float32, size)},
-        "normals": {"normals": (np.float32, (*size, 3))},
-        "segmentation": {"labels": (np.uint8, size), "confidence": (np.float32, size)},
-        "boundary": {"boundary": (np.float32, size)},
-    }
-    layout = {name: place for head in manifest.heads for name, place in by_head[head].items()}
-    return {**layout, "computed": (np.uint8, size)}
+    parts = parts_of(manifest)
+    return {o.name: (o.dtype, o.shape(*size)) for o in OUTPUTS if o.part in parts}
 
 
 def _error(
@@ -249,7 +243,7 @@ def _error(
     if name == "depth":
         return np.abs(actual / expected.astype(np.float64) - 1.0), DEPTH
     if name == "normals":
-        # By the chord: the cosine of small angles has few digits.
+        # The chord keeps the digits that the cosine of a small angle lacks.
         chord = np.linalg.norm(actual - expected.astype(np.float64), axis=-1)
         return np.degrees(2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0))), NORMALS_DEGREES
     return np.abs(actual - expected.astype(np.float64)), PROBABILITY

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.store import CompiledKernel
 from pag_ros.manifest import Manifest
-from pag_ros.runtime.frame_clock import block_plan
+from pag_ros.runtime.frame_clock import limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import Layout, output_layout
 from pag_ros.runtime.session import Deadline, Device, Prediction
@@ -26,7 +26,7 @@ from pag_ros.runtime.tensorrt.gpu_clock import GpuClock
 from pag_ros.runtime.tensorrt.stage_times import FrameTimes, StageTimes, marks_of, words_of
 
 _ALIGNMENT = 256
-"""Of every tensor, in bytes, as TensorRT asks for it."""
+"""Bytes that every tensor is aligned to, as TensorRT asks for it."""
 _WARM_UPS = 7
 
 
@@ -91,7 +91,7 @@ class TensorRtSession:
         self._inputs["image"][0] = image
         self._inputs["fx"][0] = focal_px
         self._inputs["keep"][:] = keep
-        self._inputs["plan"][:] = block_plan(deadline, began, len(keep), thresholds)
+        self._inputs["plan"][:] = limit_rows(deadline, began, len(keep), thresholds)
         # The GPU counts from the call, however long the frame then waits for it.
         self._inputs["clock"][:] = words_of(self._gpu_clock.at(began))
         with self._driver.active():
@@ -112,7 +112,7 @@ class TensorRtSession:
             self._driver.close()
 
     def _prepare(self, stamp: CompiledKernel) -> None:
-        """Memory, one run, the recorded graph, and how long the heads take."""
+        """Get memory, run once, record the graph, and measure how long the heads take."""
         driver, manifest = self._driver, self.manifest
         given = _Arena(engine_inputs(manifest))
         received = _Arena(
@@ -162,12 +162,12 @@ class TensorRtSession:
         return self._run(time.perf_counter())
 
     def _idle_inputs(self) -> None:
-        """A frame in which the last gated block computes nothing, and the others everything."""
+        """Give a frame for which the last gated block computes nothing, the others everything."""
         blocks = self.manifest.blocks
         self._inputs["image"][:] = 128
         self._inputs["fx"][0] = sum(self.manifest.focal_range) / 2.0
         self._inputs["keep"][:] = [*(block.pixels for block in blocks[:-1]), 0]
-        self._inputs["plan"][:] = block_plan(None, 0.0, len(blocks))
+        self._inputs["plan"][:] = limit_rows(None, 0.0, len(blocks))
         self._inputs["clock"][:] = 0  # Nothing is trimmed without a deadline.
 
     def _run(self, began: float) -> FrameTimes:

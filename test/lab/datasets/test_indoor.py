@@ -19,6 +19,7 @@ from pag_ros.lab.datasets import TRAINING, open_dataset  # noqa: E402
 from pag_ros.lab.datasets.geometry import Pinhole, edges, normals_of, rays, register  # noqa: E402
 from pag_ros.lab.datasets.nyuv2 import read_normals  # noqa: E402
 from pag_ros.lab.datasets.s2d3d import areas_of  # noqa: E402
+from pag_ros.manifest import NO_LABEL  # noqa: E402
 
 
 @pytest.fixture
@@ -50,18 +51,28 @@ def test_nyu_split_classes_and_crop(nyu: Path) -> None:
     assert (len(dataset), len(open_dataset(f"nyuv2-40:{nyu}", TRAINING))) == (1, 2)
     assert len(dataset.classes) == 40
     assert sample.color[60, 50].tolist() == [200, 0, 0]
-    assert sample.labels[100, 99:105].tolist() == [39, 255, 21, 0, 39, 39]
+    assert sample.labels[100, 99:105].tolist() == [39, NO_LABEL, 21, 0, 39, 39]
     rows, columns = np.nonzero(sample.depth == 2.0)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (45, 470, 41, 600)
-    assert (sample.labels[:45] == 255).all()
+    assert (sample.labels[:45] == NO_LABEL).all()
     assert sample.focal_px == pytest.approx(518.8579)
     assert dataset.protocol.cap_m == 10.0
+
+
+@pytest.mark.parametrize("nothing", [0.0, -1.0, np.inf, np.nan])
+def test_nyu_depth_that_is_none_is_unknown(nyu: Path, nothing: float) -> None:
+    with h5py.File(nyu / "nyu_depth_v2_labeled.mat", "a") as file:
+        file["depths"][1, 300, 200] = nothing
+    sample = open_dataset(f"nyuv2-40:{nyu}")[0]
+    assert np.isnan(sample.depth[200, 300])
+    assert np.isnan(sample.normals[202, 302]).all()
+    assert np.isfinite(sample.normals[210, 310]).all()
 
 
 def test_nyu_13_classes_go_through_the_40(nyu: Path) -> None:
     dataset = open_dataset(f"nyuv2-13:{nyu}")
     assert dataset.classes[2] == "ceiling"
-    assert dataset[0].labels[100, 100:104].tolist() == [255, 2, 11, 6]
+    assert dataset[0].labels[100, 100:104].tolist() == [NO_LABEL, 2, 11, 6]
 
 
 def test_nyu_normals_are_computed_where_none_are_published(nyu: Path) -> None:
@@ -81,7 +92,7 @@ def test_nyu_published_normals_face_the_camera(nyu: Path) -> None:
     dataset = open_dataset(f"nyuv2-40:{nyu}")
     assert dataset.normals_from == "published"
     assert dataset[0].normals[200, 301].tolist() == [0.0, 0.0, -1.0]
-    assert not dataset[0].normals[200, 300].any()
+    assert np.isnan(dataset[0].normals[200, 300]).all()
     np.savez(nyu / "normals/000002.npz", normals=-normals)
     assert dataset[0].normals[200, 300].tolist() == [0.0, 0.0, -1.0]
 
@@ -123,10 +134,10 @@ def test_normals_of_a_slanted_plane() -> None:
     camera = Pinhole(100.0, 110.0, 40.0, 30.0)
     normal = np.array([0.6, 0.0, -0.8])
     depth = (-2.0 / (rays(camera, (60, 80)) @ normal)).astype(np.float32)
-    depth[10, 10] = 0.0
+    depth[10, 10] = np.nan
     computed = normals_of(depth, camera)
     assert computed[30, 40] == pytest.approx(normal, abs=1e-3)
-    assert not computed[12, 12].any()
+    assert np.isnan(computed[12, 12]).all()
 
 
 def test_a_floor_at_a_grazing_angle_has_no_edges_but_its_end() -> None:
@@ -182,10 +193,10 @@ def _write_panorama(folder: Path) -> None:
 
 def test_stanford_units_labels_and_normals_in_the_camera(stanford: Path) -> None:
     sample = open_dataset(f"s2d3d:{stanford}")[0]
-    assert sample.depth.tolist() == [[1.0, 0.0, 0.0, 2.0]]
-    assert sample.labels.tolist() == [[8, 12, 255, 255]]
+    np.testing.assert_array_equal(sample.depth, [[1.0, np.nan, np.nan, 2.0]])
+    assert sample.labels.tolist() == [[8, 12, NO_LABEL, NO_LABEL]]
     assert sample.normals[0, 0] == pytest.approx([0.0, 0.0, 1.0], abs=0.01)
-    assert not sample.normals[0, 1].any()
+    assert np.isnan(sample.normals[0, 1]).all()
     assert sample.normals[0, 2] == pytest.approx([0.0, 1.0, 0.0], abs=0.01)
     assert sample.normals[0, 3] == pytest.approx([1.0, 0.0, 0.0], abs=0.01)
     assert sample.focal_px == pytest.approx(4 / (2 * np.pi))
@@ -201,16 +212,17 @@ def test_stanford_folds(stanford: Path) -> None:
 def test_seven_scenes_depth_is_registered_and_its_edges_are_unknown(tmp_path: Path) -> None:
     stored = np.full((480, 640), 2000, np.uint16)
     stored[:, 400:] = 3000
-    stored[240, 320] = 65535
+    stored[200:280, 300:340] = 65535
     cv2.imwrite(str(tmp_path / "frame-000000.depth.png"), stored)
     cv2.imwrite(str(tmp_path / "frame-000000.color.jpg"), np.zeros((480, 640, 3), np.uint8))
     sample = open_dataset(f"seven-scenes:{tmp_path}")[0]
     edge = 320 + round(80 * 525 / 585)
     assert sample.depth[100, edge - 8] == 2.0
     assert sample.depth[100, edge + 8] == 3.0
-    assert sample.depth[100, edge] == 0.0
-    assert sample.depth[0, 0] == 0.0
-    assert sample.depth.max() == 3.0
+    assert np.isnan(sample.depth[100, edge])
+    assert np.isnan(sample.depth[0, 0])
+    assert np.isnan(sample.depth[240, 320])
+    assert np.nanmax(sample.depth) == 3.0
     assert sample.focal_px == 525.0
 
 

@@ -16,7 +16,7 @@ from pag_ros.cli import main
 from pag_ros.errors import DatasetError, ParameterError
 from pag_ros.lab.datasets.rooms import RenderedRooms, read_frame, read_index
 from pag_ros.lab.datasets.scores import score_dataset
-from pag_ros.manifest import load_manifest, manifest_path
+from pag_ros.manifest import NO_LABEL, load_manifest, manifest_path
 from pag_ros.runtime import open_session
 from pag_ros.runtime.openvino.half_resolution import halved_manifest
 
@@ -24,10 +24,10 @@ from pag_ros.runtime.openvino.half_resolution import halved_manifest
 def test_a_frame_is_decoded_to_metres_unit_normals_and_rgb(rooms: Path) -> None:
     sample = read_frame(read_index(rooms)[2])
     assert sample.depth[10, 10] == 3.0
-    assert sample.depth[0, 0] == 0.0
+    assert np.isnan(sample.depth[0, 0])
     assert sample.normals[10, 10] == pytest.approx([0.6, 0.0, -0.8], abs=0.01)
-    assert not sample.normals[0, 0].any()
-    assert sample.labels[0, 0] == 255
+    assert np.isnan(sample.normals[0, 0]).all()
+    assert sample.labels[0, 0] == NO_LABEL
     assert sample.color[10, 10, 0] > 200  # red comes first
     assert sample.focal_px == 54.0
 
@@ -104,7 +104,7 @@ def test_scores_are_those_of_the_predictions(rooms: Path, tiny_model: Path) -> N
     keep = session.manifest.keep_for(0.5)
     predicted = session.infer(sample.color, sample.focal_px, keep)
     session.close()
-    known = sample.labels != 255
+    known = sample.labels != NO_LABEL
     expected = float((predicted.labels == sample.labels)[known].mean())
     assert scores[0.5]["segmentation"]["pixel_accuracy"] == pytest.approx(expected)
     assert set(scores) == {1.0, 0.5}

@@ -13,7 +13,7 @@ from pag_ros.lab.datasets import Sample
 from pag_ros.lab.datasets.class_names import common_classes
 from pag_ros.lab.datasets.pictures import chosen
 from pag_ros.lab.datasets.trivial import constant, floor_and_wall
-from pag_ros.manifest import LabelClass
+from pag_ros.manifest import NO_LABEL, LabelClass
 
 
 def test_classes_are_matched_by_name() -> None:
@@ -21,7 +21,7 @@ def test_classes_are_matched_by_name() -> None:
     common = common_classes(model, ["floor", "night stand", "wall"])
     assert common.names == ("wall", "night stand")
     assert common.of_model[:3].tolist() == [0, 1, 254]
-    assert common.of_dataset[[0, 1, 2, 255]].tolist() == [255, 1, 0, 255]
+    assert common.of_dataset[[0, 1, 2, NO_LABEL]].tolist() == [NO_LABEL, 1, 0, NO_LABEL]
     assert not common.same
 
 

@@ -12,6 +12,7 @@ import pytest
 from pag_ros.errors import DatasetError
 from pag_ros.lab.datasets import open_dataset
 from pag_ros.lab.datasets.kitti import parse_line
+from pag_ros.manifest import NO_LABEL
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
@@ -50,9 +51,10 @@ def test_cityscapes_ids_disparity_and_camera(cityscapes: Path) -> None:
     dataset = open_dataset(f"cityscapes:{cityscapes}")
     sample = dataset[0]
     assert (dataset.name, len(dataset), len(dataset.classes)) == ("cityscapes val", 1, 19)
-    assert sample.labels.tolist() == [[0, 18, 255], [255, 255, 13]]
+    assert sample.labels.tolist() == [[0, 18, NO_LABEL], [NO_LABEL, NO_LABEL, 13]]
     # baseline * fx / disparity of 1, 2 and 10 px; the ego vehicle (id 1) is unknown.
-    assert sample.depth.tolist() == [[0.0, 0.0, 400.0], [0.0, 200.0, 40.0]]
+    unknown = np.nan
+    np.testing.assert_array_equal(sample.depth, [[unknown, unknown, 400], [unknown, 200, 40]])
     assert sample.focal_px == 2000.0
     assert sample.color[0, 0].tolist() == [255, 0, 0]
 
@@ -98,7 +100,7 @@ def test_kitti_depth_is_a_256th_of_a_metre_and_lines_without_truth_are_left_out(
     dataset = open_dataset(f"kitti-depth:{kitti}")
     assert len(dataset) == 1
     assert dataset[0].depth[2, 3] == 10.0
-    assert dataset[0].depth.sum() == 10.0
+    assert np.isfinite(dataset[0].depth).sum() == 1
     assert dataset[0].focal_px == 721.5377
     assert dataset.protocol.cap_m == 80.0
 
@@ -126,7 +128,7 @@ def test_kitti_semantic_has_the_cityscapes_classes(tmp_path: Path) -> None:
     write(tmp_path / "training/image_2/000000_10.png", np.zeros((1, 2, 3), np.uint8))
     write(tmp_path / "training/semantic/000000_10.png", grey([8, 9]))
     sample = open_dataset(f"kitti-semantic:{tmp_path}")[0]
-    assert sample.labels.tolist() == [[1, 255]]
+    assert sample.labels.tolist() == [[1, NO_LABEL]]
     with pytest.raises(DatasetError, match="no split 'test'"):
         open_dataset(f"kitti-semantic:{tmp_path}", "test")
 
@@ -144,10 +146,10 @@ def test_wilddash_maps_segments_by_the_names_of_their_categories(tmp_path: Path)
         ],
     }
     (tmp_path / "panoptic.json").write_text(json.dumps(index))
-    assert open_dataset(f"wilddash:{tmp_path}")[0].labels.tolist() == [[6, 13, 255, 255]]
+    assert open_dataset(f"wilddash:{tmp_path}")[0].labels.tolist() == [[6, 13, NO_LABEL, NO_LABEL]]
 
 
 def test_wilddash_label_ids(tmp_path: Path) -> None:
     write(tmp_path / "images/a.jpg", np.zeros((1, 4, 3), np.uint8))
     write(tmp_path / "semantic/a.png", grey([7, 34, 38, 37]))
-    assert open_dataset(f"wilddash:{tmp_path}")[0].labels.tolist() == [[0, 14, 0, 255]]
+    assert open_dataset(f"wilddash:{tmp_path}")[0].labels.tolist() == [[0, 14, 0, NO_LABEL]]

@@ -86,7 +86,7 @@ def test_normals_are_unit_and_never_turn_away() -> None:
     tracer = Tracer(flatten([Part(thing, "object") for thing in things], [], (1, 1, 1)))
     pose = look_at(np.array([0.5, 1.2, 0.8]), np.array([2.3, 1.4, 0.4]))
     depth, normals, labels = render_geometry(tracer, CAMERA, pose)
-    seen = depth > 0
+    seen = np.isfinite(depth)
     assert seen.sum() > 200
     assert (labels[seen] == class_id("object")).all()
     np.testing.assert_allclose(np.linalg.norm(normals[seen], axis=-1), 1, atol=1e-5)
@@ -102,7 +102,7 @@ def test_smooth_normals_of_a_ball_point_from_its_centre() -> None:
     depth, normals, _ = render_geometry(tracer, CAMERA, pose)
     points = camera_points(depth) @ pose.rotation.T + pose.position
     outward = (points - centre) / np.linalg.norm(points - centre, axis=-1, keepdims=True)
-    seen = (depth > 0) & ((normals * camera_points(depth)).sum(-1) < -0.3 * depth)
+    seen = np.isfinite(depth) & ((normals * camera_points(depth)).sum(-1) < -0.3 * depth)
     cosine = ((normals @ pose.rotation.T) * outward).sum(-1)[seen]
     assert np.degrees(np.arccos(np.clip(cosine.min(), -1, 1))) < 1.5
 
@@ -111,15 +111,15 @@ def test_what_is_not_hit_is_unknown() -> None:
     tracer = Tracer(flatten([Part(box((0.1, 0.1, 0.1), GREY), "object")], [], (1, 1, 1)))
     pose = look_at(np.array([-1.0, 0, 0.05]), np.array([0.0, 0, 0.05]))
     depth, normals, labels = render_geometry(tracer, CAMERA, pose)
-    assert depth[0, 0] == 0
-    assert not normals[0, 0].any()
+    assert np.isnan(depth[0, 0])
+    assert np.isnan(normals[0, 0]).all()
     assert labels[0, 0] == class_id("window")
     assert encode_depth(depth)[0, 0] == 0
     assert not encode_normals(normals)[0, 0].any()
 
 
 def test_encodings_keep_millimetres_and_directions() -> None:
-    depth = np.array([[0.0, 0.3004, 9.9996, 70.0]])
+    depth = np.array([[np.nan, 0.3004, 9.9996, 70.0]])
     np.testing.assert_array_equal(encode_depth(depth), [[0, 300, 10000, 0]])
     bytes_ = encode_normals(np.array([[[1.0, 0.0, -1.0]]]))
     np.testing.assert_array_equal(bytes_, [[[255, 128, 0]]])

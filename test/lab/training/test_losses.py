@@ -9,12 +9,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pag_ros.lab.training import losses  # noqa: E402
+from pag_ros.manifest import NO_LABEL  # noqa: E402
+
+NAN = float("nan")
 
 
 def test_depth_loss_of_the_truth_is_zero_and_unknown_pixels_do_not_count() -> None:
     truth = torch.rand(2, 12, 16) + 0.5
-    truth[:, :3] = 0.0
-    prediction = truth.clamp(min=1e-3).log()[:, None].clone()
+    truth[:, :3] = NAN
+    prediction = truth.log()[:, None].clone()
     prediction[:, :, :3] = 100.0
     assert float(losses.depth_loss(prediction, truth)) == pytest.approx(0.0, abs=1e-6)
 
@@ -53,14 +56,14 @@ def test_slope_loss_is_the_angle_between_planes_at_any_scale() -> None:
 def test_slope_loss_leaves_out_what_has_no_truth() -> None:
     truth = _plane((0.0, 0.6, 0.8), 30.0)
     prediction = truth.log()[:, None].clone()
-    truth[:, 8:12], prediction[:, :, 8:12] = 0.0, 5.0
+    truth[:, 8:12], prediction[:, :, 8:12] = NAN, 5.0
     assert float(losses.slope_loss(prediction, truth, torch.tensor([30.0]))) < 1e-5
 
 
 def test_normals_loss_is_one_minus_cosine_whatever_the_length() -> None:
     truth = torch.zeros(1, 3, 4, 4)
     truth[:, 2] = -1.0
-    truth[:, :, 0] = 0.0
+    truth[:, :, 0] = NAN
     tilted = torch.zeros(1, 3, 4, 4)
     tilted[:, 2], tilted[:, 1] = -5.0, 5.0
     assert float(losses.normals_loss(tilted, truth)) == pytest.approx(1 - math.sqrt(0.5), abs=1e-6)
@@ -69,7 +72,7 @@ def test_normals_loss_is_one_minus_cosine_whatever_the_length() -> None:
 def test_segmentation_loss_ignores_unlabelled_pixels() -> None:
     logits = torch.zeros(1, 3, 2, 2)
     logits[:, 1] = 4.0
-    truth = torch.tensor([[[1, 1], [255, 255]]])
+    truth = torch.tensor([[[1, 1], [NO_LABEL, NO_LABEL]]])
     some = losses.segmentation_loss(logits, truth)
     every = losses.segmentation_loss(logits, torch.ones(1, 2, 2, dtype=torch.long))
     assert torch.isclose(some, every)
@@ -105,9 +108,9 @@ def test_class_weights_move_the_loss_to_the_class_they_stress() -> None:
 @pytest.mark.parametrize(
     ("loss", "channels", "truth"),
     [
-        (losses.depth_loss, 1, torch.zeros(2, 8, 8)),
-        (losses.normals_loss, 3, torch.zeros(2, 3, 8, 8)),
-        (losses.segmentation_loss, 4, torch.full((2, 8, 8), 255)),
+        (losses.depth_loss, 1, torch.full((2, 8, 8), NAN)),
+        (losses.normals_loss, 3, torch.full((2, 3, 8, 8), NAN)),
+        (losses.segmentation_loss, 4, torch.full((2, 8, 8), NO_LABEL)),
         (losses.boundary_loss, 1, torch.full((2, 8, 8), -1.0)),
     ],
 )

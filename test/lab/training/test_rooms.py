@@ -15,13 +15,14 @@ from pag_ros.errors import DatasetError  # noqa: E402
 from pag_ros.lab.datasets.rooms import read_frame, read_index  # noqa: E402
 from pag_ros.lab.training.augment import _flip, augment  # noqa: E402
 from pag_ros.lab.training.rooms import EndlessSampler, Rooms, boundaries  # noqa: E402
+from pag_ros.manifest import NO_LABEL  # noqa: E402
 
 
 def test_resizing_scales_the_focal_length_and_not_the_depth(rooms: Path) -> None:
     item = Rooms([rooms], (32, 24), train=False)[0]
     assert item["image"].shape == (3, 24, 32)
     assert float(item["focal_px"]) == 26.0
-    assert float(item["depth"].max()) == 3.0
+    assert float(item["depth"].nan_to_num(0.0).max()) == 3.0
 
 
 def test_an_item_depends_on_seed_and_key_only(rooms: Path) -> None:
@@ -36,7 +37,7 @@ def test_flip_mirrors_the_picture_and_the_normals_x(rooms: Path) -> None:
     flipped = _flip(sample)
     assert flipped.normals[10, 10] == pytest.approx([-0.6, 0.0, -0.8], abs=0.01)
     assert flipped.color[10, 60, 0] > 200
-    assert flipped.labels[0, -1] == 255
+    assert flipped.labels[0, -1] == NO_LABEL
 
 
 def test_augmentation_keeps_truth_true(rooms: Path) -> None:
@@ -44,7 +45,7 @@ def test_augmentation_keeps_truth_true(rooms: Path) -> None:
     for seed in range(20):
         result = augment(sample, (64, 48), np.random.default_rng(seed))
         assert result.depth.shape == (48, 64)
-        assert set(np.unique(result.labels)) <= {0, 1, 255}
+        assert set(np.unique(result.labels)) <= {0, 1, NO_LABEL}
         wall = result.labels == 0
         assert np.allclose(result.depth[wall], 3.0)
         assert np.allclose(np.abs(result.normals[wall][:, 0]), 0.6, atol=0.01)
@@ -60,6 +61,12 @@ def test_boundaries_are_where_class_or_depth_jumps() -> None:
     edge = boundaries(labels, depth)
     assert edge[0].tolist() == [0, 0, 1, 0, 0, 0]
     assert edge[1].tolist() == [1, 1, 1, 1, 1, 0]
+
+
+def test_the_end_of_known_depth_is_a_boundary_and_the_unknown_has_none_inside() -> None:
+    depth = np.ones((3, 6), np.float32)
+    depth[:, 3:] = np.nan
+    assert boundaries(np.zeros((3, 6), np.uint8), depth)[0].tolist() == [0, 0, 1, 0, 0, 0]
 
 
 def test_sampler_resumes_with_the_keys_of_an_unbroken_run() -> None:
@@ -80,9 +87,9 @@ def test_truths_that_a_dataset_lacks_are_unknown(tmp_path: Path) -> None:
     scipy_io.savemat(tmp_path / "1.mat", {"groundTruth": cells})
     spec = f"bsds500:{tmp_path}"
     item = Rooms([spec], (32, 24), train=False)[0]
-    assert not item["depth"].any()
-    assert not item["normals"].any()
-    assert (item["labels"] == 255).all()
+    assert item["depth"].isnan().all()
+    assert item["normals"].isnan().all()
+    assert (item["labels"] == NO_LABEL).all()
     assert item["boundary"][5, [7, 8, 20]].tolist() == [0.0, 1.0, -1.0]
     for key in range(8):
         assert Rooms([spec], (16, 12), train=True)[key]["boundary"].max() == 1.0
@@ -92,7 +99,7 @@ def test_labels_of_other_datasets_are_mapped_by_name(rooms: Path, tmp_path: Path
     (rooms / "dataset.json").write_text('{"classes": ["wall", "floor"]}')
     assert Rooms([rooms], (64, 48), train=False).classes == ("wall", "floor")
     mapped = Rooms([rooms], (64, 48), train=False, classes=["floor", "chair"])
-    assert set(mapped[0]["labels"].unique().tolist()) == {0, 255}
+    assert set(mapped[0]["labels"].unique().tolist()) == {0, NO_LABEL}
     with pytest.raises(DatasetError, match="none of its classes"):
         Rooms([rooms], (64, 48), train=False, classes=["sky"])
 

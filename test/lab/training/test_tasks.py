@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pag_ros.lab.training.tasks import known_heads, task_losses, task_scores  # noqa: E402
+from pag_ros.manifest import NO_LABEL  # noqa: E402
 
 SIZES = {"depth": 1, "normals": 3, "segmentation": 4, "boundary": 1}
 
@@ -49,9 +50,9 @@ def test_a_batch_without_a_heads_truth_costs_nothing_and_keeps_the_graph() -> No
 
 def test_unknown_everywhere_is_no_truth() -> None:
     unknown = batch()
-    unknown["depth"].zero_()
-    unknown["normals"].zero_()
-    unknown["labels"].fill_(255)
+    unknown["depth"].fill_(float("nan"))
+    unknown["normals"].fill_(float("nan"))
+    unknown["labels"].fill_(NO_LABEL)
     unknown["boundary"].fill_(-1.0)
     assert known_heads(unknown) == set()
     assert all(float(term) == 0.0 for term in task_losses(outputs(), unknown).values())

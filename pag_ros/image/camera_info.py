@@ -1,0 +1,98 @@
+"""What a CameraInfo says of an image that came with it, for the node and for bags alike; no ROS.
+
+sensor_msgs/CameraInfo describes the whole sensor. Its pictures may show a region of that, have
+neighbouring pixels binned, and have been scaled since by whatever lies between camera and us.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+from pag_ros.errors import ImageError
+
+
+class Region(Protocol):
+    """The fields of a sensor_msgs/RegionOfInterest that are read; a size of 0 means all of it."""
+
+    width: int
+    height: int
+
+
+class CameraInfo(Protocol):
+    """The fields of a sensor_msgs/CameraInfo that are read, whoever deserialised it."""
+
+    width: int
+    height: int
+    binning_x: int
+    binning_y: int
+    roi: Region
+    k: Sequence[float]
+
+
+def focal_length_px(info: CameraInfo, width: int, height: int) -> float | None:
+    """fx in pixels of an image, or None if the camera is not calibrated.
+
+    Not calibrated is a K whose fx is 0, negative, NaN or infinite.
+
+    Args:
+        info: as the camera publishes it.
+        width, height: of the picture that came with it, pixels.
+
+    Raises:
+        ImageError: the picture's width is scaled otherwise than its height, so that it does not
+            show what `info` describes.
+    """
+    if not is_calibrated(info):
+        return None
+    _require_one_scale(info, width, height)
+    focal_px = float(info.k[0]) * pixel_scales(info, width, height)[0]
+    return focal_px if _is_focal_length(focal_px) else None
+
+
+def is_calibrated(info: CameraInfo) -> bool:
+    """Whether K has a focal length."""
+    return _is_focal_length(info.k[0])
+
+
+def pixel_scales(info: CameraInfo, width: int, height: int) -> tuple[float, float]:
+    """Pixels of an image [height,width] per pixel of the calibration, along x and along y.
+
+    Without sizes in `info` nothing but binning is known.
+    """
+    covered_x, covered_y = _covered(info)
+    return (
+        width / covered_x if covered_x else 1.0 / _binning(info.binning_x),
+        height / covered_y if covered_y else 1.0 / _binning(info.binning_y),
+    )
+
+
+def _require_one_scale(info: CameraInfo, width: int, height: int) -> None:
+    """See that some scale, rounded to pixels, makes the image out of what `info` announces."""
+    covered_x, covered_y = _covered(info)
+    if not covered_x or not covered_y:
+        return
+    per_x, per_y = _binning(info.binning_x) * covered_y, _binning(info.binning_y) * covered_x
+    # Each side is less than a pixel off: compared as whole numbers, without divisions.
+    if (width - 1) * per_x < (height + 1) * per_y and (height - 1) * per_y < (width + 1) * per_x:
+        return
+    announced = f"{covered_x // _binning(info.binning_x)}x{covered_y // _binning(info.binning_y)}"
+    raise ImageError(
+        f"camera_info is for {announced} pixels, the image has {width}x{height}, so it was cropped "
+        "or stretched, of which camera_info says nothing"
+    )
+
+
+def _covered(info: CameraInfo) -> tuple[int, int]:
+    """Width and height of what the camera's pictures show, in pixels of the calibration."""
+    return info.roi.width or info.width, info.roi.height or info.height
+
+
+def _binning(stated: int) -> int:
+    """sensor_msgs/CameraInfo: 0 means 1."""
+    return max(stated, 1)
+
+
+def _is_focal_length(focal_px: float) -> bool:
+    return math.isfinite(focal_px) and bool(focal_px > 0.0)

@@ -1,0 +1,77 @@
+"""What the network says of every pixel: each output once, and which of the model's heads gives it.
+
+Sessions, frames, files, topics and scores name their maps by this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pag_ros.image.letterbox import Letterbox
+from pag_ros.manifest import NO_LABEL, Manifest
+
+COMPUTED = "computed"
+"""The part that every model has: it tells where its blocks ran, and is no head."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One map of a frame.
+
+    Attributes:
+        name: of the model's tensor, and the field of `Prediction` and `FrameResult`.
+        part: what a frame is asked for to have it: one of the model's heads, or `COMPUTED`.
+        dtype: of its numbers.
+        enlarge: makes it [h,w] or [h,w,channels] of the camera's picture.
+        channels: numbers a pixel; a single one has no axis.
+        absent: what it is filled with where the model lacks the head; None: there is no map then.
+    """
+
+    name: str
+    part: str
+    dtype: type[np.generic]
+    enlarge: Callable[[Letterbox, NDArray[Any]], NDArray[Any]]
+    channels: int = 1
+    absent: float | None = None
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        return np.dtype(self.dtype).itemsize * self.channels
+
+    def shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Of the map of a picture of that size."""
+        return (height, width) if self.channels == 1 else (height, width, self.channels)
+
+
+OUTPUTS = (
+    Output("depth", "depth", np.float32, Letterbox.enlarge_values, absent=np.nan),
+    Output("normals", "normals", np.float32, Letterbox.enlarge_normals, 3, absent=np.nan),
+    Output("labels", "segmentation", np.uint8, Letterbox.enlarge_labels, absent=NO_LABEL),
+    Output("confidence", "segmentation", np.float32, Letterbox.enlarge_values, absent=0.0),
+    Output("boundary", "boundary", np.float32, Letterbox.enlarge_values),
+    Output("computed", COMPUTED, np.uint8, Letterbox.enlarge_labels),
+)
+BY_NAME = {output.name: output for output in OUTPUTS}
+PARTS = frozenset(output.part for output in OUTPUTS)
+"""All that a frame can be asked for."""
+
+
+def parts_of(manifest: Manifest) -> frozenset[str]:
+    """The parts that a model has."""
+    return frozenset({COMPUTED, *manifest.heads})
+
+
+def parts_for(*names: str) -> frozenset[str]:
+    """The parts that these outputs come from."""
+    return frozenset(BY_NAME[name].part for name in names)
+
+
+def maps_in(result: Any) -> dict[str, Any]:
+    """The maps that a `Prediction` or `FrameResult` has, by name."""
+    maps = {output.name: getattr(result, output.name) for output in OUTPUTS}
+    return {name: pixels for name, pixels in maps.items() if pixels is not None}

@@ -1,0 +1,167 @@
+"""One reading of CameraInfo: the node and the bags find the same focal length, or refuse alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rosbags.typesys import Stores, get_typestore
+
+from pag_ros.errors import ImageError
+from pag_ros.evaluation.bags import require_focal_length
+from pag_ros.image.camera_info import focal_length_px, pixel_scales
+
+FX = 500.0
+BAG_TYPES = get_typestore(Stores.ROS2_JAZZY)
+
+
+@dataclass
+class Region:
+    x_offset: int = 0
+    y_offset: int = 0
+    width: int = 0
+    height: int = 0
+    do_rectify: bool = False
+
+
+@dataclass
+class Info:
+    width: int = 640
+    height: int = 480
+    binning_x: int = 0
+    binning_y: int = 0
+    roi: Region = field(default_factory=Region)
+    fx: float = FX
+
+    @property
+    def k(self) -> list[float]:
+        return [self.fx, 0.0, 0.0, 0.0, self.fx, 0.0, 0.0, 0.0, 1.0]
+
+
+def test_an_image_as_announced_has_the_focal_length_of_k() -> None:
+    assert focal_length_px(Info(), 640, 480) == FX
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 2.0])
+def test_a_scaled_image_scales_the_focal_length(scale: float) -> None:
+    assert focal_length_px(Info(), round(640 * scale), round(480 * scale)) == FX * scale
+
+
+def test_binning_scales_the_focal_length() -> None:
+    assert focal_length_px(Info(binning_x=2, binning_y=2), 320, 240) == FX / 2
+
+
+def test_binning_of_one_axis_is_no_stretching() -> None:
+    info = Info(binning_x=2)
+    assert focal_length_px(info, 320, 480) == FX / 2
+    assert pixel_scales(info, 320, 480) == (0.5, 1.0)
+
+
+def test_a_region_of_interest_keeps_the_focal_length() -> None:
+    assert focal_length_px(Info(roi=Region(100, 40, 320, 200)), 320, 200) == FX
+
+
+def test_a_camera_info_without_sizes_tells_only_of_binning() -> None:
+    assert focal_length_px(Info(width=0, height=0), 640, 481) == FX
+    assert focal_length_px(Info(width=0, height=0, binning_x=4, binning_y=4), 160, 120) == FX / 4
+
+
+@pytest.mark.parametrize("fx", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_uncalibrated_camera_has_no_focal_length_whatever_the_size(fx: float) -> None:
+    assert focal_length_px(Info(fx=fx), 640, 480) is None
+    assert focal_length_px(Info(fx=fx), 640, 640) is None
+
+
+@pytest.mark.parametrize(("fx", "width"), [(1e308, 64000), (5e-324, 64)])
+def test_a_focal_length_beyond_all_numbers_is_none(fx: float, width: int) -> None:
+    assert focal_length_px(Info(fx=fx), width, width * 3 // 4) is None
+
+
+@pytest.mark.parametrize("size", [(640, 400), (480, 480), (320, 480), (480, 640), (320, 242)])
+def test_an_image_of_another_shape_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match=f"for 640x480 pixels, the image has {size[0]}x{size[1]}"):
+        focal_length_px(Info(), *size)
+
+
+def test_a_refusal_tells_the_size_after_region_and_binning() -> None:
+    info = Info(roi=Region(0, 0, 320, 200), binning_x=2, binning_y=2)
+    with pytest.raises(ImageError, match="for 160x100 pixels, the image has 640x480"):
+        focal_length_px(info, 640, 480)
+
+
+def test_rounding_to_pixels_is_no_other_shape() -> None:
+    for size in ((214, 160), (213, 160), (214, 161)):
+        assert focal_length_px(Info(), *size) == pytest.approx(FX / 3, rel=0.01)
+
+
+sides = st.integers(32, 4000)
+binnings = st.integers(0, 4)
+regions = st.tuples(st.integers(0, 100), st.integers(0, 100), st.integers(0, 1), st.integers(0, 1))
+
+
+@given(sides, sides, binnings, binnings, regions, st.floats(0.2, 3.0))
+@example(641, 479, 2, 2, (0, 0, 0, 0), 1.0)
+def test_node_and_bag_agree_on_every_image_that_was_scaled_alike(
+    width: int,
+    height: int,
+    binning_x: int,
+    binning_y: int,
+    region: tuple[int, int, int, int],
+    scale: float,
+) -> None:
+    roi = Region(region[0], region[1], region[2] * (width // 2), region[3] * (height // 2))
+    info = Info(width, height, binning_x, binning_y, roi)
+    seen_x, seen_y = roi.width or width, roi.height or height
+    image = (
+        max(1, round(scale * seen_x / max(1, binning_x))),
+        max(1, round(scale * seen_y / max(1, binning_y))),
+    )
+
+    live, offline = focal_length_px(info, *image), offline_focal_length(info, *image)
+
+    assert live == offline == pytest.approx(FX * image[0] / seen_x)
+
+
+@given(sides, sides, sides, sides, binnings, st.sampled_from([FX, 0.0, float("nan")]))
+def test_node_and_bag_refuse_the_same_images(
+    width: int, height: int, image_width: int, image_height: int, binning: int, fx: float
+) -> None:
+    info = Info(width, height, binning, binning, fx=fx)
+    try:
+        live = focal_length_px(info, image_width, image_height)
+    except ImageError as error:
+        live = str(error)
+    if isinstance(live, float):
+        assert offline_focal_length(info, image_width, image_height) == live
+    else:
+        with pytest.raises(ImageError, match=live or "not calibrated"):
+            offline_focal_length(info, image_width, image_height)
+
+
+def offline_focal_length(info: Info, width: int, height: int) -> float:
+    """What a bag's frame gets, from a message as it comes out of a bag."""
+    kind = "sensor_msgs/msg/CameraInfo"
+    data = BAG_TYPES.serialize_cdr(bag_message(info), kind)
+    return require_focal_length(BAG_TYPES.deserialize_cdr(data, kind), (height, width, 3))
+
+
+def bag_message(info: Info) -> Any:
+    types = BAG_TYPES.types
+    stamp = types["builtin_interfaces/msg/Time"](0, 0)
+    return types["sensor_msgs/msg/CameraInfo"](
+        header=types["std_msgs/msg/Header"](stamp, "camera"),
+        height=info.height,
+        width=info.width,
+        distortion_model="",
+        d=np.zeros(0),
+        k=np.array(info.k),
+        r=np.eye(3).ravel(),
+        p=np.zeros(12),
+        binning_x=info.binning_x,
+        binning_y=info.binning_y,
+        roi=types["sensor_msgs/msg/RegionOfInterest"](**vars(info.roi)),
+    )
