@@ -31,23 +31,26 @@ class Thinning:
 
     def __init__(self) -> None:
         self._ladders: dict[str, Ladder[int]] = {}
-        self._frame = 0
+        self._published = 0
+        self._least = 1
 
     @property
     def every(self) -> dict[str, int]:
         """Output -> how many frames share one message of it, for outputs that are thinned."""
-        return {name: ladder.rung for name, ladder in self._ladders.items() if ladder.rung > 1}
+        rungs = {name: ladder.rung // self._least for name, ladder in self._ladders.items()}
+        return {name: every for name, every in rungs.items() if every > 1}
 
     def next_of(self, wanted: frozenset[str]) -> frozenset[str]:
-        """The outputs that the next frame carries, of those that are wanted; once for each frame.
+        """The outputs that the next frame carries, of those that are wanted.
 
-        An output that is wanted alone is never thinned: no other would be in time for it.
+        What is due stays so until a frame has been published, for frames may be left out or skipped
+        in between, every second one for instance. Every frame carries the output that is thinned
+        least, above all one that is wanted alone: no other would be in time without it.
         """
-        self._frame += 1
-        if len(wanted) == 1:
-            return wanted
-        every = self.every
-        return frozenset(name for name in wanted if self._frame % every.get(name, 1) == 0)
+        rungs = {name: self._rung(name) for name in wanted}
+        self._least = min(rungs.values(), default=1)
+        due = (name for name, rung in rungs.items() if self._published % (rung // self._least) == 0)
+        return frozenset(due)
 
     def finished(self, late: bool, seconds: Mapping[str, float]) -> Thinned | None:
         """Take note of a published frame, which says nothing of the outputs that it did not carry.
@@ -59,6 +62,7 @@ class Thinning:
         Returns:
             The output that is published less or more often from now on; None if all stays.
         """
+        self._published += 1
         if late and len(seconds) > 1:
             slowest = max(seconds, key=lambda name: seconds[name])
             ladder = self._ladders.setdefault(slowest, Ladder(EVERY, CLEAN_TO_RETURN))
@@ -69,3 +73,7 @@ class Thinning:
             if every is not None:
                 return Thinned(name, every)
         return None
+
+    def _rung(self, output: str) -> int:
+        ladder = self._ladders.get(output)
+        return 1 if ladder is None else ladder.rung

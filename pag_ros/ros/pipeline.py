@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
 from pag_ros.budget import Allowance, Conditions, FrameTiming, Outcome, Timekeeper, Verdict
 from pag_ros.budget.outcomes import BAD, IDLE, SKIPPED
 from pag_ros.errors import ImageError, ParameterError
-from pag_ros.image.camera_info import focal_length_px, is_calibrated
+from pag_ros.image.camera_info import focal_length_px
 from pag_ros.image.decode import to_rgb
 from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.budget_report import BudgetReport
@@ -142,20 +143,23 @@ class Pipeline:
 
     def _process(self, frame: CameraFrame) -> None:
         """Message -> allowance -> plan and network -> verdict -> outputs -> accounts."""
-        wanted = self._wanted_topics(frame.info)
+        wanted = self._publishers.subscribed() if self.enabled else frozenset()
         if not self._parts(wanted):
             self._statistics.finished(IDLE)
             return
         topics = self._topics_of_next_frame(wanted)
-        if not self._parts(topics) or not self.perception.escalation.admits(self._camera):
+        if not self.perception.escalation.admits(self._camera) or not self._parts(topics):
             self._statistics.finished(SKIPPED)
             return
         watch = Stopwatch()
         image = to_rgb(frame.message)
+        topics, focal_px = self._calibrated(topics, frame.info, image)
+        if not self._parts(topics):
+            self._statistics.finished(IDLE)
+            return
         decoded_s = watch.lap("decode")
         conditions = self._conditions(topics)
         allowance = self._timekeeper.allow(frame.timing, watch.began, decoded_s, conditions)
-        focal_px = self._focal_px(frame.info, image.shape[1], image.shape[0])
         result = self.perception.process(image, focal_px, allowance, self._parts(topics))
         inferred_s = watch.lap("perception")
         ran = None if result is None else result.ran
@@ -200,24 +204,39 @@ class Pipeline:
             {name: len(m.data) for name, m in messages.items() if hasattr(m, "data")},
         )
 
-    def _wanted_topics(self, info: CameraInfo | None) -> frozenset[str]:
-        """The topics that somebody listens to, and that make sense for this frame."""
-        if not self.enabled:
-            return frozenset()
-        topics = self._publishers.subscribed()
-        return topics if info and is_calibrated(info) else self._without_metric(topics)
-
     def _topics_of_next_frame(self, wanted: frozenset[str]) -> frozenset[str]:
         """What the next frame publishes of it; topics that only accompany others always come."""
+        if not self._remedied:
+            return wanted
         outputs = frozenset(name for name in wanted if name in OUTPUTS and OUTPUTS[name].needs)
         return (wanted - outputs) | self._remedies.outputs_of_next_frame(outputs)
 
-    def _without_metric(self, topics: frozenset[str]) -> frozenset[str]:
+    def _calibrated(
+        self, topics: frozenset[str], info: CameraInfo | None, image: NDArray[np.uint8]
+    ) -> tuple[frozenset[str], float]:
+        """The topics that make sense with what is known of the camera, and its focal length.
+
+        Where that is not known: one in the middle of what the model has learned.
+        """
+        height, width = image.shape[:2]
+        reason, focal_px = "no calibrated CameraInfo", None
+        try:
+            focal_px = info and focal_length_px(info, width, height)
+        except ImageError as error:
+            reason = str(error)
+        if focal_px:
+            return topics, focal_px
+        manifest = self.perception.session.manifest
+        low, high = manifest.focal_range
+        usual_px = float(np.sqrt(low * high)) * width / manifest.width
+        return self._without_metric(topics, reason), usual_px
+
+    def _without_metric(self, topics: frozenset[str], reason: str) -> frozenset[str]:
         """The topics that make sense without calibration."""
         metric = {name for name in topics if name in OUTPUTS and OUTPUTS[name].metric}
         if metric:
             self._logger.warning(
-                f"no calibrated CameraInfo: {', '.join(sorted(metric))} not published, "
+                f"{reason}: {', '.join(sorted(metric))} not published, "
                 "for depth is metric only with the focal length",
                 throttle_duration_sec=WARN_EVERY_S,
                 skip_first=True,  # the first image may be a moment ahead of its CameraInfo
@@ -227,15 +246,6 @@ class Pipeline:
     def _parts(self, topics: frozenset[str]) -> frozenset[str]:
         """What the network must deliver for these topics."""
         return parts_shown(topics, self.perception.session.manifest)
-
-    def _focal_px(self, info: CameraInfo | None, image_width: int, image_height: int) -> float:
-        """The camera's focal length; without it one in the middle of what the model has learned."""
-        focal_px = info and focal_length_px(info, image_width, image_height)
-        if focal_px:
-            return focal_px
-        manifest = self.perception.session.manifest
-        low, high = manifest.focal_range
-        return float(np.sqrt(low * high)) * image_width / manifest.width
 
     def _account(
         self,

@@ -61,12 +61,29 @@ def test_an_output_that_is_wanted_alone_is_never_left_out():
     assert all(thinning.next_of(alone) == alone for _ in range(100))
 
 
-def test_only_the_output_to_blame_is_thinned():
+def test_what_is_due_waits_for_a_frame_that_is_published():
+    """Every second frame is left out: the output comes all the same."""
     thinning = Thinning()
-    for _ in range(50):
+    run(thinning, FAILURES_TO_STEP_DOWN)
+    carried = 0
+    for frame in range(80):
         outputs = thinning.next_of(BOTH)
-        thinning.finished(True, {name: SECONDS[name] for name in outputs})
-    assert set(thinning.every) == {"points"} or thinning.every["mask"] <= thinning.every["points"]
+        if frame % 2:
+            carried += "points" in outputs
+            thinning.finished(False, {"mask": 0.002} | dict.fromkeys(outputs, 0.002))
+    assert carried >= 40 // EVERY[1]
+
+
+def test_there_is_always_something_to_publish():
+    """With two slow outputs and no other, every frame carries the one that is thinned less."""
+    thinning = Thinning()
+    both = frozenset({"points", "cloud"})
+    slow = {"points": 0.4, "cloud": 0.3}
+    for _ in range(300):
+        outputs = thinning.next_of(both)
+        assert outputs
+        thinning.finished(True, {name: slow[name] for name in outputs})
+    assert "cloud" not in thinning.every
 
 
 @pytest.mark.parametrize("wanted", [frozenset(), BOTH])

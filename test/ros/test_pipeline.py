@@ -88,12 +88,14 @@ class Bench:
         self.now_s += self.network_s
         return self.process(image, focal_px, allowance, wanted)
 
-    def frame(self, waited_s: float = 0.0, message: Any = None, **timing: float) -> str:
+    def frame(
+        self, waited_s: float = 0.0, message: Any = None, info: Any = None, **timing: float
+    ) -> str:
         """A frame that has waited in the mailbox; how the node counts it."""
         arrival = FrameTiming(self.now_s - waited_s, 0.0, DEADLINE_S)
         before = self.statistics.counts()
         message = image() if message is None else message
-        frame = CameraFrame(message, camera_info(), replace(arrival, **timing))
+        frame = CameraFrame(message, info or camera_info(), replace(arrival, **timing))
         self.pipeline.handle(frame)
         after = self.statistics.counts()
         (outcome,) = (n for n in after if after[n] != before[n] and n != "late")
@@ -131,6 +133,18 @@ def test_a_message_that_is_no_image_is_counted_and_named(bench: Bench) -> None:
     message.encoding = "nonsense"
     assert bench.frame(message=message) == "bad"
     assert bench.log.says("image on image dropped: ")
+
+
+def test_a_calibration_of_another_picture_costs_the_metric_outputs_alone(bench: Bench) -> None:
+    bench.topics = frozenset({MASK, DEPTH, POINTS})
+    assert bench.frame(info=camera_info(64, 36)) == "processed"
+    assert bench.frame(info=camera_info(64, 36)) == "processed"
+    assert bench.sent == [{MASK}, {MASK}]
+    assert bench.log.says("camera_info is for 64x36 pixels, the image has 64x48")
+    assert bench.log.says(": depth/image, points not published")
+    bench.topics = frozenset({DEPTH})
+    assert bench.frame(info=camera_info(64, 36)) == "idle"
+    assert bench.frame() == "processed"
 
 
 @pytest.mark.parametrize(
@@ -234,6 +248,30 @@ def test_a_slow_output_comes_less_often_and_costs_the_network_nothing(bench: Ben
     assert sum(late) < 5 * FAILURES_TO_STEP_DOWN
     assert all(MASK in sent for sent in bench.sent)
     assert all(allowance.network_s > 0.5 for allowance in bench.allowances)
+
+
+def test_a_slow_output_comes_at_half_the_frame_rate_too(bench: Bench) -> None:
+    bench.topics, bench.sending_s = frozenset({MASK, POINTS}), {POINTS: 3.0}
+    for _ in range(FAILURES_TO_STEP_DOWN):
+        bench.frame()
+    for _ in range(2 * FAILURES_TO_STEP_DOWN):
+        bench.perception.ended(late=True, budget=None, network_s=1e-6)
+    assert bench.perception.escalation.half_rate
+    del bench.sent[:]
+    for _ in range(4 * EVERY[1]):
+        bench.frame()
+    assert sum(POINTS in sent for sent in bench.sent) >= 2
+
+
+def test_thinning_ends_with_the_wish_for_remedies(bench: Bench) -> None:
+    bench.topics, bench.sending_s = frozenset({MASK, POINTS}), {POINTS: 3.0}
+    for _ in range(30):
+        bench.frame()
+    bench.pipeline.apply(settings(escalate=False))
+    del bench.sent[:]
+    for _ in range(5):
+        bench.frame()
+    assert bench.sent == [{MASK, POINTS}] * 5
 
 
 def test_the_accompanying_camera_info_is_never_left_out(bench: Bench) -> None:
