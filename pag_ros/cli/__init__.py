@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from pag_ros import __version__
+from pag_ros.cli.command import Command
 from pag_ros.cli.guard import guarded
-from pag_ros.cli.kinds import Command
 
 COMMANDS = {
     "run": Command("pag_ros.cli.run", "pictures in, depth, normals and labels out"),

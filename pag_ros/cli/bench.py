@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import argparse
 
-from pag_ros.cli.kinds import Command, add_kinds, run_kind
+from pag_ros.cli.command import Command
+from pag_ros.cli.kinds import add_kinds, run_kind
 
 KINDS = {
     "ops": Command("pag_ros.lab.commands.bench_speed", "convolutions and gated blocks"),

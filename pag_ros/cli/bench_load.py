@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pag_ros.cli.demo import demo_bag
-from pag_ros.cli.options import plot_file
+from pag_ros.cli.options import plot_file, write_json
 from pag_ros.cli.replay import require_ros
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.results import about_software
@@ -23,7 +22,6 @@ from pag_ros.replay.urgency import urgency_here
 from pag_ros.runtime import find_model, open_session
 from pag_ros.runtime.calibration import calibrate_quickly, cpu_name
 from pag_ros.runtime.models import DEFAULT_MODEL
-from pag_ros.writing import write_text
 
 _SHARE_OF_PERIOD = 0.5
 """Share of the time between two images that the whole network takes on the idle machine, where
@@ -178,11 +176,8 @@ def _usual_fps(model: str, cameras: int) -> float:
 
 
 def _write(result: dict[str, Any], rows: Sequence[LoadRow], file: str | None) -> None:
-    if file == "-":
-        print(json.dumps(result))
+    if write_json(result, file):
         return
-    if file:
-        write_text(Path(file), json.dumps(result, indent=1) + "\n", make_folder=True)
     print(
         f"{result['cpu']}, {result['cpus']} CPUs, {result['hogs']} hogs; "
         f"{result['fps']:.1f} frames/s, deadline {result['deadline_ms']:.1f} ms; "

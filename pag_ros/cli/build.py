@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from pag_ros.cli.kinds import Command, add_kinds, run_kind
+from pag_ros.cli.command import Command
+from pag_ros.cli.kinds import add_kinds, run_kind
 
 KINDS = {
     "engine": Command(

@@ -1,10 +1,13 @@
-"""Types of command-line options that several commands share."""
+"""Command-line options that several commands share: their types, and what they do."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
+
+from pag_ros.writing import write_text
 
 _PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -26,6 +29,27 @@ def plot_file(text: str) -> Path:
     if path.suffix not in _PLOT_SUFFIXES:
         raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(_PLOT_SUFFIXES)}")
     return path
+
+
+def write_json(result: object, file: str | None) -> bool:
+    """Do what `--json FILE` asks for.
+
+    Args:
+        result: of the command; no NaN, which JSON does not have.
+        file: "-" for standard output, None for nothing.
+
+    Returns:
+        Whether standard output is taken, so that nothing else may be printed there.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if file == "-":
+        print(json.dumps(result))
+        return True
+    if file:
+        write_text(Path(file), json.dumps(result, indent=1) + "\n", make_folder=True)
+    return False
 
 
 def whole(least: int) -> Callable[[str], int]:

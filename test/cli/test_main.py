@@ -80,3 +80,15 @@ def test_commands_of_a_robot_do_not_import_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", [["build", "engine"], ["bench", "load"]])
+def test_a_kind_for_robots_does_not_import_the_workbench(command: list[str]) -> None:
+    code = (
+        "import sys\nfrom pag_ros.cli import main\n"
+        f"try: main({[*command, '--help']})\nexcept SystemExit as end: assert end.code == 0\n"
+        "sys.exit(any(name.startswith('pag_ros.lab') for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"pag_ros {' '.join(command)}" in done.stdout

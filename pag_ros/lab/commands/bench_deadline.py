@@ -16,7 +16,7 @@ from typing import Any
 
 from pag_ros.budget import Controller
 from pag_ros.budget.refresh import FRAMES_A_BATCH
-from pag_ros.cli.options import plot_file
+from pag_ros.cli.options import plot_file, write_json
 from pag_ros.errors import ParameterError
 from pag_ros.lab.simulation import (
     CONTROLLERS,
@@ -38,7 +38,6 @@ from pag_ros.lab.simulation.traces import KINDS, LoadSet
 from pag_ros.manifest import load_manifest
 from pag_ros.reading import read_limited, reading
 from pag_ros.runtime import find_model
-from pag_ros.writing import write_text
 
 _MAX_TRACE_BYTES = 100_000_000
 _MIN_FRAMES = 120
@@ -83,11 +82,8 @@ def main(args: argparse.Namespace) -> int:
         from pag_ros.lab.simulation.plots import plot_deadline
 
         plot_deadline(list(runs.items()), rows, args.plot)
-    if args.json == "-":
-        print(json.dumps(result))
+    if write_json(result, args.json):
         return 0
-    if args.json:
-        write_text(Path(args.json), json.dumps(result, indent=1) + "\n", make_folder=True)
     print(_table(rows))
     print(f"controller: {result['controller_us']:.1f} us a frame (plan and observe)")
     return 0

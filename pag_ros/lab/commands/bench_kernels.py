@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pag_ros.cli.options import write_json
 from pag_ros.errors import ParameterError
 from pag_ros.runtime.models import DEFAULT_MODEL, find_model
-from pag_ros.writing import write_text
 
 if TYPE_CHECKING:
     from pag_ros.lab.bench.kernel_costs import Chip, Kernels
@@ -38,11 +37,8 @@ def main(args: argparse.Namespace) -> int:
         for chip in bar:
             result["layers"] += kernel_costs.layer_rows(programs, chip, stored)
             result["blocks"] += kernel_costs.block_rows(chip, compiled)
-    if args.json == "-":
-        print(json.dumps(result))
+    if write_json(result, args.json):
         return 0
-    if args.json:
-        write_text(Path(args.json), json.dumps(result, indent=1) + "\n", make_folder=True)
     print(layers_table(result["layers"]))
     print()
     print(blocks_table(result["blocks"]))

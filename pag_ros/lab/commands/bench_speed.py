@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from pag_ros.cli.options import plot_file, whole
+from pag_ros.cli.options import plot_file, whole, write_json
 from pag_ros.errors import BackendError, ParameterError
-from pag_ros.writing import write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,11 +44,8 @@ def main(args: argparse.Namespace) -> int:
     result = {"machine": limits, "versions": versions, "rows": rows}
     if args.plot:
         (plot.plot_operations if args.kind == "ops" else plot.plot_networks)(rows, args.plot)
-    if args.json == "-":
-        print(json.dumps(result))
+    if write_json(result, args.json):
         return 0
-    if args.json:
-        write_text(Path(args.json), json.dumps(result, indent=1) + "\n", make_folder=True)
     facts = {**limits, **versions}
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     print((text.operations_table if args.kind == "ops" else text.networks_table)(rows))

@@ -6,18 +6,17 @@ They go into one file beside the model, MODEL.kernels.zip, which a robot without
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pag_ros.cli.options import write_json
 from pag_ros.kernels.gpu.programs import Spec, StampSpec
 from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, save_kernels
 from pag_ros.lab.kernel_compiler.compiler import TARGETS, compile_kernels
 from pag_ros.runtime.models import DEFAULT_MODEL, find_model
-from pag_ros.writing import write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,11 +42,8 @@ def main(args: argparse.Namespace) -> int:
     path = kernels_path(args.out / model.name if args.out else model)
     save_kernels(path, kernels)
     result = {"rows": [_row(kernel) for kernel in kernels]}
-    if args.json == "-":
-        print(json.dumps(result))
+    if write_json(result, args.json):
         return 0
-    if args.json:
-        write_text(Path(args.json), json.dumps(result, indent=1) + "\n", make_folder=True)
     print(_table(kernels))
     print(f"written: {path} ({len(kernels)} kernels, {path.stat().st_size / 1e6:.1f} MB)")
     return 0
