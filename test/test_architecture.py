@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import re
 from collections.abc import Callable, Iterator
@@ -10,21 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from package_imports import PACKAGE, imported_names
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "pag_ros"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
 def _imported_rooms(room: Path) -> set[str]:
     """Names of the other rooms that a room imports anywhere."""
-    names: set[str] = set()
-    for module in room.rglob("*.py"):
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module is not None:
-                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    names = {name for module in room.rglob("*.py") for name in imported_names(module)}
     parts = {name.split(".")[1] for name in names if name.startswith("pag_ros.")}
     return {part for part in parts if (PACKAGE / part / "__init__.py").is_file()} - {room.name}
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-PACKAGE = Path(__file__).parents[1] / "pag_ros"
+from package_imports import PACKAGE, imported_names
 
 PLAIN = {"errors", "checks", "reading", "writing", "folders"}
 """Single modules below all rooms."""
@@ -74,7 +71,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 @pytest.mark.parametrize("module", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_only_from_below(module: Path) -> None:
     room, *inner = module.relative_to(PACKAGE).with_suffix("").parts
-    used = [name.split(".")[1:] for name in _imports(module) if name.startswith("pag_ros.")]
+    used = [name.split(".")[1:] for name in imported_names(module) if name.startswith("pag_ros.")]
     if room in BELOW:
         assert {names[0] for names in used} <= BELOW[room] | {room, "__version__"}
     if room == "lab" and inner[0] in BELOW_IN_LAB:
@@ -85,7 +82,7 @@ def test_imports_only_from_below(module: Path) -> None:
 @pytest.mark.parametrize("module", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_heavy_packages_stay_at_home(module: Path) -> None:
     room, *inner = module.relative_to(PACKAGE).with_suffix("").parts
-    used = {name.split(".")[0] for name in _imports(module)}
+    used = {name.split(".")[0] for name in imported_names(module)}
     assert not {package for package in used if room not in HOMES.get(package, {room})}
     if room == "lab" and inner[0] not in TORCH_ROOMS:
         assert "torch" not in used
@@ -104,13 +101,3 @@ def test_tests_lie_as_the_package_does() -> None:
     beside = {Path(), Path("launch")}
     unknown = {str(folder) for folder in folders - beside if not (PACKAGE / folder).is_dir()}
     assert not unknown
-
-
-def _imports(module: Path) -> Iterator[str]:
-    """Full names of all that a module imports, wherever in it."""
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
