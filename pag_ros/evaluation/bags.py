@@ -27,6 +27,7 @@ from pag_ros.evaluation.matching import (
     make_plan,
     match,
 )
+from pag_ros.evaluation.truth import Truth
 from pag_ros.evaluation.truth_tally import TruthTally, describe_failures
 from pag_ros.evaluation.unpacking import (
     UNPACKING_ERRORS,
@@ -69,21 +70,6 @@ class Topics:
         """Those there are, for people."""
         topics = asdict(self).items()
         return ", ".join(f"{kind}: {printable(topic)}" for kind, topic in topics if topic)
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Ground truth of one frame, each at the image's size or None.
-
-    Attributes:
-        depth: [h,w] float32 metres, NaN unknown.
-        normals: [h,w,3] float32 unit, NaN unknown.
-        labels: [h,w] uint8 class ids, `NO_LABEL` unknown.
-    """
-
-    depth: NDArray[np.float32] | None = None
-    normals: NDArray[np.float32] | None = None
-    labels: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ HIGHER_IS_BETTER = {
     ("depth", "delta1"): "depth: δ < 1.25",
     ("normals", "<22.5"): "normals: within 22.5°",
     ("segmentation", "mIoU"): "labels: mIoU",
+    ("boundary", "ODS"): "boundary: ODS",
 }
 
 
@@ -67,7 +68,7 @@ def density_over_time(records: Sequence[FrameRecord]) -> str:
 def accuracy_against_budget(runs: Sequence[Run]) -> str:
     """One curve a task: its main score at each budget."""
     figure, axes = _figure()
-    styles = ((ACCENT, "o"), (SECOND, "s"), (ALERT, "^"))
+    styles = ((ACCENT, "o"), (SECOND, "s"), (ALERT, "^"), (INK, "D"))
     for ((task, metric), text), (color, marker) in zip(
         HIGHER_IS_BETTER.items(), styles, strict=True
     ):

@@ -1,4 +1,4 @@
-"""Scores of depth, normals and segmentation, gathered frame by frame.
+"""Scores of depth, normals, segmentation and all tasks together, gathered frame by frame.
 
 Each class here takes one frame at a time (`add`) and gives its scores at any moment (`scores`).
 Nothing but sums is kept, so a bag may be of any length.
@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pag_ros.evaluation.boundaries import BoundaryScores
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,7 @@ class TaskScores:
         self._scaled = DepthScores(replace(protocol, median_scaling=True))
         self._normals = NormalScores()
         self._segmentation = SegmentationScores(classes)
+        self._boundary = BoundaryScores()
 
     def add_depth(self, depth: NDArray[np.float32], truth: NDArray[np.float32]) -> None:
         """See `DepthScores.add`."""
@@ -258,12 +261,17 @@ class TaskScores:
         """See `SegmentationScores.add`."""
         self._segmentation.add(labels, truth)
 
+    def add_boundary(self, boundary: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
+        """See `BoundaryScores.add`."""
+        self._boundary.add(boundary, truth)
+
     def include(self, other: TaskScores) -> None:
         """Count another one's frames, too."""
         self._depth.include(other._depth)
         self._scaled.include(other._scaled)
         self._normals.include(other._normals)
         self._segmentation.include(other._segmentation)
+        self._boundary.include(other._boundary)
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Task -> metric -> value, for the tasks that had ground truth."""
@@ -272,6 +280,7 @@ class TaskScores:
             "depth (median-scaled)": self._scaled.scores(),
             "normals": self._normals.scores(),
             "segmentation": self._segmentation.scores(),
+            "boundary": self._boundary.scores(),
         }
         return {task: values for task, values in every.items() if values}
 

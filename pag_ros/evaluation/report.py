@@ -16,7 +16,7 @@ from pag_ros.budget.outcomes import MEANINGS, PROCESSED, UNACCOUNTED
 from pag_ros.errors import BackendError
 from pag_ros.evaluation import charts
 from pag_ros.evaluation.html import fill, trusted
-from pag_ros.evaluation.results import Evaluation, TaskTable, percentiles, save_json
+from pag_ros.evaluation.results import BAG, Evaluation, TaskTable, percentiles, save_json
 from pag_ros.image.pictures import color_depth
 from pag_ros.writing import write_text
 
@@ -70,9 +70,17 @@ METRICS = (
     Metric("segmentation", "mIoU", "mIoU", 100, " %", True),
     Metric("segmentation", "pixel_accuracy", "pixel accuracy", 100, " %", True),
     Metric("segmentation", "mean_accuracy", "mean accuracy", 100, " %", True),
+    Metric("boundary", "ODS", "ODS", 1, "", True),
+    Metric("boundary", "OIS", "OIS", 1, "", True),
+    Metric("boundary", "AP", "AP", 1, "", True),
 )
 
-HEADLINES = (("depth", "delta1"), ("normals", "median"), ("segmentation", "mIoU"))
+HEADLINES = (
+    ("depth", "delta1"),
+    ("normals", "median"),
+    ("segmentation", "mIoU"),
+    ("boundary", "ODS"),
+)
 
 
 @dataclass(frozen=True)
@@ -166,7 +174,8 @@ def drawn(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
         of = f" ({run.name})" if len(evaluation.runs) > 1 else ""
         deadline = evaluation.deadline_ms
         yield f"Latency, distribution{of}", charts.latency_histogram(run.latencies_ms, deadline)
-        yield f"Latency, over time{of}", charts.latency_over_time(run.records, deadline)
+        if evaluation.source == BAG:
+            yield f"Latency, over time{of}", charts.latency_over_time(run.records, deadline)
     if run.densities.size and evaluation.live:
         yield "Density, over time", charts.density_over_time(run.records)
 

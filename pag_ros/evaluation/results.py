@@ -22,6 +22,9 @@ from pag_ros.writing import is_writable, write_text
 
 FORMAT = 1
 
+BAG, DATASET = "bag", "dataset"
+"""Where the pictures of an evaluation come from."""
+
 
 @dataclass(frozen=True)
 class FrameRecord:
@@ -51,7 +54,7 @@ TaskTable = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Scores:
-    """Accuracy against the bag's ground truth; all empty where it has none.
+    """Accuracy against the ground truth; all empty where it has none.
 
     Attributes:
         tasks: of all frames.
@@ -66,11 +69,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Run:
-    """One pass over the bag at one setting.
+    """One pass over the pictures at one setting.
 
     Attributes:
         name: for people: "budget 0.50", "live".
-        budget: the fixed budget, None if the node chose it frame by frame.
+        budget: the fixed or average budget; None if the node chose it frame by frame, or if no
+            network was run (see `pag_ros.lab.datasets.trivial`).
         records: of every frame, in order.
         outcomes: how many frames ended in which way, by the names in `pag_ros.budget.outcomes`.
     """
@@ -125,6 +129,7 @@ class Evaluation:
         problems: what was left out or went wrong, and how often.
         truth: what became of each topic of the bag's ground truth.
         depth_range_m: of the depth pictures' colours.
+        source: `BAG` or `DATASET`.
     """
 
     title: str
@@ -139,6 +144,7 @@ class Evaluation:
     samples: tuple[Sample, ...] = ()
     stages: Mapping[str, str] = field(default_factory=dict)
     truth: tuple[TruthTally, ...] = ()
+    source: str = BAG
 
 
 def percentiles(values: NDArray[np.float64]) -> dict[str, float]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.evaluation.bags import Truth
 from pag_ros.evaluation.results import Sample
 from pag_ros.evaluation.scoring import Outputs
+from pag_ros.evaluation.truth import Truth
 from pag_ros.image import pictures
 from pag_ros.manifest import Manifest
 
@@ -35,25 +35,42 @@ def make_sample(
 ) -> Sample:
     """Colour one frame's outputs (a row of pictures for each name) and its truth; small enough
     for a page with many of them."""
-    rows = {name: _row(row, manifest) for name, row in outputs.items()}
-    true_row = _row(Outputs(truth.depth, truth.normals, truth.labels), manifest)
+    rows = {name: color_outputs(row, manifest, _small) for name, row in outputs.items()}
+    true_row = color_outputs(_as_outputs(truth), manifest, _small)
     if true_row:
         rows["ground truth"] = true_row
     return Sample(title, _small(image, cv2.INTER_AREA), rows)
 
 
-def _row(outputs: Outputs, manifest: Manifest) -> dict[str, NDArray[np.uint8]]:
+def color_outputs(
+    outputs: Outputs, manifest: Manifest, resize: Callable[[NDArray[Any]], NDArray[Any]]
+) -> dict[str, NDArray[np.uint8]]:
+    """Caption -> picture of each output that there is.
+
+    Args:
+        manifest: for the range of the depth, the classes and the number of blocks.
+        resize: brings a map to the pictures' size, without mixing its pixels.
+    """
     row = {}
     if outputs.depth is not None:
-        row["depth"] = pictures.color_depth(_small(outputs.depth), *manifest.depth_range_m)
+        row["depth"] = pictures.color_depth(resize(outputs.depth), *manifest.depth_range_m)
     if outputs.normals is not None:
-        row["normals"] = pictures.color_normals(_small(outputs.normals))
+        row["normals"] = pictures.color_normals(resize(outputs.normals))
     if outputs.labels is not None:
-        row["labels"] = pictures.color_labels(_small(outputs.labels), manifest.classes)
+        row["labels"] = pictures.color_labels(resize(outputs.labels), manifest.classes)
+    if outputs.boundary is not None:
+        row["boundary"] = pictures.color_boundary(resize(outputs.boundary))
     if outputs.computed is not None:
-        computed = _small(outputs.computed)
+        computed = resize(outputs.computed)
         row["computed"] = pictures.color_computed(computed, len(manifest.blocks))
     return row
+
+
+def _as_outputs(truth: Truth) -> Outputs:
+    """The truth as a network would give it; of boundaries, the share of annotators."""
+    drawn = truth.boundary
+    boundary = None if drawn is None else drawn.mean(axis=0, dtype=np.float32)
+    return Outputs(truth.depth, truth.normals, truth.labels, boundary)
 
 
 def _small(pixels: NDArray[Any], interpolation: int = cv2.INTER_NEAREST) -> NDArray[Any]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.evaluation.bags import Frame, Truth
 from pag_ros.evaluation.metrics import DepthProtocol, TaskScores
 from pag_ros.evaluation.results import Scores
+from pag_ros.evaluation.truth import Truth
 from pag_ros.evaluation.truth_tally import TruthTally
 from pag_ros.runtime import FrameResult
 
@@ -23,22 +23,20 @@ class Outputs:
         depth: [h,w] float32 metres.
         normals: [h,w,3] float32 unit.
         labels: [h,w] uint8 class ids.
+        boundary: [h,w] float32 probability.
         computed: [h,w] uint8, gated blocks run at each pixel.
     """
 
     depth: NDArray[np.float32] | None = None
     normals: NDArray[np.float32] | None = None
     labels: NDArray[np.uint8] | None = None
+    boundary: NDArray[np.float32] | None = None
     computed: NDArray[np.uint8] | None = None
 
     @classmethod
     def of(cls, result: FrameResult) -> Outputs:
         """Of a frame that was processed here."""
-        return cls(**{name: getattr(result, name) for name in OUTPUT_NAMES})
-
-
-OUTPUT_NAMES = tuple(entry.name for entry in fields(Outputs))
-"""Those of `pag_ros.runtime.outputs` that are scored or shown."""
+        return cls(**{entry.name: getattr(result, entry.name) for entry in fields(cls)})
 
 
 class Scoreboard:
@@ -49,16 +47,23 @@ class Scoreboard:
         self._protocol = protocol
         self._cameras: dict[str, TaskScores] = {}
 
-    def add(self, frame: Frame, outputs: Outputs) -> None:
-        """Score a frame, for whatever has both an output and a truth."""
-        scores = self._cameras.setdefault(frame.frame_id, self._empty())
-        truth = frame.truth
+    def add(self, truth: Truth, outputs: Outputs, camera: str = "") -> TaskScores:
+        """Score a frame, for whatever has both an output and a truth.
+
+        Returns:
+            The frame's scores alone.
+        """
+        alone = self._empty()
         if outputs.depth is not None and truth.depth is not None:
-            scores.add_depth(outputs.depth, truth.depth)
+            alone.add_depth(outputs.depth, truth.depth)
         if outputs.normals is not None and truth.normals is not None:
-            scores.add_normals(outputs.normals, truth.normals)
+            alone.add_normals(outputs.normals, truth.normals)
         if outputs.labels is not None and truth.labels is not None:
-            scores.add_labels(outputs.labels, truth.labels)
+            alone.add_labels(outputs.labels, truth.labels)
+        if outputs.boundary is not None and truth.boundary is not None:
+            alone.add_boundary(outputs.boundary, truth.boundary)
+        self._cameras.setdefault(camera, self._empty()).include(alone)
+        return alone
 
     def scores(self) -> Scores:
         """Of all frames together, and of each camera's where there are several."""

@@ -17,18 +17,20 @@ from pag_ros.evaluation.bags import TRUTH_READERS, Bag, Frame, read_pixels
 from pag_ros.evaluation.metrics import DepthProtocol
 from pag_ros.evaluation.results import Evaluation, FrameRecord, Run, Sample
 from pag_ros.evaluation.samples import make_sample, spread
-from pag_ros.evaluation.scoring import OUTPUT_NAMES, Outputs, Scoreboard, tally_truth
+from pag_ros.evaluation.scoring import Outputs, Scoreboard, tally_truth
 from pag_ros.image.decode import to_labels
 from pag_ros.manifest import Manifest
 from pag_ros.ros.budget_report import NODE_PARTS
 from pag_ros.ros.topics import MAP_TOPICS
 from pag_ros.runtime.outputs import BY_NAME
 
-OUTPUT_TOPICS = {name: MAP_TOPICS[name] for name in OUTPUT_NAMES}
+READERS: Mapping[str, Callable[[Any], NDArray[Any]]] = {**TRUTH_READERS, "computed": to_labels}
+"""What is compared with a bag's truth, and where it was computed: field of `Outputs` -> reader."""
+
+OUTPUT_TOPICS = {name: MAP_TOPICS[name] for name in READERS}
 """Outputs that a replay listens to: field of `Outputs` -> the node's topic."""
 
-READERS: Mapping[str, Callable[[Any], NDArray[Any]]] = {**TRUTH_READERS, "computed": to_labels}
-BYTES_PER_PIXEL = sum(BY_NAME[name].bytes_per_pixel for name in OUTPUT_NAMES)
+BYTES_PER_PIXEL = sum(BY_NAME[name].bytes_per_pixel for name in READERS)
 MAX_KEPT_BYTES = 400_000_000
 """Size of the outputs that are held in memory to be scored after the replay, when scoring disturbs
 nothing any more."""
@@ -188,7 +190,7 @@ def evaluate(
         tally_truth(bag.truth, frame.truth, outputs, len(manifest.classes), protocol)
         if entry is None:
             continue
-        scores.add(frame, outputs)
+        scores.add(frame.truth, outputs, frame.frame_id)
         if done in shown:
             samples.append(_sample(frame, entry, first_ns, outputs, manifest))
         done += 1

@@ -110,6 +110,11 @@ def test_options_out_of_range_are_refused(write_room_bag, options):
         evaluated(write_room_bag(), **options)
 
 
+def test_a_budget_out_of_range_is_told_before_the_bag_is_read(write_room_bag):
+    with pytest.raises(ParameterError, match="budgets"):
+        evaluated(write_room_bag(lag_ns=70_000_000_000), budgets=(2.0,))
+
+
 def test_a_bag_without_a_readable_frame_says_why(messages, tmp_path):
     grey = np.zeros((12, 16, 3), np.uint8)
     broken = messages.image(grey, "rgb8")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pag_ros.evaluation.scoring import OUTPUT_NAMES, Outputs
+from pag_ros.evaluation.scoring import Outputs
 from pag_ros.image.letterbox import Letterbox
 from pag_ros.manifest import HEADS, load_manifest
 from pag_ros.replay.live_log import BYTES_PER_PIXEL, OUTPUT_TOPICS, READERS
@@ -71,8 +71,8 @@ def test_a_model_without_a_head_says_that_it_knows_nothing(tiny_model: Path) -> 
 
 def test_every_output_has_a_topic_and_a_replay_listens_to_those_it_scores() -> None:
     assert list(MAP_TOPICS) == NAMES
-    assert set(OUTPUT_NAMES) == {entry.name for entry in fields(Outputs)} <= set(NAMES)
-    assert set(OUTPUT_TOPICS) == set(READERS) == set(OUTPUT_NAMES)
+    assert {entry.name for entry in fields(Outputs)} == {*NAMES} - {"confidence"}
+    assert set(OUTPUT_TOPICS) == set(READERS) == {"depth", "normals", "labels", "computed"}
     assert OUTPUT_TOPICS["labels"] == "segmentation/mask"
     assert BYTES_PER_PIXEL == 4 + 12 + 1 + 1
 

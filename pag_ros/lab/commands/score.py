@@ -1,8 +1,9 @@
 """Score a model on labelled datasets at several budgets.
 
 A dataset is NAME:PATH (docs/datasets.md has the names, their layouts and protocols) or a folder of
-`pag_ros data render`; such folders are scored as one. Prints a table; --record writes the main
-scores into the model's manifest, with --half beside those of the whole resolution.
+`pag_ros data render`; such folders are scored as one. Prints a table; --out writes report.html and
+report.json, of several datasets in a folder each; --record writes the main scores into the model's
+manifest, with --half beside those of the whole resolution.
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--trivial", action="store_true", help="score trivial guesses, too")
     parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the report: page, pictures and numbers"
+    )
+    parser.add_argument(
         "--pictures", type=Path, metavar="DIR", help="write sheets of pictures here"
     )
     parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
@@ -59,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    from pag_ros.evaluation.report import write_report
     from pag_ros.evaluation.results import require_writable
     from pag_ros.lab.datasets.scores import with_scores
     from pag_ros.manifest import load_manifest, save_manifest
@@ -69,6 +74,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json not in (None, "-"):
         require_writable(Path(args.json))
     datasets = open_all(args.dataset, args.split)
+    reports = _report_folders(args.out, datasets)
     if args.record and (len(datasets) > 1 or args.mode != "fixed"):
         raise ParameterError("--record keeps the fixed budgets' scores of one --dataset")
     model = find_model(args.model)
@@ -83,11 +89,14 @@ def main(args: argparse.Namespace) -> int:
     text = json.dumps({name: _to_json(scores) for name, scores in found.items()}, indent=2)
     if args.json == "-":
         print(text)
-        return 0
-    if args.json:
+    elif args.json:
         write_text(Path(args.json), text + "\n", make_folder=True)
     for name, scores in found.items():
-        _print(name, scores)
+        if args.json != "-":
+            _print(name, scores)
+        if args.out:
+            report = write_report(scores.evaluation, reports[name])
+            print(f"report: {report}", file=sys.stderr if args.json == "-" else sys.stdout)
     return 0
 
 
@@ -103,11 +112,30 @@ def open_all(specs: list[str], split: str | None) -> list[Dataset]:
     return [*([RenderedRooms(rendered)] if rendered else []), *others]
 
 
+def _report_folders(out: Path | None, datasets: list[Dataset]) -> dict[str, Path]:
+    """Name of each dataset -> folder of its report: OUT, or of several one below it each.
+
+    Raises:
+        ParameterError: a folder cannot be written to.
+    """
+    from pag_ros.evaluation.report import HTML_NAME
+    from pag_ros.evaluation.results import require_writable
+    from pag_ros.lab.datasets.pictures import file_name
+
+    if out is None:
+        return {}
+    folders = {d.name: out if len(datasets) == 1 else out / file_name(d.name) for d in datasets}
+    for folder in folders.values():
+        require_writable(folder / HTML_NAME)
+    return folders
+
+
 def _score(dataset: Dataset, session: Session, args: argparse.Namespace) -> DatasetScores:
     from tqdm import tqdm
 
+    from pag_ros.evaluation.passes import perception_at
     from pag_ros.lab.datasets.pictures import write_sheets
-    from pag_ros.lab.datasets.scores import perceptions, score_dataset
+    from pag_ros.lab.datasets.scores import score_dataset
 
     total = len(dataset) if args.limit is None else min(args.limit, len(dataset))
     with tqdm(None, dataset.name, total, unit="frame", disable=None, file=sys.stderr) as bar:
@@ -124,8 +152,7 @@ def _score(dataset: Dataset, session: Session, args: argparse.Namespace) -> Data
     for message in scores.messages:
         print(message, file=sys.stderr)
     if args.pictures:
-        first = args.budgets[0]
-        perception = perceptions(session, [first], args.mode)[first]
+        perception = perception_at(session, args.budgets[0], args.mode)
         for path in write_sheets(dataset, scores.delta1, perception, args.pictures):
             print(f"pictures: {path}", file=sys.stderr)
     return scores

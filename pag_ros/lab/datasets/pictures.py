@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import ParameterError
+from pag_ros.evaluation.samples import color_outputs
+from pag_ros.evaluation.scoring import Outputs
 from pag_ros.image import pictures
 from pag_ros.lab.datasets import Dataset, Sample
-from pag_ros.lab.datasets.scores import run
-from pag_ros.manifest import NO_LABEL, LabelClass, Manifest
-from pag_ros.runtime import FrameResult, Perception
+from pag_ros.manifest import NO_LABEL, LabelClass
+from pag_ros.runtime import Perception
 from pag_ros.writing import write_bytes
 
 ROWS = 4
@@ -45,7 +46,7 @@ def write_sheets(
     written = []
     for name, indices in chosen(delta1).items():
         tiles = [tile for i in indices for tile in _row(dataset[i], i, delta1[i], perception)]
-        path = folder / f"{_file_name(dataset.name)}-{name}.jpg"
+        path = folder / f"{file_name(dataset.name)}-{name}.jpg"
         _write(tiles, len(tiles) // len(indices), path)
         written.append(path)
     return written
@@ -121,27 +122,14 @@ def chosen(delta1: Sequence[float], rows: int = ROWS) -> dict[str, list[int]]:
 
 def _row(sample: Sample, index: int, delta1: float, perception: Perception) -> list[Tile]:
     manifest = perception.session.manifest
-    result = run(perception, sample, set(manifest.heads))
+    result = perception.process(sample.color, sample.focal_px, None, frozenset(manifest.heads))
+    assert result is not None, "without a deadline no frame is skipped"
     title = f"sample {index}" + (f", delta1 {delta1:.2f}" if np.isfinite(delta1) else "")
-    tiles = [(title, _small(sample.color, cv2.INTER_AREA)), *_outputs(result, manifest)]
+    outputs = color_outputs(Outputs.of(result), manifest, _small)
+    tiles = [(title, _small(sample.color, cv2.INTER_AREA)), *outputs.items()]
     if sample.depth is not None:
         colored = _true_depth(sample.depth, manifest.depth_range_m)
         tiles.insert(2 if "depth" in manifest.heads else 1, ("true depth", colored))
-    return tiles
-
-
-def _outputs(result: FrameResult, manifest: Manifest) -> list[Tile]:
-    tiles = []
-    if "depth" in manifest.heads and result.depth is not None:
-        colored = pictures.color_depth(_small(result.depth), *manifest.depth_range_m)
-        tiles.append(("depth", colored))
-    if "normals" in manifest.heads and result.normals is not None:
-        tiles.append(("normals", pictures.color_normals(_small(result.normals))))
-    if "segmentation" in manifest.heads and result.labels is not None:
-        colored = pictures.color_labels(_small(result.labels), manifest.classes)
-        tiles.append(("labels", colored))
-    if result.boundary is not None:
-        tiles.append(("boundary", pictures.color_boundary(_small(result.boundary))))
     return tiles
 
 
@@ -151,5 +139,6 @@ def _small(pixels: NDArray[Any], interpolation: int = cv2.INTER_NEAREST) -> NDAr
     return np.asarray(cv2.resize(pixels, size, interpolation=interpolation))
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
+    """A dataset's name as that of a file."""
     return "".join(c if c.isalnum() or c in "-." else "_" for c in name)[:80]

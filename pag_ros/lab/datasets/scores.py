@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pag_ros.budget import Controller, ControllerSettings
-from pag_ros.errors import ParameterError
-from pag_ros.evaluation.boundaries import BoundaryScores
-from pag_ros.evaluation.metrics import DepthProtocol, TaskScores
+from pag_ros.budget.outcomes import PROCESSED
+from pag_ros.evaluation.metrics import DepthProtocol
+from pag_ros.evaluation.passes import Classes, Labelled, Passes, about_model
+from pag_ros.evaluation.results import DATASET, Evaluation, Run, TaskTable, about_software
+from pag_ros.evaluation.samples import spread
+from pag_ros.evaluation.scoring import Outputs, Scoreboard
+from pag_ros.evaluation.truth import Truth
 from pag_ros.lab.datasets import Dataset, Sample
-from pag_ros.lab.datasets.class_names import CommonClasses, common_classes
+from pag_ros.lab.datasets.class_names import CommonClasses, common_classes, plain
 from pag_ros.lab.datasets.trivial import TRIVIAL
 from pag_ros.manifest import Manifest
-from pag_ros.runtime import FrameResult, Perception, PlannedSession, Session
-from pag_ros.runtime.calibration import table_for
+from pag_ros.runtime import Session
+from pag_ros.runtime.outputs import parts_of
 
 MAIN_METRICS = {
     "depth": ("delta1", "AbsRel"),
@@ -28,27 +30,41 @@ MAIN_METRICS = {
 }
 """What a manifest keeps of the scores."""
 
-Scores = dict[str, dict[str, float]]
-"""Task -> metric -> value."""
 
-
-@dataclass
+@dataclass(frozen=True)
 class DatasetScores:
     """What scoring a dataset found.
 
     Attributes:
-        budgets: budget -> scores over all samples, metrics of gating.md section 5.
-        density: budget -> share of the gated computation that was done, mean over the samples.
-        trivial: name of a trivial guess -> its scores; empty if they were not asked for.
+        evaluation: everything a report shows; its runs are the budgets, then the trivial guesses.
         delta1: of each sample at the first budget, NaN without true depth.
         messages: what was left out and why, for people.
     """
 
-    budgets: dict[float, Scores] = field(default_factory=dict)
-    density: dict[float, float] = field(default_factory=dict)
-    trivial: dict[str, Scores] = field(default_factory=dict)
+    evaluation: Evaluation
     delta1: list[float] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+
+    @property
+    def budgets(self) -> dict[float, TaskTable]:
+        """Budget -> scores over all samples (docs/evaluation.md)."""
+        runs = self.evaluation.runs
+        return {run.budget: run.scores.tasks for run in runs if run.budget is not None}
+
+    @property
+    def density(self) -> dict[float, float]:
+        """Budget -> share of the gated computation that was done, mean over the samples."""
+        runs = self.evaluation.runs
+        return {
+            run.budget: float(np.mean(run.densities))
+            for run in runs
+            if run.budget is not None and run.densities.size
+        }
+
+    @property
+    def trivial(self) -> dict[str, TaskTable]:
+        """Name of a trivial guess -> its scores; empty if they were not asked for."""
+        return {run.name: run.scores.tasks for run in self.evaluation.runs if run.budget is None}
 
 
 def score_dataset(
@@ -78,57 +94,43 @@ def score_dataset(
         ParameterError: a budget is out of range, or none is given.
         DatasetError: a sample is damaged.
     """
-    runners = perceptions(session, budgets, mode)
-    found = DatasetScores()
-    classes = common_classes(session.manifest.classes, dataset.classes)
-    heads = _heads(session.manifest, dataset, classes, found.messages)
-    protocol = protocol or dataset.protocol
-    boards = {budget: _Board(classes, protocol, heads) for budget in budgets}
-    densities: dict[float, list[float]] = {budget: [] for budget in budgets}
-    guesses = {name: _Board(classes, protocol, {"depth"}) for name in TRIVIAL if trivial}
-    for index in range(len(dataset) if limit is None else min(limit, len(dataset))):
+    manifest, protocol = session.manifest, protocol or dataset.protocol
+    common = common_classes(manifest.classes, dataset.classes)
+    classes = _scored_classes(manifest, common)
+    passes = Passes(session, budgets, classes, protocol, parts_of(manifest), mode)
+    guesses = {name: Scoreboard(0, protocol) for name in TRIVIAL if trivial}
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    shown = spread(count)
+    for index in range(count):
         sample = dataset[index]
-        for budget, perception in runners.items():
-            result = run(perception, sample, heads)
-            boards[budget].add(sample, result)
-            densities[budget].append(result.density)
+        truth = _truth(sample, common)
+        title = f"sample {index}"
+        passes.process(Labelled(title, sample.color, sample.focal_px, truth), index in shown)
         for name, board in guesses.items():
-            board.add_guess(sample, TRIVIAL[name])
-        found.delta1.append(boards[budgets[0]].last_delta1)
+            _add_guess(board, name, sample, protocol)
         progress()
-    found.budgets = {budget: board.scores() for budget, board in boards.items()}
-    found.density = {b: float(np.mean(values)) for b, values in densities.items() if values}
-    found.trivial = {name: board.scores() for name, board in guesses.items() if board.scores()}
-    return found
+    messages = _messages(manifest, dataset, common)
+    return DatasetScores(
+        Evaluation(
+            title=f"{manifest.name} on {dataset.name}",
+            live=False,
+            about=_about(session, dataset, mode, protocol, messages),
+            deadline_ms=None,
+            runs=(*passes.runs(), *_guessed(guesses, count)),
+            classes=classes.listed,
+            depth_range_m=manifest.depth_range_m,
+            counters={"samples in the dataset": len(dataset), "samples scored": count},
+            samples=tuple(passes.samples),
+            source=DATASET,
+        ),
+        passes.delta1,
+        messages,
+    )
 
 
-def perceptions(
-    session: Session, budgets: Sequence[float], mode: str = "fixed"
-) -> dict[float, Perception]:
-    """The model at some budgets, in budget mode "fixed" or "adaptive".
-
-    Raises:
-        ParameterError: a budget is out of range, or none is given.
-    """
-    if not budgets or not all(0.0 < budget <= 1.0 for budget in budgets):
-        raise ParameterError(f"budgets must lie in (0, 1], got {list(budgets)}")
-    table, manifest = table_for(session), session.manifest
-    return {
-        budget: Perception(
-            PlannedSession(session, Controller(manifest, table, ControllerSettings(mode, budget)))
-        )
-        for budget in budgets
-    }
-
-
-def run(perception: Perception, sample: Sample, heads: set[str]) -> FrameResult:
-    """The wanted heads' outputs for a sample."""
-    result = perception.process(sample.color, sample.focal_px, None, frozenset(heads))
-    assert result is not None, "without a deadline no frame is skipped"
-    return result
-
-
-def with_scores(manifest: Manifest, scores: dict[float, Scores], half: bool = False) -> Manifest:
+def with_scores(
+    manifest: Manifest, scores: Mapping[float, TaskTable], half: bool = False
+) -> Manifest:
     """The manifest with the main metrics of each budget, as "0.50" -> "depth delta1" -> value.
 
     Args:
@@ -139,7 +141,7 @@ def with_scores(manifest: Manifest, scores: dict[float, Scores], half: bool = Fa
     return replace(manifest, half_scores=rows) if half else replace(manifest, scores=rows)
 
 
-def main_scores(tasks: Scores) -> dict[str, float]:
+def main_scores(tasks: TaskTable) -> dict[str, float]:
     """ "depth delta1" -> value, and the others of `MAIN_METRICS`."""
     return {
         f"{task} {metric}": round(tasks[task][metric], 4)
@@ -150,66 +152,65 @@ def main_scores(tasks: Scores) -> dict[str, float]:
     }
 
 
-class _Board:
-    """The scores of one run over a dataset."""
-
-    def __init__(self, classes: CommonClasses, protocol: DepthProtocol, heads: set[str]) -> None:
-        self._classes, self._protocol, self._heads = classes, protocol, heads
-        self._tasks = TaskScores(len(classes.names), protocol)
-        self._boundaries = BoundaryScores()
-        self.last_delta1 = float("nan")
-
-    def add(self, sample: Sample, result: FrameResult) -> None:
-        self.last_delta1 = float("nan")
-        if "depth" in self._heads and sample.depth is not None and result.depth is not None:
-            self._add_depth(result.depth, sample.depth)
-        if "normals" in self._heads and sample.normals is not None and result.normals is not None:
-            self._tasks.add_normals(result.normals, sample.normals)
-        if "segmentation" in self._heads and sample.labels is not None:
-            assert result.labels is not None
-            predicted = self._classes.of_model.take(result.labels)
-            self._tasks.add_labels(predicted, self._classes.of_dataset.take(sample.labels))
-        if "boundary" in self._heads and sample.boundary is not None:
-            assert result.boundary is not None
-            self._boundaries.add(result.boundary, sample.boundary)
-
-    def add_guess(
-        self, sample: Sample, guess: Callable[[Sample, float], NDArray[np.float32]]
-    ) -> None:
-        if sample.depth is None:
-            return
-        counts = self._protocol.counts(sample.depth)
-        if counts.any():
-            median_m = float(np.median(sample.depth[counts]))
-            self._add_depth(guess(sample, median_m), sample.depth)
-
-    def _add_depth(self, depth: NDArray[np.float32], truth: NDArray[np.float32]) -> None:
-        alone = TaskScores(len(self._classes.names), self._protocol)
-        alone.add_depth(depth, truth)
-        self.last_delta1 = alone.scores().get("depth", {}).get("delta1", float("nan"))
-        self._tasks.include(alone)
-
-    def scores(self) -> Scores:
-        boundary = self._boundaries.scores()
-        return {**self._tasks.scores(), **({"boundary": boundary} if boundary else {})}
+def _scored_classes(manifest: Manifest, common: CommonClasses) -> Classes:
+    """The classes that both have, in the model's colours; the model's where they share none."""
+    if not common.names:
+        return Classes(manifest.classes)
+    by_name = {plain(c.name): c for c in manifest.classes}
+    return Classes(tuple(by_name[name] for name in common.names), common.of_model)
 
 
-def _heads(
-    manifest: Manifest, dataset: Dataset, classes: CommonClasses, messages: list[str]
-) -> set[str]:
-    """The model's heads that the dataset can score; says why labels are left out."""
-    heads = set(manifest.heads)
-    if "segmentation" in heads and not classes.names:
-        heads.discard("segmentation")
-        if dataset.classes:
-            names = ", ".join(dataset.classes[:3])
-            messages.append(
-                f"{dataset.name}: segmentation is not scored, the model has none of its classes "
-                f"({names}, ...)"
-            )
-    elif "segmentation" in heads and not classes.same:
-        messages.append(
-            f"{dataset.name}: segmentation is scored on the {len(classes.names)} classes of equal "
-            f"name, where the truth is one of them: {', '.join(classes.names)}"
-        )
-    return heads
+def _truth(sample: Sample, common: CommonClasses) -> Truth:
+    """The sample's truth, with labels by the ids of the common classes if there are any."""
+    labels = None
+    if sample.labels is not None and common.names:
+        labels = common.of_dataset.take(sample.labels)
+    return Truth(sample.depth, sample.normals, labels, sample.boundary)
+
+
+def _add_guess(board: Scoreboard, name: str, sample: Sample, protocol: DepthProtocol) -> None:
+    if sample.depth is None:
+        return
+    counts = protocol.counts(sample.depth)
+    if counts.any():
+        guess = TRIVIAL[name](sample, float(np.median(sample.depth[counts])))
+        board.add(Truth(sample.depth), Outputs(guess))
+
+
+def _guessed(guesses: Mapping[str, Scoreboard], count: int) -> list[Run]:
+    """The guesses as runs, as far as there was a depth to guess."""
+    runs = [
+        Run(name, None, (), {PROCESSED: count}, board.scores()) for name, board in guesses.items()
+    ]
+    return [run for run in runs if run.scores.tasks]
+
+
+def _messages(manifest: Manifest, dataset: Dataset, common: CommonClasses) -> list[str]:
+    """Why labels are left out, or which of them are scored."""
+    if "segmentation" not in manifest.heads or common.same or not dataset.classes:
+        return []
+    if not common.names:
+        names = ", ".join(dataset.classes[:3])
+        return [
+            f"{dataset.name}: segmentation is not scored, the model has none of its classes "
+            f"({names}, ...)"
+        ]
+    return [
+        f"{dataset.name}: segmentation is scored on the {len(common.names)} classes of equal "
+        f"name, where the truth is one of them: {', '.join(common.names)}"
+    ]
+
+
+def _about(
+    session: Session, dataset: Dataset, mode: str, protocol: DepthProtocol, messages: list[str]
+) -> dict[str, str]:
+    """What was run, for people."""
+    crop = "" if protocol.crop == DepthProtocol().crop else ", inside a crop"
+    return {
+        **about_model(session),
+        "dataset": dataset.name,
+        "budget mode": mode,
+        "true depths that count": f"{protocol.min_m:g} to {protocol.cap_m:g} m{crop}",
+        **({"note": " ".join(messages)} if messages else {}),
+        **about_software(),
+    }

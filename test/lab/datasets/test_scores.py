@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from pag_ros.cli import main
+from pag_ros.evaluation.metrics import DepthProtocol
 from pag_ros.lab.datasets import Sample
 from pag_ros.lab.datasets.class_names import common_classes
 from pag_ros.lab.datasets.pictures import chosen
+from pag_ros.lab.datasets.rooms import RoomFrame, read_frame, read_index
+from pag_ros.lab.datasets.scores import score_dataset
 from pag_ros.lab.datasets.trivial import constant, floor_and_wall
-from pag_ros.manifest import NO_LABEL, LabelClass
+from pag_ros.manifest import NO_LABEL, LabelClass, load_manifest
+from pag_ros.runtime import open_session
 
 
 def test_classes_are_matched_by_name() -> None:
@@ -53,6 +58,101 @@ def test_command_scores_trivial_guesses_and_writes_sheets(
     assert "1 classes of equal name" in scores["messages"][0]
     assert scores["samples"] == 6
     assert len(list((tmp_path / "sheets").glob("*.jpg"))) == 3
+
+
+def test_the_report_holds_the_figures_the_guesses_and_the_pictures(
+    rooms: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, numbers = tmp_path / "out", tmp_path / "numbers.json"
+    command = ["score", "--dataset", str(rooms), "--model", str(tiny_model), "--trivial"]
+    command += ["--budgets", "1", "0.5", "--out", str(out), "--json", str(numbers)]
+    assert main(command) == 0
+    assert f"report: {out / 'report.html'}" in capsys.readouterr().out
+    (scores,) = json.loads(numbers.read_text()).values()
+    page = "".join(line.strip() for line in (out / "report.html").read_text("utf-8").splitlines())
+    columns = ["budget 1.00", "budget 0.50", "constant", "floor and wall"]
+    rows = [*scores["budgets"].values(), *scores["trivial"].values()]
+    assert "".join(f"<th>{name}</th>" for name in columns) in page
+    assert "".join(f"<td>{100 * row['depth']['delta1']:.1f} %</td>" for row in rows) in page
+    assert f"<td>{scores['budgets']['0.50']['normals']['median']:.1f}°</td>" in page
+    assert "Scores against the dataset's ground truth" in page
+    assert "Accuracy against budget" in page
+    assert "over time" not in page, "samples follow nobody's clock"
+    assert page.count('class="card sample"') == 6
+    assert page.count('alt="depth"') == 3 * 6  # at two budgets, and the truth
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    assert [run["name"] for run in report["runs"]] == columns
+    assert [run["scores"] for run in report["runs"]] == rows
+    assert report["counters"] == {"samples in the dataset": 6, "samples scored": 6}
+    assert report["classes"] == [c.name for c in load_manifest(tiny_model).classes]
+
+
+def test_the_report_of_a_part_of_the_classes_shows_that_part(
+    rooms: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    name = load_manifest(tiny_model).classes[1].name
+    (rooms / "dataset.json").write_text(json.dumps({"classes": ["other", name]}))
+    command = ["score", "--dataset", str(rooms), "--model", str(tiny_model), "--limit", "2"]
+    assert main([*command, "--budgets", "1", "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert report["classes"] == [name]
+    assert "1 classes of equal name" in report["about"]["note"]
+    assert report["counters"]["samples scored"] == len(report["runs"][0]["frames"]) == 2
+    (run,) = report["runs"]
+    hits = [_is_predicted(1, frame, tiny_model) for frame in read_index(rooms)[:2]]
+    # Label 1 alone has a class; label 0 is none of the model's.
+    assert run["scores"]["segmentation"]["pixel_accuracy"] == pytest.approx(np.mean(hits))
+
+
+def _is_predicted(label: int, frame: RoomFrame, model: Path) -> np.ndarray:
+    """Whether the model gives this label, at each pixel that has it."""
+    sample, session = read_frame(frame), open_session(model, "cpu")
+    keep = session.manifest.keep_for(1.0)
+    predicted = session.infer(sample.color, sample.focal_px, keep).labels
+    session.close()
+    return predicted[sample.labels == label] == label
+
+
+def test_guesses_of_a_dataset_without_depth_are_left_out(tiny_model: Path) -> None:
+    class Unlabelled:
+        name, classes, protocol = "plain", (), DepthProtocol()
+
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> Sample:
+            return Sample(np.zeros((48, 64, 3), np.uint8), 60.0)
+
+    session = open_session(tiny_model, "cpu")
+    found = score_dataset(Unlabelled(), session, (1.0,), trivial=True)
+    session.close()
+    assert found.trivial == {}
+    assert found.budgets == {1.0: {}}
+    assert np.isnan(found.delta1).all()
+
+
+def test_several_datasets_have_a_report_each(
+    rooms: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinect = tmp_path / "chess"
+    kinect.mkdir()
+    cv2.imwrite(str(kinect / "frame-000000.depth.png"), np.full((480, 640), 2000, np.uint16))
+    cv2.imwrite(str(kinect / "frame-000000.color.jpg"), np.zeros((480, 640, 3), np.uint8))
+    command = ["score", "--dataset", str(rooms), f"seven-scenes:{kinect}", "--limit", "1"]
+    command += ["--model", str(tiny_model), "--budgets", "1", "--json", "-"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+    folders = sorted(path.parent.name for path in (tmp_path / "out").glob("*/report.html"))
+    assert folders == ["rooms_rooms", "seven-scenes_chess_test"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    command = ["score", "--dataset", str(rooms), "--model", "nothing.onnx"]
+    assert main([*command, "--out", str(tmp_path / "file" / "out")]) == 2
+    assert "report.html: cannot be written" in capsys.readouterr().err
 
 
 def test_a_dataset_without_common_classes_is_scored_without_labels(
