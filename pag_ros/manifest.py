@@ -44,7 +44,7 @@ class LabelClass:
 
 
 @dataclass(frozen=True)
-class GatedBlock:
+class BlockSpec:
     """One gated stage: `pixels` is the largest `keep`, `macs_per_pixel` its cost per kept pixel."""
 
     name: str
@@ -85,7 +85,7 @@ class Manifest:
     focal_range: tuple[float, float]
     depth_range_m: tuple[float, float]
     classes: tuple[LabelClass, ...]
-    blocks: tuple[GatedBlock, ...]
+    blocks: tuple[BlockSpec, ...]
     dense_macs: int
     heads: tuple[str, ...]
     license: str
@@ -207,16 +207,16 @@ def _from_json(data: Any) -> Manifest:
     )
 
 
-def _block(value: Any) -> GatedBlock:
+def _block(value: Any) -> BlockSpec:
     data = checks.entries(value, "blocks")
     name = checks.name_of(data["name"], "blocks: name")
-    if unknown := set(data) - {entry.name for entry in fields(GatedBlock)}:
+    if unknown := set(data) - {entry.name for entry in fields(BlockSpec)}:
         raise ValueError(f"{name}: no block has {checks.shown(unknown.pop())}")
 
     def size(field: str, high: int) -> int:
         return checks.whole(data[field], f"{name}: {field}", 1, high)
 
-    return GatedBlock(
+    return BlockSpec(
         name=name,
         height=size("height", _SIDE_PX[1]),
         width=size("width", _SIDE_PX[1]),
@@ -242,7 +242,7 @@ def _heads(value: Any) -> tuple[str, ...]:
     return heads
 
 
-def _budgets(value: Any, blocks: tuple[GatedBlock, ...]) -> dict[str, tuple[int, ...]]:
+def _budgets(value: Any, blocks: tuple[BlockSpec, ...]) -> dict[str, tuple[int, ...]]:
     rows = {}
     for budget, row in checks.entries(value, "budgets").items():
         name = f"budget row {checks.shown(budget)}"

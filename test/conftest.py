@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from triton_interpreter import Interpreter
 
-from pag_ros.manifest import NO_LABEL, GatedBlock, LabelClass, Manifest, save_manifest, sha256_of
+from pag_ros.manifest import NO_LABEL, BlockSpec, LabelClass, Manifest, save_manifest, sha256_of
 from pag_ros.runtime.signal_stack import kept_signal_stack
 
 HEIGHT, WIDTH, STRIDE, CHANNELS, BLOCKS, CLASSES = 48, 64, 8, 8, 2, 3
@@ -46,7 +46,7 @@ def write_tiny_model(path: Path) -> Path:
     onnx.save(tiny_graph(), path)
     pixels = GRID[0] * GRID[1]
     blocks = tuple(
-        GatedBlock(f"block{i}", *GRID, CHANNELS, 18 * CHANNELS * CHANNELS) for i in range(BLOCKS)
+        BlockSpec(f"block{i}", *GRID, CHANNELS, 18 * CHANNELS * CHANNELS) for i in range(BLOCKS)
     )
     manifest = Manifest(
         name="tiny",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,15 @@ def test_every_room_is_known() -> None:
     assert rooms == (set(BELOW) | {"lab"}) - BASE
     inner = {path.parent.name for path in PACKAGE.glob("lab/*/__init__.py")}
     assert inner == set(BELOW_IN_LAB) | {"commands"}
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    homes = defaultdict(list)
+    for module in MODULES:
+        for node in ast.parse(module.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(str(module.relative_to(PACKAGE)))
+    assert not {name: modules for name, modules in homes.items() if len(modules) > 1}
 
 
 def test_tests_lie_as_the_package_does() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pag_ros.errors import ModelError
 from pag_ros.manifest import (
-    GatedBlock,
+    BlockSpec,
     LabelClass,
     Manifest,
     load_manifest,
@@ -40,7 +40,7 @@ def manifest(sha256: str = "0" * 64) -> Manifest:
         focal_range=(48.0, 144.0),
         depth_range_m=(0.3, 10.0),
         classes=(LabelClass("wall", (1, 2, 3)), LabelClass("floor", (4, 5, 6))),
-        blocks=(GatedBlock("block0", 8, 12, 16, 100), GatedBlock("block1", 4, 6, 16, 100)),
+        blocks=(BlockSpec("block0", 8, 12, 16, 100), BlockSpec("block1", 4, 6, 16, 100)),
         dense_macs=1000,
         heads=("depth",),
         license="Apache-2.0",

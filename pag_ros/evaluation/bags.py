@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from pag_ros.errors import BagError, ImageError
 from pag_ros.evaluation.matching import (
     MAX_HELD_BYTES,
-    Plan,
+    Matching,
     Recorded,
-    make_plan,
+    find_matching,
     match,
 )
 from pag_ros.evaluation.truth import Truth
@@ -106,7 +106,7 @@ class Bag:
     Attributes:
         topics: what was found or named; None where the bag has no such topic.
         types: message type of each of those topics, e.g. {"image": "sensor_msgs/msg/Image", ...}.
-        count: image messages that the bag's index tells of; `plan.images` is how many there are.
+        count: image messages that the index tells of; `matching.images` is how many there are.
         problems: what was left out besides ground truth and how often, filled by reading.
         images_left_out: how many images `frames` could not read.
     """
@@ -119,7 +119,7 @@ class Bag:
         Args:
             path: the bag's folder, or its .mcap or .db3 file.
             wanted: topics to use; found by their contents where None.
-            tolerance_ns: how far truth may be stamped from its image, see `matching.make_plan`.
+            tolerance_ns: how far truth may be stamped from its image, see `matching.find_matching`.
 
         Raises:
             BagError: the bag is missing or damaged, a named topic is not in it or of another type,
@@ -163,14 +163,14 @@ class Bag:
         self._open_files.close()
 
     @cached_property
-    def plan(self) -> Plan:
+    def matching(self) -> Matching:
         """Which messages belong together; found by reading the whole bag once."""
         found: Counter[str] = Counter()
-        plan = make_plan(self._recorded(self.problems, found), self._tolerance_ns)
+        matching = find_matching(self._recorded(self.problems, found), self._tolerance_ns)
         if not any(text.startswith(READING_STOPPED) for text in self.problems):
             self._compare_with_index(found)
         self._count_unwritten_journals()
-        return plan
+        return matching
 
     @cached_property
     def truth(self) -> dict[str, TruthTally]:
@@ -185,7 +185,7 @@ class Bag:
                 is_asked_for=getattr(self._wanted, kind) is not None,
                 pairing=pairing,
             )
-            for kind, pairing in self.plan.truth.items()
+            for kind, pairing in self.matching.truth.items()
         }
 
     def require_matched_truth(self) -> None:
@@ -214,12 +214,12 @@ class Bag:
 
     def groups(self) -> Iterator[dict[str, Recorded]]:
         """Every image in recording order with what belongs to it, by kind, still serialised."""
-        return match(self.recorded(), self.plan)
+        return match(self.recorded(), self.matching)
 
     def recorded(self) -> Iterator[Recorded]:
         """The messages of all topics in recording order, still serialised.
 
-        What cannot be read is counted once, by `plan`.
+        What cannot be read is counted once, by `matching`.
         """
         return self._recorded(Counter(), Counter())
 
@@ -282,7 +282,7 @@ class Bag:
             raise ImageError("no readable camera_info: depth would not be metric")
         return Frame(
             number=number,
-            time_ns=recorded.stamp_ns if self.plan.stamps_identify else recorded.time_ns,
+            time_ns=recorded.stamp_ns if self.matching.stamps_identify else recorded.time_ns,
             stamp_ns=recorded.stamp_ns,
             frame_id=str(image.header.frame_id),
             image=rgb,
@@ -310,7 +310,7 @@ class Bag:
 
     def _count_far_apart(self, number: int, messages: dict[str, Recorded]) -> None:
         """Count truth that belongs to an image but lies too far from it to be there."""
-        for kind, pairing in self.plan.truth.items():
+        for kind, pairing in self.matching.truth.items():
             if number in pairing.partners and kind not in messages:
                 reason = f"recorded more than {MAX_HELD_BYTES / 1e6:.0f} MB away from its image"
                 self.truth[kind].unmatched[reason] += 1

@@ -89,7 +89,7 @@ class Pairing:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Matching:
     """Which messages of a bag belong together.
 
     Attributes:
@@ -107,7 +107,7 @@ class Plan:
     truth: Mapping[str, Pairing]
 
 
-def make_plan(messages: Iterable[Recorded], tolerance_ns: int | None = None) -> Plan:
+def find_matching(messages: Iterable[Recorded], tolerance_ns: int | None = None) -> Matching:
     """Decide which messages belong together.
 
     Args:
@@ -133,7 +133,7 @@ def make_plan(messages: Iterable[Recorded], tolerance_ns: int | None = None) -> 
     tracks = {kind: Track(times[kind], stamps[kind]) for kind in times}
     images = tracks.pop("image", Track([], []))
     infos = tracks.pop("camera_info", Track([], []))
-    return Plan(
+    return Matching(
         images=len(images),
         stamps_identify=images.stamps_identify,
         camera_infos=tuple(camera_infos),
@@ -142,16 +142,18 @@ def make_plan(messages: Iterable[Recorded], tolerance_ns: int | None = None) -> 
     )
 
 
-def match(messages: Iterable[Recorded], plan: Plan | None = None) -> Iterator[dict[str, Recorded]]:
+def match(
+    messages: Iterable[Recorded], matching: Matching | None = None
+) -> Iterator[dict[str, Recorded]]:
     """Every image, in recording order, with the messages that belong to it, by their kind.
 
     A message that lies more than `MAX_HELD_BYTES` of others away from its image is left out.
 
     Args:
         messages: all of them, in recording order.
-        plan: made of the same messages; None: made here, which goes through them once more.
+        matching: made of the same messages; None: made here, which goes through them once more.
     """
-    waiting = _WaitingRoom(make_plan(messages) if plan is None else plan)
+    waiting = _WaitingRoom(find_matching(messages) if matching is None else matching)
     for message in messages:
         waiting.enter(message)
         while waiting.is_complete() or waiting.is_full():
@@ -168,14 +170,14 @@ class _WaitingRoom:
         images: those that have not been released.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, matching: Matching) -> None:
         self.images: deque[Recorded] = deque()
-        self._plan = plan
+        self._matching = matching
         self._released = 0
         self._truth: dict[tuple[str, int], Recorded] = {}
         self._image_of = {
             (kind, message): image
-            for kind, pairing in plan.truth.items()
+            for kind, pairing in matching.truth.items()
             for image, message in pairing.partners.items()
         }
         self._seen: Counter[str] = Counter()
@@ -211,8 +213,10 @@ class _WaitingRoom:
             if message is not None:
                 group[kind] = message
         self._bytes -= sum(len(message.data) for message in group.values())
-        if self._plan.info_of:
-            group["camera_info"] = self._plan.camera_infos[self._plan.info_of[self._released]]
+        if self._matching.info_of:
+            group["camera_info"] = self._matching.camera_infos[
+                self._matching.info_of[self._released]
+            ]
         self._released += 1
         return group
 
@@ -225,7 +229,7 @@ class _WaitingRoom:
         """Kind -> number of the truth that belongs to the first image."""
         return {
             kind: pairing.partners[self._released]
-            for kind, pairing in self._plan.truth.items()
+            for kind, pairing in self._matching.truth.items()
             if self._released in pairing.partners
         }
 
@@ -237,7 +241,7 @@ def pair(images: Track, truth: Track, tolerance_ns: int | None = None) -> Pairin
     zero, or whole seconds), recording times do, but only where these leave no doubt.
 
     Args:
-        tolerance_ns: see `make_plan`; recording times have a tolerance of their own.
+        tolerance_ns: see `find_matching`; recording times have a tolerance of their own.
     """
     if images.stamps_identify and truth.stamps_identify:
         return _pair_by_stamps(images, truth, tolerance_ns)

@@ -45,7 +45,7 @@ def evaluate_bag(
     bag.require_matched_truth()
     classes = session.manifest.classes
     passes = Passes(session, budgets, Classes(classes), protocol, WANTED)
-    shown = spread(bag.plan.images if limit is None else min(bag.plan.images, limit))
+    shown = spread(bag.matching.images if limit is None else min(bag.matching.images, limit))
     first_ns: int | None = None
     for i, frame in enumerate(islice(bag.frames(), limit)):
         first_ns = frame.time_ns if first_ns is None else first_ns
@@ -78,10 +78,10 @@ def _count_images(bag: Bag, evaluated: int) -> dict[str, int]:
     """What became of the bag's images, in numbers that add up."""
     left_out = bag.images_left_out
     return {
-        "images in the bag": bag.plan.images,
+        "images in the bag": bag.matching.images,
         "images evaluated": evaluated,
         "images left out": left_out,
-        "images not reached": bag.plan.images - evaluated - left_out,
+        "images not reached": bag.matching.images - evaluated - left_out,
     }
 
 

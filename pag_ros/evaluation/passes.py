@@ -13,7 +13,7 @@ from pag_ros.budget import Controller, ControllerSettings
 from pag_ros.budget.outcomes import PROCESSED
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.metrics import DepthProtocol, TaskScores
-from pag_ros.evaluation.results import FrameRecord, Run, Sample
+from pag_ros.evaluation.results import FramePictures, FrameRecord, Run
 from pag_ros.evaluation.samples import make_sample
 from pag_ros.evaluation.scoring import Outputs, Scoreboard
 from pag_ros.evaluation.truth import Truth
@@ -85,7 +85,7 @@ class Passes:
             ParameterError: a budget is out of range, or none is given.
         """
         require_budgets(budgets)
-        self.samples: list[Sample] = []
+        self.samples: list[FramePictures] = []
         self.delta1: list[float] = []
         self._classes = classes
         self._shown_as = replace(session.manifest, classes=classes.listed)
@@ -125,7 +125,7 @@ class Passes:
             return outputs
         return replace(outputs, labels=self._classes.of_model.take(outputs.labels))
 
-    def _sample(self, picture: Labelled, outputs: Sequence[Outputs]) -> Sample:
+    def _sample(self, picture: Labelled, outputs: Sequence[Outputs]) -> FramePictures:
         smallest = min(range(len(self._passes)), key=lambda i: self._passes[i].budget)
         rows = {self._passes[i].name: outputs[i] for i in (0, smallest)}
         return make_sample(picture.title, picture.image, rows, picture.truth, self._shown_as)

@@ -84,7 +84,7 @@ HEADLINES = (
 
 
 @dataclass(frozen=True)
-class Tile:
+class BigNumber:
     """One big number."""
 
     value: str
@@ -133,30 +133,30 @@ def render(evaluation: Evaluation) -> str:
     )
 
 
-def tiles(evaluation: Evaluation) -> Iterator[Tile]:
+def tiles(evaluation: Evaluation) -> Iterator[BigNumber]:
     """The row of big numbers."""
     run = evaluation.runs[0]
     processed, unaccounted = run.outcomes[PROCESSED], run.outcomes.get(UNACCOUNTED, 0)
     note = f"{unaccounted} {UNACCOUNTED}" if evaluation.live else ""
     total = len(run.records)
-    yield Tile(f"{processed} / {total}", "frames answered", note, alert=unaccounted > 0)
+    yield BigNumber(f"{processed} / {total}", "frames answered", note, alert=unaccounted > 0)
     latency = percentiles(run.latencies_ms)
     if latency:
         note = f"p95 {latency['p95']:.0f}, p99 {latency['p99']:.0f} ms"
         what = "stamp to outputs, median" if evaluation.live else "a frame, median"
-        yield Tile(f"{latency['p50']:.0f} ms", what, note)
+        yield BigNumber(f"{latency['p50']:.0f} ms", what, note)
     if evaluation.deadline_ms is not None and latency:
         late = run.late(evaluation.deadline_ms)
         share = late / max(processed, 1)
         what = f"late ({evaluation.deadline_ms:g} ms deadline)"
-        yield Tile(f"{100 * share:.1f} %", what, f"{late} frames", alert=share > 0.01)
+        yield BigNumber(f"{100 * share:.1f} %", what, f"{late} frames", alert=share > 0.01)
     if run.densities.size:
         note = f"from {run.densities.min():.2f} to {run.densities.max():.2f}"
-        yield Tile(f"{run.densities.mean():.2f}", "mean density", note)
+        yield BigNumber(f"{run.densities.mean():.2f}", "mean density", note)
     for task, name in HEADLINES:
         if task in run.scores.tasks:
             metric = next(m for m in METRICS if (m.task, m.name) == (task, name))
-            yield Tile(
+            yield BigNumber(
                 metric.format(run.scores.tasks[task][name]), f"{task}: {metric.text}", run.name
             )
 

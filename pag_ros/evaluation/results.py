@@ -101,7 +101,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Sample:
+class FramePictures:
     """Pictures of one frame, each [h,w,3] uint8 RGB.
 
     Attributes:
@@ -141,7 +141,7 @@ class Evaluation:
     depth_range_m: tuple[float, float]
     counters: Mapping[str, int] = field(default_factory=dict)
     problems: Mapping[str, int] = field(default_factory=dict)
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[FramePictures, ...] = ()
     stages: Mapping[str, str] = field(default_factory=dict)
     truth: tuple[TruthTally, ...] = ()
     source: str = BAG

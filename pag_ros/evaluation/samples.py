@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.evaluation.results import Sample
+from pag_ros.evaluation.results import FramePictures
 from pag_ros.evaluation.scoring import Outputs
 from pag_ros.evaluation.truth import Truth
 from pag_ros.image import pictures
@@ -32,14 +32,14 @@ def make_sample(
     outputs: Mapping[str, Outputs],
     truth: Truth,
     manifest: Manifest,
-) -> Sample:
+) -> FramePictures:
     """Colour one frame's outputs (a row of pictures for each name) and its truth; small enough
     for a page with many of them."""
     rows = {name: color_outputs(row, manifest, _small) for name, row in outputs.items()}
     true_row = color_outputs(_as_outputs(truth), manifest, _small)
     if true_row:
         rows["ground truth"] = true_row
-    return Sample(title, _small(image, cv2.INTER_AREA), rows)
+    return FramePictures(title, _small(image, cv2.INTER_AREA), rows)
 
 
 def color_outputs(

@@ -26,7 +26,7 @@ from pag_ros.image.decode import to_rgb
 from pag_ros.manifest import load_manifest
 from pag_ros.replay.live_log import LiveLog, evaluate, worth_keeping
 from pag_ros.replay.node_process import NodeProcess
-from pag_ros.replay.player import Playback, Player, Shot
+from pag_ros.replay.player import Playback, Player, TimedImage
 from pag_ros.ros.memory import keep_freed_memory
 from pag_ros.ros.transport import prepare_for_images
 from pag_ros.runtime import find_model
@@ -51,7 +51,7 @@ class ReplayOptions:
         start_node: False takes the node that runs already, in `namespace`.
         namespace: of the node; None: a new one, so that no other node gets in the way.
         protocol: which true depths count.
-        tolerance_ns: how far truth may be stamped from its image, see `matching.make_plan`.
+        tolerance_ns: how far truth may be stamped from its image, see `matching.find_matching`.
         progress: called after each image sent.
     """
 
@@ -137,7 +137,7 @@ def _timing(options: ReplayOptions, playback: Playback) -> dict[str, str]:
     return {"playback": text, "start to first output": f"{playback.first_output_s:.1f} s"}
 
 
-def shots(bag: Bag, rate: float) -> Iterator[Shot]:
+def shots(bag: Bag, rate: float) -> Iterator[TimedImage]:
     """The readable images of a bag with their camera_info, in the bag's own time."""
     first_ns: int | None = None
     for number, messages in enumerate(bag.groups()):
@@ -147,7 +147,7 @@ def shots(bag: Bag, rate: float) -> Iterator[Shot]:
         first_ns = image.time_ns if first_ns is None else first_ns
         at_s = (image.time_ns - first_ns) / 1e9 / rate
         has_truth = bool(messages.keys() & TRUTH_READERS.keys())
-        yield Shot(at_s, number, image.data, info.data, has_truth)
+        yield TimedImage(at_s, number, image.data, info.data, has_truth)
 
 
 @contextmanager
@@ -194,7 +194,7 @@ class _Content:
         numbers: of all images; `with_truth`: of those that have any ground truth.
     """
 
-    first: Shot
+    first: TimedImage
     pixels: int
     period_s: float
     numbers: list[int]
@@ -202,7 +202,7 @@ class _Content:
 
 
 def _look_into(bag: Bag, rate: float) -> _Content:
-    first: Shot | None = None
+    first: TimedImage | None = None
     pixels: int | None = None
     times: list[float] = []
     numbers: list[int] = []
@@ -222,7 +222,7 @@ def _look_into(bag: Bag, rate: float) -> _Content:
     return _Content(first, pixels, period_s, numbers, with_truth)
 
 
-def _count_pixels(bag: Bag, shot: Shot) -> int | None:
+def _count_pixels(bag: Bag, shot: TimedImage) -> int | None:
     """Pixels of an image; None (and a problem counted) if the node could not decode it either."""
     try:
         message = bag.deserialise(shot.image, bag.types["image"])

@@ -15,7 +15,7 @@ from pag_ros.budget.outcomes import DROPPED, LOST, PROCESSED, UNACCOUNTED, UNDEL
 from pag_ros.errors import ImageError
 from pag_ros.evaluation.bags import TRUTH_READERS, Bag, Frame, read_pixels
 from pag_ros.evaluation.metrics import DepthProtocol
-from pag_ros.evaluation.results import Evaluation, FrameRecord, Run, Sample
+from pag_ros.evaluation.results import Evaluation, FramePictures, FrameRecord, Run
 from pag_ros.evaluation.samples import make_sample, spread
 from pag_ros.evaluation.scoring import Outputs, Scoreboard, tally_truth
 from pag_ros.image.decode import to_labels
@@ -179,7 +179,7 @@ def evaluate(
         about, stages, deadline_ms: see `Evaluation`.
     """
     scores = Scoreboard(len(manifest.classes), protocol)
-    samples: list[Sample] = []
+    samples: list[FramePictures] = []
     kept = {entry.number: entry for entry in log.sent.values() if entry.data}
     first_ns = next(iter(log.sent), 0)
     shown = spread(len(kept))
@@ -234,7 +234,7 @@ def _outputs(entry: Sent, frame: Frame, bag: Bag) -> Outputs:
 
 def _sample(
     frame: Frame, entry: Sent, first_ns: int, outputs: Outputs, manifest: Manifest
-) -> Sample:
+) -> FramePictures:
     title = f"{(entry.at_ns - first_ns) / 1e9:.1f} s"
     name = "live" if entry.density is None else f"density {entry.density:.2f}"
     return make_sample(title, frame.image, {name: outputs}, frame.truth, manifest)

@@ -22,7 +22,13 @@ from pag_ros.replay.live_log import LiveLog
 from pag_ros.replay.load_figures import Blocks, Setting
 from pag_ros.replay.load_injector import LoadInjector
 from pag_ros.replay.node_process import NodeProcess
-from pag_ros.replay.player import FIRST_FRAME_TIMEOUT_S, START_TIMEOUT_S, Playback, Player, Shot
+from pag_ros.replay.player import (
+    FIRST_FRAME_TIMEOUT_S,
+    START_TIMEOUT_S,
+    Playback,
+    Player,
+    TimedImage,
+)
 from pag_ros.replay.urgency import urgent
 from pag_ros.runtime import find_model
 
@@ -106,7 +112,7 @@ class _CountedLog(LiveLog):
 def _block(
     options: LoadOptions,
     model: Path,
-    images: Sequence[Shot],
+    images: Sequence[TimedImage],
     image_type: str,
     setting: Setting,
 ) -> dict[str, _CountedLog]:
@@ -144,7 +150,7 @@ def _block(
 
 def _played(
     players: Sequence[Player],
-    images: Sequence[Shot],
+    images: Sequence[TimedImage],
     options: LoadOptions,
     injector: LoadInjector,
 ) -> list[Playback]:
@@ -171,11 +177,11 @@ def _played(
 
 
 def _paced(
-    images: Sequence[Shot], options: LoadOptions, phase: float, ready: threading.Barrier
-) -> Iterator[Shot]:
+    images: Sequence[TimedImage], options: LoadOptions, phase: float, ready: threading.Barrier
+) -> Iterator[TimedImage]:
     """The images again and again at the asked rate, `phase` of a period after the beginning."""
     ready.wait()
     for number in range(round(options.block_s * options.fps)):
         shot = images[number % len(images)]
         at_s = (number + phase) / options.fps
-        yield Shot(at_s, shot.number, shot.image, shot.camera_info, has_truth=False)
+        yield TimedImage(at_s, shot.number, shot.image, shot.camera_info, has_truth=False)

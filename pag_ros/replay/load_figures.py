@@ -35,7 +35,7 @@ class Setting(NamedTuple):
         return (self.pattern, self.camera) == (other.pattern, other.camera)
 
 
-class Part(NamedTuple):
+class PartTime(NamedTuple):
     """How long a part of the way from the stamp to the last arrival takes, milliseconds."""
 
     mean: float
@@ -111,7 +111,7 @@ class LoadRow:
     p99_ms: float | None
     p99_over_deadline: float | None
     best_fixed: float | None
-    parts: Mapping[str, Part]
+    parts: Mapping[str, PartTime]
     outcomes: Mapping[str, int]
 
 
@@ -205,11 +205,11 @@ def _row(
     )
 
 
-def _parts(records: Sequence[FrameRecord]) -> dict[str, Part]:
+def _parts(records: Sequence[FrameRecord]) -> dict[str, PartTime]:
     arrived = [r.parts_ms for r in records if r.latency_ms is not None]
     took = {name: [parts[name] for parts in arrived if name in parts] for name in PARTS}
     return {
-        name: Part(float(np.mean(values)), float(np.percentile(values, 95)))
+        name: PartTime(float(np.mean(values)), float(np.percentile(values, 95)))
         for name, values in took.items()
         if values
     }

@@ -41,7 +41,7 @@ MESSAGE_TYPES = {
 
 
 @dataclass(frozen=True)
-class Shot:
+class TimedImage:
     """An image to send.
 
     Attributes:
@@ -130,7 +130,10 @@ class Player:
         self._stop.set()
 
     def run(
-        self, first: Shot, rounds: Iterable[Iterable[Shot]], progress: Callable[[], object]
+        self,
+        first: TimedImage,
+        rounds: Iterable[Iterable[TimedImage]],
+        progress: Callable[[], object],
     ) -> Playback:
         """Wait for the node, warm it up, send all images and listen to the end.
 
@@ -179,7 +182,7 @@ class Player:
             raise NodeError(f"the node listens to {topic} but offers no outputs beside it")
         self._log.expected = offered
 
-    def _warm_up(self, shot: Shot) -> float | None:
+    def _warm_up(self, shot: TimedImage) -> float | None:
         """Send the first image until all its outputs have come, so that all is connected.
 
         Returns:
@@ -209,7 +212,9 @@ class Player:
             self._executor.spin_once(timeout_sec=SPIN_S)
         return dict(self._counters or {})
 
-    def _play(self, rounds: Iterable[Iterable[Shot]], progress: Callable[[], object]) -> float:
+    def _play(
+        self, rounds: Iterable[Iterable[TimedImage]], progress: Callable[[], object]
+    ) -> float:
         """Send all images at their times while listening; returns the largest delay, seconds."""
         # A thread of its own, so that handling an output never delays an image.
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="camera") as camera:
@@ -280,7 +285,9 @@ class Player:
                     if "p50" in value
                 }
 
-    def _send_all(self, rounds: Iterable[Iterable[Shot]], progress: Callable[[], object]) -> float:
+    def _send_all(
+        self, rounds: Iterable[Iterable[TimedImage]], progress: Callable[[], object]
+    ) -> float:
         begin, behind_s = time.monotonic(), 0.0
         for shots in rounds:
             times = [0.0, 0.0]
@@ -297,7 +304,7 @@ class Player:
             begin += 2.0 * times[1] - times[0]  # one more period after the last image
         return behind_s
 
-    def _send(self, shot: Shot, in_log: bool = True) -> int:
+    def _send(self, shot: TimedImage, in_log: bool = True) -> int:
         """Send an image stamped now, and return its stamp."""
         now_ns = time.time_ns()
         if in_log:

@@ -54,7 +54,7 @@ class Style:
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputTopic:
     """One topic.
 
     Attributes:
@@ -73,7 +73,7 @@ class Output:
     metric: bool = False
 
 
-def outputs_of(manifest: Manifest) -> dict[str, Output]:
+def outputs_of(manifest: Manifest) -> dict[str, OutputTopic]:
     """The topics a model can serve, by name."""
     parts = parts_of(manifest)
     return {name: output for name, output in OUTPUTS.items() if output.needs <= parts}
@@ -148,19 +148,19 @@ def _camera_info(frame: Finished, style: Style) -> CameraInfo | None:
     return camera_info_for(frame.info, frame.header, width, height)
 
 
-OUTPUTS: Mapping[str, Output] = {
-    MAP_TOPICS["depth"]: Output(Image, _depth, needs=parts_for("depth"), metric=True),
-    "depth/camera_info": Output(CameraInfo, _camera_info),
-    MAP_TOPICS["normals"]: Output(Image, _normals, needs=parts_for("normals")),
-    "normals/color": Output(Image, _normals_color, needs=parts_for("normals")),
-    "normals/camera_info": Output(CameraInfo, _camera_info),
-    MAP_TOPICS["labels"]: Output(Image, _mask, needs=parts_for("labels")),
-    MAP_TOPICS["confidence"]: Output(Image, _confidence, needs=parts_for("confidence")),
-    "segmentation/color": Output(Image, _mask_color, needs=parts_for("labels")),
-    "segmentation/camera_info": Output(CameraInfo, _camera_info),
-    MAP_TOPICS["boundary"]: Output(Image, _boundary, needs=parts_for("boundary")),
-    MAP_TOPICS["computed"]: Output(Image, _computed, needs=parts_for("computed")),
-    "points": Output(
+OUTPUTS: Mapping[str, OutputTopic] = {
+    MAP_TOPICS["depth"]: OutputTopic(Image, _depth, needs=parts_for("depth"), metric=True),
+    "depth/camera_info": OutputTopic(CameraInfo, _camera_info),
+    MAP_TOPICS["normals"]: OutputTopic(Image, _normals, needs=parts_for("normals")),
+    "normals/color": OutputTopic(Image, _normals_color, needs=parts_for("normals")),
+    "normals/camera_info": OutputTopic(CameraInfo, _camera_info),
+    MAP_TOPICS["labels"]: OutputTopic(Image, _mask, needs=parts_for("labels")),
+    MAP_TOPICS["confidence"]: OutputTopic(Image, _confidence, needs=parts_for("confidence")),
+    "segmentation/color": OutputTopic(Image, _mask_color, needs=parts_for("labels")),
+    "segmentation/camera_info": OutputTopic(CameraInfo, _camera_info),
+    MAP_TOPICS["boundary"]: OutputTopic(Image, _boundary, needs=parts_for("boundary")),
+    MAP_TOPICS["computed"]: OutputTopic(Image, _computed, needs=parts_for("computed")),
+    "points": OutputTopic(
         PointCloud2,
         _points,
         needs=parts_for("depth"),

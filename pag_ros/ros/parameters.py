@@ -25,7 +25,7 @@ class Change(Enum):
 
 
 @dataclass(frozen=True)
-class Rule:
+class ParameterRule:
     """What a parameter means and which values it takes.
 
     Attributes:
@@ -48,7 +48,7 @@ _MAX_CAMERAS = 16
 
 
 def _parameter(default: Any, text: str, **rule: Any) -> Any:
-    return field(default=default, metadata={"rule": Rule(text, **rule)})
+    return field(default=default, metadata={"rule": ParameterRule(text, **rule)})
 
 
 _FIXED = {"change": Change.UNCONFIGURED}
@@ -160,7 +160,7 @@ class Settings:
     )
 
 
-RULES: Mapping[str, Rule] = {f.name: f.metadata["rule"] for f in fields(Settings)}
+RULES: Mapping[str, ParameterRule] = {f.name: f.metadata["rule"] for f in fields(Settings)}
 DEFAULTS: Mapping[str, Any] = {f.name: f.default for f in fields(Settings)}
 
 

@@ -284,7 +284,7 @@ def test_messages_that_the_index_tells_of_and_that_are_not_there_are_a_problem(w
     text = (path / "metadata.yaml").read_text()
     (path / "metadata.yaml").write_text(text.replace("- message_count: 4", "- message_count: 7"))
     with Bag(path) as bag:
-        assert bag.plan.images == 4
+        assert bag.matching.images == 4
         assert any(text.startswith("/camera/image: 4 messages") for text in bag.problems)
 
 
@@ -292,7 +292,7 @@ def test_messages_left_in_a_journal_are_a_problem(write_room_bag):
     path = write_room_bag(storage="sqlite3")
     next(path.glob("*.db3")).with_suffix(".db3-wal").write_bytes(b"left by a killed recorder")
     with Bag(path) as bag:
-        assert bag.plan.images == 4
+        assert bag.matching.images == 4
         assert any("wal_checkpoint" in text for text in bag.problems)
 
 

@@ -15,7 +15,7 @@ from pag_ros.evaluation.matching import (
     STAMPS,
     Pairing,
     Recorded,
-    make_plan,
+    find_matching,
     match,
 )
 
@@ -29,8 +29,8 @@ def recorded(kind: str, time_ms: float, stamp_ms: float, data: bytes = b"") -> R
 def groups(messages: list[Recorded], tolerance_ms: float | None = None) -> list[dict[str, int]]:
     """The stamps in ms of every group."""
     tolerance = None if tolerance_ms is None else round(tolerance_ms * MS)
-    plan = make_plan(messages, tolerance)
-    return [{k: m.stamp_ns // MS for k, m in group.items()} for group in match(messages, plan)]
+    matching = find_matching(messages, tolerance)
+    return [{k: m.stamp_ns // MS for k, m in group.items()} for group in match(messages, matching)]
 
 
 def camera(
@@ -46,7 +46,7 @@ def camera(
 
 def depth_of(messages: list[Recorded], tolerance_ms: float | None = None) -> Pairing:
     tolerance = None if tolerance_ms is None else round(tolerance_ms * MS)
-    return make_plan(messages, tolerance).truth["depth"]
+    return find_matching(messages, tolerance).truth["depth"]
 
 
 def own(count: int) -> dict[int, int]:
@@ -109,11 +109,11 @@ def test_the_order_in_the_bag_does_not_matter(image_order, depth_order):
 def test_every_message_has_one_end_and_every_image_one_message_at_most(images, depths, period):
     messages = [recorded("image", i, period * stamp) for i, stamp in enumerate(images)]
     messages += [recorded("depth", i, period * stamp) for i, stamp in enumerate(depths)]
-    plan = make_plan(messages)
-    assert plan.images == len(images)
-    assert len(list(match(messages, plan))) == len(images)
+    matching = find_matching(messages)
+    assert matching.images == len(images)
+    assert len(list(match(messages, matching))) == len(images)
     if depths:
-        pairing = plan.truth["depth"]
+        pairing = matching.truth["depth"]
         assert len(set(pairing.partners.values())) == len(pairing.partners)
         assert len(pairing.partners) + sum(pairing.unmatched.values()) == len(depths)
 
@@ -265,7 +265,7 @@ def test_a_bag_without_camera_info_has_groups_without():
 
 def test_a_group_comes_out_as_soon_as_it_is_complete():
     messages = camera([0, 100], [0, 100])
-    plan = make_plan(messages)
+    matching = find_matching(messages)
     read = []
 
     def reading():
@@ -273,7 +273,7 @@ def test_a_group_comes_out_as_soon_as_it_is_complete():
             read.append(message)
             yield message
 
-    next(match(reading(), plan))
+    next(match(reading(), matching))
     assert len(read) == 2
 
 
@@ -291,7 +291,7 @@ def test_what_lies_too_far_apart_is_given_up_and_no_more_is_held(monkeypatch, fi
             yield copy
 
     seen, complete, most_alive = [], 0, 0
-    for group in match(reading(), make_plan(messages)):
+    for group in match(reading(), find_matching(messages)):
         seen.append(group["image"].stamp_ns // MS)
         if "depth" in group:
             assert group["depth"].stamp_ns == group["image"].stamp_ns

@@ -11,7 +11,7 @@ from pag_ros.errors import BagError, ParameterError
 from pag_ros.evaluation.bags import Bag, Topics
 from pag_ros.evaluation.offline import evaluate_bag
 from pag_ros.evaluation.results import to_json
-from pag_ros.manifest import NO_LABEL, GatedBlock, LabelClass, Manifest
+from pag_ros.manifest import NO_LABEL, BlockSpec, LabelClass, Manifest
 from pag_ros.runtime import Prediction
 
 HEIGHT, WIDTH = 12, 16
@@ -28,7 +28,7 @@ class GuessingSession:
         focal_range=(10.0, 30.0),
         depth_range_m=(0.3, 10.0),
         classes=tuple(LabelClass(f"class{i}", (i, i, i)) for i in range(4)),
-        blocks=(GatedBlock("block", HEIGHT, WIDTH, 8, 100),),
+        blocks=(BlockSpec("block", HEIGHT, WIDTH, 8, 100),),
         dense_macs=1,
         heads=("depth", "normals", "segmentation"),
         license="none",

@@ -8,7 +8,7 @@ import pytest
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.passes import Classes, Labelled, Passes
 from pag_ros.evaluation.truth import Truth
-from pag_ros.manifest import NO_LABEL, GatedBlock, LabelClass, Manifest
+from pag_ros.manifest import NO_LABEL, BlockSpec, LabelClass, Manifest
 from pag_ros.runtime import Prediction
 from pag_ros.runtime.outputs import PARTS
 
@@ -27,7 +27,7 @@ class GuessingSession:
         focal_range=(10.0, 30.0),
         depth_range_m=(0.3, 10.0),
         classes=CLASSES,
-        blocks=(GatedBlock("block", *SIZE, 8, 100),),
+        blocks=(BlockSpec("block", *SIZE, 8, 100),),
         dense_macs=1,
         heads=("depth", "normals", "segmentation", "boundary"),
         license="none",

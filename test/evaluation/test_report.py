@@ -13,9 +13,9 @@ from pag_ros.evaluation.matching import STAMPS, Pairing
 from pag_ros.evaluation.report import METRICS, write_report
 from pag_ros.evaluation.results import (
     Evaluation,
+    FramePictures,
     FrameRecord,
     Run,
-    Sample,
     Scores,
     percentiles,
     to_json,
@@ -54,7 +54,7 @@ def evaluation(**changes):
         "depth_range_m": (0.3, 10.0),
         "counters": {"received": 11},
         "problems": {"/image: <script>alert(1)</script>": 2},
-        "samples": (Sample("0.0 s", PIXELS, {"live": {"depth": PIXELS}}),),
+        "samples": (FramePictures("0.0 s", PIXELS, {"live": {"depth": PIXELS}}),),
     }
     return Evaluation(**{**values, **changes})
 

@@ -8,7 +8,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from pag_ros.budget.outcomes import PROCESSED, UNACCOUNTED, UNDELIVERED
 from pag_ros.evaluation.bags import Bag
-from pag_ros.manifest import GatedBlock, LabelClass, Manifest
+from pag_ros.manifest import BlockSpec, LabelClass, Manifest
 from pag_ros.replay.live_log import (
     BYTES_PER_PIXEL,
     MAX_KEPT_BYTES,
@@ -27,7 +27,7 @@ MANIFEST = Manifest(
     focal_range=(10.0, 30.0),
     depth_range_m=(0.3, 10.0),
     classes=tuple(LabelClass(f"class{i}", (i, i, i)) for i in range(4)),
-    blocks=(GatedBlock("block", 12, 16, 8, 100),),
+    blocks=(BlockSpec("block", 12, 16, 8, 100),),
     dense_macs=1,
     heads=("depth", "segmentation"),
     license="none",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pag_ros.budget import Controller, LatencyTable, StageLatency
-from pag_ros.manifest import GatedBlock, LabelClass, Manifest
+from pag_ros.manifest import BlockSpec, LabelClass, Manifest
 
 PIXELS, BLOCKS = 1200, 8
 STAGES = ("encoder", *(f"block{i}" for i in range(BLOCKS)), "heads")
@@ -25,7 +25,7 @@ def manifest() -> Manifest:
         focal_range=(160.0, 352.0),
         depth_range_m=(0.3, 10.0),
         classes=(LabelClass("wall", (0, 0, 0)),),
-        blocks=tuple(GatedBlock(f"block{i}", 30, 40, 128, 294912) for i in range(BLOCKS)),
+        blocks=tuple(BlockSpec(f"block{i}", 30, 40, 128, 294912) for i in range(BLOCKS)),
         dense_macs=900_000_000,
         heads=("depth",),
         license="none",

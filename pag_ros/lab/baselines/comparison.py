@@ -20,7 +20,7 @@ from pag_ros.lab.training.rooms import Rooms
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One training, and the budgets at which its result is scored."""
 
     method: str
@@ -65,7 +65,7 @@ class Comparison:
 
     def jobs(
         self, methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[int]
-    ) -> list[Job]:
+    ) -> list[TrainingJob]:
         """What is still to do, in the order of seeds, budgets and methods.
 
         Raises:
@@ -80,12 +80,12 @@ class Comparison:
         for seed in seeds:
             ordered = sorted(methods, key=list(METHODS).index)
             shared = [m for m in ordered if METHODS[m].every_budget or m == FULL]
-            wanted += [Job(m, seed, _shared_budgets(m, budgets)) for m in shared]
+            wanted += [TrainingJob(m, seed, _shared_budgets(m, budgets)) for m in shared]
             alone = [m for m in ordered if m not in shared]
-            wanted += [Job(m, seed, (budget,)) for budget in budgets for m in alone]
+            wanted += [TrainingJob(m, seed, (budget,)) for budget in budgets for m in alone]
         return [job for job in wanted if not all(self._is_done(job, b) for b in job.budgets)]
 
-    def run(self, job: Job, progress: Callable[[], object] = lambda: None) -> None:
+    def run(self, job: TrainingJob, progress: Callable[[], object] = lambda: None) -> None:
         """Train, score and store one job; `progress` is called after every training iteration."""
         recipe = Recipe(**{**vars(self.recipe), "seed": job.seed})
         method = make_method(job.method, self.network, job.budgets[0], recipe.size, job.seed)
@@ -97,7 +97,7 @@ class Comparison:
         for budget in job.budgets:
             self._score(method, job, budget)
 
-    def _score(self, method: Method, job: Job, budget: float) -> None:
+    def _score(self, method: Method, job: TrainingJob, budget: float) -> None:
         outcome = score(method, budget, self.validation_folders, self.recipe.size, self.limit)
         run = RunResult(
             method=job.method,
@@ -110,7 +110,7 @@ class Comparison:
         )
         save_run(run, self.out)
 
-    def _is_done(self, job: Job, budget: float) -> bool:
+    def _is_done(self, job: TrainingJob, budget: float) -> bool:
         path = self.out / RunResult(job.method, budget, job.seed, {}, {}, 0.0, {}).file_name
         if not path.is_file():
             return False

@@ -25,7 +25,7 @@ BATCH = 20
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MethodScores:
     """Scores and multiply-adds, as in `evaluation.comparison.RunResult`."""
 
     scores: dict[str, float]
@@ -41,7 +41,7 @@ def score(
     size: tuple[int, int],
     limit: int | None = None,
     progress: Callable[[], object] = lambda: None,
-) -> Outcome:
+) -> MethodScores:
     """Run a trained method over validation frames.
 
     Args:
@@ -103,13 +103,13 @@ def _add_scores(
             scores.add_labels(one, true)
 
 
-def _outcome(method: Method, scores: TaskScores, parts: dict[str, Tensor]) -> Outcome:
+def _outcome(method: Method, scores: TaskScores, parts: dict[str, Tensor]) -> MethodScores:
     tasks = scores.scores()
     by_key = {f"{task} {name}": v for task, values in tasks.items() for name, v in values.items()}
     mean = {name: float(values.double().mean()) for name, values in parts.items()}
     low, high = np.percentile(parts["total"].numpy(), (5, 95))
     total = mean.pop("total")
-    return Outcome(
+    return MethodScores(
         scores={m.key: round(by_key[m.key], 6) for m in METRICS if m.key in by_key},
         macs={
             "mean": total,

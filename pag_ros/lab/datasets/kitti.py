@@ -34,7 +34,7 @@ _SIDES = {"l": "image_02", "r": "image_03"}
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListLine:
     """A line of a list: picture and truth, relative to the dataset; fx where the line has it."""
 
     picture: str
@@ -101,7 +101,7 @@ class KittiSemantic:
         return Sample(color, focal_px, labels=labels)
 
 
-def parse_line(path: Path, number: int, line: str) -> Entry | None:
+def parse_line(path: Path, number: int, line: str) -> ListLine | None:
     """A line of a split list; None where it says that there is no truth.
 
     Known are "PICTURE DEPTH FX" (DEPTH is "None" without a truth) and "DRIVE FRAME SIDE", as in
@@ -114,11 +114,11 @@ def parse_line(path: Path, number: int, line: str) -> Entry | None:
     if len(parts) == 3 and parts[2] in _SIDES:
         drive, frame, camera = parts[0], parts[1].zfill(10), _SIDES[parts[2]]
         truth = f"{Path(drive).name}/proj_depth/groundtruth/{camera}/{frame}.png"
-        entry = Entry(f"{drive}/{camera}/data/{frame}.png", truth, None)
+        entry = ListLine(f"{drive}/{camera}/data/{frame}.png", truth, None)
     elif len(parts) in (2, 3) and parts[0].endswith((".png", ".jpg")):
         if parts[1] == "None":
             return None
-        entry = Entry(parts[0], parts[1], _number(parts[2]) if len(parts) == 3 else None)
+        entry = ListLine(parts[0], parts[1], _number(parts[2]) if len(parts) == 3 else None)
     else:
         raise DatasetError(
             f"{path}: line {number} is {line[:80]!r}; "
@@ -149,7 +149,7 @@ def _list_of(folder: Path, split: str) -> Path:
     raise DatasetError(f"{folder}: no split list {names}; put it there, or name it with --split")
 
 
-def _focal_px(folder: Path, entry: Entry) -> float:
+def _focal_px(folder: Path, entry: ListLine) -> float:
     path = folder / Path(entry.picture).parts[0] / "calib_cam_to_cam.txt"
     if not path.is_file():
         raise DatasetError(f"{path}: missing, and the list has no focal length; add one of them")

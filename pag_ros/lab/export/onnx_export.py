@@ -26,7 +26,7 @@ from pag_ros.lab.model.finite import require_finite
 from pag_ros.lab.model.gating import DenseGating
 from pag_ros.lab.model.network import CANONICAL_FOCAL
 from pag_ros.lab.model.operators import no_limits
-from pag_ros.manifest import GatedBlock, Manifest, save_manifest, sha256_of
+from pag_ros.manifest import BlockSpec, Manifest, save_manifest, sha256_of
 from pag_ros.writing import write_bytes
 
 OPSET = 18
@@ -192,7 +192,7 @@ def _to_half(values: NDArray[np.float32]) -> NDArray[np.float16] | None:
     return values.astype(np.float16)
 
 
-def _count(network: PagNetwork, size: tuple[int, int]) -> tuple[tuple[GatedBlock, ...], int]:
+def _count(network: PagNetwork, size: tuple[int, int]) -> tuple[tuple[BlockSpec, ...], int]:
     """Sizes and costs of the gated blocks, and the multiply-adds of everything else."""
     width, height = size
     probe = copy.deepcopy(network)
@@ -200,7 +200,7 @@ def _count(network: PagNetwork, size: tuple[int, int]) -> tuple[tuple[GatedBlock
     image = torch.zeros(1, 3, height, width)
     cost = count_macs(probe, lambda x: probe(x, DenseGating()), image, probe.gated)
     blocks = tuple(
-        GatedBlock(
+        BlockSpec(
             name=f"block{block.slot}",
             height=entry.height,
             width=entry.width,

@@ -245,7 +245,7 @@ def _speed(args: argparse.Namespace) -> Iterator[Row]:
     densities = sorted(args.densities, key=lambda density: density not in (0.5, 1.0))
     pairs = [(case, some) for some in (densities[:2], densities[2:]) for case in cases if some]
 
-    def measure(pair: tuple[speed.Case, list[float]]) -> Iterator[Row]:
+    def measure(pair: tuple[speed.BlockCase, list[float]]) -> Iterator[Row]:
         return speed.measure(device, pair[0], pair[1], args.rounds)
 
     yield from _each(pairs, measure, args.end)

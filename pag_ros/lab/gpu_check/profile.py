@@ -16,10 +16,10 @@ from typing import Any
 
 from pag_ros.errors import one_line
 from pag_ros.lab.gpu_check.device import open_device
-from pag_ros.lab.gpu_check.speed import Case, launched_once
+from pag_ros.lab.gpu_check.speed import BlockCase, launched_once
 from pag_ros.runtime.child_processes import with_these_modules
 
-BLOCK = Case(channels=128, height=30, width=40, batch=1)
+BLOCK = BlockCase(channels=128, height=30, width=40, batch=1)
 """A gated block of the shipped model."""
 DENSITY = 0.5
 METRICS = (

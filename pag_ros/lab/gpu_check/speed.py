@@ -26,7 +26,7 @@ _REPEATS = 10
 
 
 @dataclass(frozen=True)
-class Case:
+class BlockCase:
     """A basic block: relu(x + conv3x3(relu(conv3x3(x))))."""
 
     channels: int
@@ -39,21 +39,21 @@ def cases(
     channels: Sequence[int] = CHANNELS,
     sizes: Sequence[tuple[int, int]] = SIZES,
     batches: Sequence[int] = BATCHES,
-) -> list[Case]:
+) -> list[BlockCase]:
     """All combinations, those that the goals are about first, then what a robot runs."""
     product = itertools.product(channels, sizes, batches)
-    found = [Case(c, height, width, batch) for c, (height, width), batch in product]
+    found = [BlockCase(c, height, width, batch) for c, (height, width), batch in product]
     return sorted(found, key=_rank)
 
 
-def _rank(case: Case) -> int:
+def _rank(case: BlockCase) -> int:
     if case.batch == 8 and case.channels >= 256:
         return 0
     return 1 if case.batch == 1 else 2
 
 
 def measure(
-    device: Device, case: Case, densities: Sequence[float], rounds: int
+    device: Device, case: BlockCase, densities: Sequence[float], rounds: int
 ) -> Iterator[dict[str, Any]]:
     """A row per density: microseconds of our block, of its Select alone, and of cuDNN's block."""
     dense = device.record(_dense_block(device, case), _REPEATS)
@@ -75,7 +75,7 @@ def measure(
         }
 
 
-def programs_of(case: Case) -> tuple[SelectSpec, ConvSpec, ConvSpec]:
+def programs_of(case: BlockCase) -> tuple[SelectSpec, ConvSpec, ConvSpec]:
     """Select and the two convolutions of a block."""
     size = (case.height, case.width)
     wide = (case.channels, case.channels)
@@ -86,7 +86,7 @@ def programs_of(case: Case) -> tuple[SelectSpec, ConvSpec, ConvSpec]:
     )
 
 
-def launched_once(device: Device, case: Case, density: float) -> None:
+def launched_once(device: Device, case: BlockCase, density: float) -> None:
     """Launch a block's kernels, and wait for them."""
     block, _ = _our_block(device, case, density)
     block()
@@ -94,7 +94,7 @@ def launched_once(device: Device, case: Case, density: float) -> None:
 
 
 def _our_block(
-    device: Device, case: Case, density: float
+    device: Device, case: BlockCase, density: float
 ) -> tuple[Callable[[], None], Callable[[], None]]:
     """Select and two sparse convolutions for every image of the batch, and the Select alone."""
     select, first, last = programs_of(case)
@@ -150,7 +150,7 @@ def _image(
     return [chosen, one, two]
 
 
-def _dense_block(device: Device, case: Case) -> Callable[[], None]:
+def _dense_block(device: Device, case: BlockCase) -> Callable[[], None]:
     """The block in cuDNN, channels-last fp16, with bias, sum and activation fused by cuDNN."""
     torch = device.torch
     torch.backends.cudnn.benchmark = True

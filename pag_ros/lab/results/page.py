@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pag_ros.errors import DatasetError
 from pag_ros.lab.results.plots import plot_results
-from pag_ros.lab.results.runs import FULL, METRICS, OURS, TITLES, Metric, RunResult
+from pag_ros.lab.results.runs import FULL, METRICS, OURS, TITLES, RunMetric, RunResult
 from pag_ros.writing import write_text
 
 _EVEN = 0.02
@@ -144,7 +144,7 @@ numbers are their mean ± standard deviation.
   frames that come one by one cannot; that favours them."""
 
 
-def _table(entries: Sequence[Entry], metrics: Sequence[Metric]) -> str:
+def _table(entries: Sequence[Entry], metrics: Sequence[RunMetric]) -> str:
     best = {metric.key: _best(entries, metric) for metric in metrics}
     head = ["method", "spent", "multiply-adds, M", "ms", *(_column(m) for m in metrics), "loss, %"]
     lines = [_row(head), _row(["---", *["---:"] * (len(head) - 1)])]
@@ -181,7 +181,7 @@ def _not_best(entries: Sequence[Entry], runs: Sequence[RunResult]) -> str:
     return "\n".join(lines)
 
 
-def _how_good(rival: Entry, ours: Entry, metric: Metric) -> str:
+def _how_good(rival: Entry, ours: Entry, metric: RunMetric) -> str:
     one, other = rival.cells[metric.key], ours.cells[metric.key]
     text = f"{TITLES[rival.method]}{_mark(rival, ours)} {_number(one.mean, metric)}"
     if one.spread is None or other.spread is None:
@@ -234,23 +234,23 @@ def _relative_loss(cells: dict[str, Cell], full: dict[str, float]) -> float | No
     return statistics.fmean(losses) if losses else None
 
 
-def _metrics(runs: Sequence[RunResult]) -> list[Metric]:
+def _metrics(runs: Sequence[RunResult]) -> list[RunMetric]:
     return [m for m in METRICS if any(m.key in run.scores for run in runs)]
 
 
-def _main_metrics(runs: Sequence[RunResult]) -> list[Metric]:
+def _main_metrics(runs: Sequence[RunResult]) -> list[RunMetric]:
     return _firsts(_metrics(runs))
 
 
-def _firsts(metrics: Sequence[Metric]) -> list[Metric]:
+def _firsts(metrics: Sequence[RunMetric]) -> list[RunMetric]:
     """The first metric of each task."""
-    tasks: dict[str, Metric] = {}
+    tasks: dict[str, RunMetric] = {}
     for metric in metrics:
         tasks.setdefault(metric.task, metric)
     return list(tasks.values())
 
 
-def _best(entries: Sequence[Entry], metric: Metric) -> str | None:
+def _best(entries: Sequence[Entry], metric: RunMetric) -> str | None:
     rivals = [e for e in entries if metric.key in e.cells and e.method != FULL]
     if len(rivals) < 2:
         return None
@@ -258,7 +258,7 @@ def _best(entries: Sequence[Entry], metric: Metric) -> str | None:
     return choose(rivals, key=lambda e: e.cells[metric.key].mean).method
 
 
-def _beats(rival: Entry, ours: Entry, metric: Metric) -> bool:
+def _beats(rival: Entry, ours: Entry, metric: RunMetric) -> bool:
     if metric.key not in rival.cells or metric.key not in ours.cells:
         return False
     difference = rival.cells[metric.key].mean - ours.cells[metric.key].mean
@@ -279,7 +279,7 @@ def _macs(entry: Entry) -> str:
     return text if low == high else f"{text} ({low / 1e6:.0f}-{high / 1e6:.0f})"
 
 
-def _shown(cell: Cell | None, metric: Metric, bold: bool) -> str:
+def _shown(cell: Cell | None, metric: RunMetric, bold: bool) -> str:
     if cell is None:
         return ""
     text = _number(cell.mean, metric)
@@ -288,11 +288,11 @@ def _shown(cell: Cell | None, metric: Metric, bold: bool) -> str:
     return f"**{text}**" if bold else text
 
 
-def _number(value: float, metric: Metric) -> str:
+def _number(value: float, metric: RunMetric) -> str:
     return f"{value:.2f}" if metric.title.endswith("°") else f"{value:.4f}"
 
 
-def _column(metric: Metric) -> str:
+def _column(metric: RunMetric) -> str:
     return f"{metric.title} {'↑' if metric.higher_is_better else '↓'}"
 
 

@@ -40,7 +40,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Metric:
+class RunMetric:
     """A score: its key in a run, its task, its name for people, and which way is better."""
 
     key: str
@@ -50,10 +50,10 @@ class Metric:
 
 
 METRICS = (
-    Metric("depth delta1", "depth", "depth δ < 1.25", True),
-    Metric("depth AbsRel", "depth", "depth AbsRel", False),
-    Metric("normals median", "normals", "normals median, °", False),
-    Metric("segmentation mIoU", "segmentation", "labels mIoU", True),
+    RunMetric("depth delta1", "depth", "depth δ < 1.25", True),
+    RunMetric("depth AbsRel", "depth", "depth AbsRel", False),
+    RunMetric("normals median", "normals", "normals median, °", False),
+    RunMetric("segmentation mIoU", "segmentation", "labels mIoU", True),
 )
 """What is compared, metrics of gating.md section 5; the first of each task is its main one."""
 

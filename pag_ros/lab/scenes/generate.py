@@ -18,14 +18,14 @@ from pag_ros.lab.scenes.film import random_film
 from pag_ros.lab.scenes.render import render
 from pag_ros.lab.scenes.stage import RawMaterial, build_stage, describe_material, load_material
 from pag_ros.lab.scenes.views import sample_shots
-from pag_ros.lab.scenes.writer import DatasetWriter, FrameRecord, write_frame
+from pag_ros.lab.scenes.writer import DatasetWriter, FrameLine, write_frame
 from pag_ros.runtime.child_processes import interrupts_held
 
 VIEWS_PER_SCENE = 8
 
 
 @dataclass(frozen=True)
-class Job:
+class RenderJob:
     """Everything a worker must know; sizes in pixels."""
 
     out: Path
@@ -40,10 +40,10 @@ class Job:
 
 
 # a job, a scene's number and the numbers of the views that are missing
-Task = tuple[Job, int, tuple[int, ...]]
+Task = tuple[RenderJob, int, tuple[int, ...]]
 
 
-def render_scene(task: Task) -> list[FrameRecord]:
+def render_scene(task: Task) -> list[FrameLine]:
     """Render the missing views of one scene; every view has its own random stream."""
     job, scene, missing = task
     material = load_material(job.furniture, job.textures, job.cache, job.split, job.hold_out)
@@ -56,7 +56,7 @@ def render_scene(task: Task) -> list[FrameRecord]:
     for index in missing:
         shot, stream = shots[index], np.random.default_rng([job.seed, scene, index, 2])
         view = render(stage.tracer, shot.camera, shot.pose, random_film(stream), stream)
-        record = FrameRecord(f"{scene * VIEWS_PER_SCENE + index:06d}", scene, shot.camera)
+        record = FrameLine(f"{scene * VIEWS_PER_SCENE + index:06d}", scene, shot.camera)
         write_frame(job.out, record.id, view)
         records.append(record)
     return records
@@ -97,7 +97,7 @@ def render_dataset(
     if scheduler:  # Elsewhere, relative paths mean other folders.
         out, furniture, textures = out.resolve(), furniture.resolve(), _resolved(textures)
         cache = cache.resolve() if cache else None
-    job = Job(out, furniture, textures, cache or out / "meshes", seed, split, hold_out, *size)
+    job = RenderJob(out, furniture, textures, cache or out / "meshes", seed, split, hold_out, *size)
     material = load_material(furniture, textures, job.cache, split, hold_out)
     with DatasetWriter(out, _description(job, material)) as writer:
         tasks = _tasks(job, frames, writer.done)
@@ -109,7 +109,7 @@ def render_dataset(
         return len(writer.done)
 
 
-def _tasks(job: Job, frames: int, done: set[str]) -> list[Task]:
+def _tasks(job: RenderJob, frames: int, done: set[str]) -> list[Task]:
     tasks = []
     for scene in range(-(-frames // VIEWS_PER_SCENE)):
         first = scene * VIEWS_PER_SCENE
@@ -120,7 +120,7 @@ def _tasks(job: Job, frames: int, done: set[str]) -> list[Task]:
     return tasks
 
 
-def _rendered(tasks: list[Task], workers: int) -> Iterator[list[FrameRecord]]:
+def _rendered(tasks: list[Task], workers: int) -> Iterator[list[FrameLine]]:
     """Results as they come, from worker processes or (workers <= 1) from this one."""
     if workers <= 1:
         yield from map(render_scene, tasks)
@@ -132,7 +132,7 @@ def _rendered(tasks: list[Task], workers: int) -> Iterator[list[FrameRecord]]:
         yield from pool.imap_unordered(render_scene, tasks)
 
 
-def _on_cluster(tasks: list[Task], scheduler: str) -> Iterator[list[FrameRecord]]:
+def _on_cluster(tasks: list[Task], scheduler: str) -> Iterator[list[FrameLine]]:
     """Results as they come from the workers of a Dask cluster.
 
     A worker that is lost takes nothing with it: Dask gives its scenes to another.
@@ -158,7 +158,7 @@ def _resolved(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(path.resolve() for path in paths)
 
 
-def _description(job: Job, material: RawMaterial) -> dict[str, object]:
+def _description(job: RenderJob, material: RawMaterial) -> dict[str, object]:
     """What dataset.json says: how the frames were made and from what."""
     generator = {
         "seed": job.seed,

@@ -21,7 +21,7 @@ from pag_ros.lab.scenes.stage import (
     describe_material,
     load_material,
 )
-from pag_ros.lab.scenes.writer import DatasetWriter, FrameRecord, write_frame
+from pag_ros.lab.scenes.writer import DatasetWriter, FrameLine, write_frame
 
 CELL_METRES = 0.05
 CLEARANCE_METRES = 0.25
@@ -79,7 +79,7 @@ def render_walk(
             if frame not in writer.done:
                 rng = np.random.default_rng([seed, scene, number, 3])
                 write_frame(out, frame, render(stage.tracer, camera, pose, Film(), rng))
-                writer.add([FrameRecord(frame, scene, camera, number / walk.rate)])
+                writer.add([FrameLine(frame, scene, camera, number / walk.rate)])
         return len(writer.done)
 
 

@@ -32,7 +32,7 @@ MAX_DEPTH_METRES = 65.5
 
 
 @dataclass(frozen=True)
-class FrameRecord:
+class FrameLine:
     """A line of frames.jsonl. stamp: seconds, only where frames follow one another."""
 
     id: str
@@ -83,7 +83,7 @@ class DatasetWriter:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def add(self, records: list[FrameRecord]) -> None:
+    def add(self, records: list[FrameLine]) -> None:
         """Append frames whose files are complete; a torn last line is cut off at the next start."""
         with self._index.open("a", encoding="utf-8") as stream:
             for record in records:

@@ -13,7 +13,7 @@ import openvino as ov
 from openvino import opset13
 
 from pag_ros.errors import ModelError
-from pag_ros.manifest import GatedBlock, Manifest
+from pag_ros.manifest import BlockSpec, Manifest
 
 HALF = 2
 
@@ -87,5 +87,5 @@ def _sizes(operator: Any) -> list[int] | None:
     return sizes if len(sizes) == (1 if kind == "Reshape" else 4) else None
 
 
-def _halved_block(block: GatedBlock) -> GatedBlock:
+def _halved_block(block: BlockSpec) -> BlockSpec:
     return replace(block, height=block.height // HALF, width=block.width // HALF)

@@ -20,7 +20,7 @@ import numpy as np
 
 from pag_ros.errors import BackendError, ModelError
 from pag_ros.kernels.gpu.programs import ConvSpec, SelectSpec, Spec
-from pag_ros.manifest import GatedBlock, Manifest, load_manifest
+from pag_ros.manifest import BlockSpec, Manifest, load_manifest
 from pag_ros.reading import reading
 from pag_ros.runtime.onnx_precheck import check_onnx
 from pag_ros.runtime.tensorrt.half_precision import Constants, to_half
@@ -245,7 +245,7 @@ class _Gated:
             for name in set(node.input):
                 self._readers[name].append(node)
         self._makers = {name: node for node in nodes for name in node.output}
-        self._block_of: dict[str, GatedBlock] = {}
+        self._block_of: dict[str, BlockSpec] = {}
         self._rows: set[str] = set()
         self.programs: dict[str, Spec] = {}
         self.stamps: list[str] = []
