@@ -40,10 +40,6 @@ COMMANDS = {
         "our network beside other ways to spend less compute",
     ),
     "results": Command("pag_ros.lab.commands.results", "tables and plots of stored comparisons"),
-    "allocate": Command(
-        "pag_ros.lab.commands.allocate",
-        "find how a budget is best spread over the gated blocks",
-    ),
 }
 
 

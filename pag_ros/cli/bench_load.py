@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pag_ros.cli.demo import demo_bag
-from pag_ros.cli.options import plot_file, write_json
+from pag_ros.cli.options import add_json, add_model, add_plot, write_json
 from pag_ros.cli.replay import require_ros
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.results import about_software
@@ -21,7 +21,6 @@ from pag_ros.replay.load_injector import PATTERNS, may_use_nice
 from pag_ros.replay.urgency import urgency_here
 from pag_ros.runtime import find_model, open_session
 from pag_ros.runtime.calibration import calibrate_quickly, cpu_name
-from pag_ros.runtime.models import DEFAULT_MODEL
 
 _SHARE_OF_PERIOD = 0.5
 """Share of the time between two images that the whole network takes on the idle machine, where
@@ -41,7 +40,7 @@ _MAX_CAMERAS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="name, or path of .onnx")
+    add_model(parser)
     parser.add_argument("--bag", type=Path, help="its images are sent (the demo's)")
     parser.add_argument("--cameras", type=int, default=1, help="on one node (%(default)s)")
     parser.add_argument(
@@ -69,11 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--priority", action="store_true", help=f"hogs at nice {_PRIORITY}, before the node"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
+    add_json(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write it all as HTML")
-    parser.add_argument(
-        "--plot", type=plot_file, metavar="FILE", help="draw them (.png, .svg or .pdf)"
-    )
+    add_plot(parser)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -7,14 +7,14 @@ finds it at its next start. A sound engine that is there already is only checked
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from tqdm import tqdm
 
+from pag_ros.cli.options import add_json, add_model_argument, write_json
 from pag_ros.errors import BackendError
-from pag_ros.runtime.models import DEFAULT_MODEL, find_model
+from pag_ros.runtime.models import find_model
 from pag_ros.runtime.tensorrt.builder import MIB, PRECISIONS
 from pag_ros.runtime.tensorrt.engine_cache import BuiltEngine
 from pag_ros.runtime.tensorrt.opening import open_tensorrt
@@ -22,12 +22,10 @@ from pag_ros.runtime.tensorrt.options import EngineOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model", nargs="?", default=DEFAULT_MODEL, help="name, or path of .onnx (%(default)s)"
-    )
+    add_model_argument(parser)
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
     parser.add_argument("--force", action="store_true", help="build it even if there is one")
-    parser.add_argument("--json", action="store_true", help="print the summary for programs")
+    add_json(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -46,7 +44,8 @@ def main(args: argparse.Namespace) -> int:
     if engine.path is None:
         raise BackendError("the engine was built, but could not be stored; see above")
     summary = {"backend": backend, **summary_of(engine)}
-    print(json.dumps(summary) if args.json else text_of(summary))
+    if not write_json(summary, args.json):
+        print(text_of(summary))
     return 0
 
 

@@ -7,32 +7,26 @@ finds it at its next start. Let the machine do what it does when the robot runs,
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 
 from tqdm import tqdm
 
 from pag_ros.budget import LatencyTable, save_table
-from pag_ros.cli.options import plot_file
+from pag_ros.cli.options import add_device, add_json, add_model_argument, add_plot, write_json
 from pag_ros.errors import ParameterError
-from pag_ros.runtime import DEVICES, Session, find_model, open_session
+from pag_ros.runtime import Session, find_model, open_session
 from pag_ros.runtime.calibration import calibrate, cpu_name, latency_key
-from pag_ros.runtime.models import DEFAULT_MODEL
 
 _SHOWN_BUDGETS = (1.0, 0.75, 0.5, 0.25, 0.1, 0.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model", nargs="?", default=DEFAULT_MODEL, help="name, or path of .onnx (%(default)s)"
-    )
-    parser.add_argument("--device", choices=DEVICES, default="auto")
+    add_model_argument(parser)
+    add_device(parser)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
-    parser.add_argument("--json", action="store_true", help="print the table for programs")
-    parser.add_argument(
-        "--plot", type=plot_file, metavar="FILE", help="draw it (.png, .svg or .pdf)"
-    )
+    add_json(parser)
+    add_plot(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -51,9 +45,7 @@ def main(args: argparse.Namespace) -> int:
         raise ParameterError(
             f"the cache cannot be written ({error}); set XDG_CACHE_HOME to a folder that can"
         ) from error
-    if args.json:
-        print(json.dumps({"key": key, "path": str(path), **asdict(table)}))
-    else:
+    if not write_json({"key": key, "path": str(path), **asdict(table)}, args.json):
         print(_text(session, table))
         print(f"stored in {path}")
     if args.plot:

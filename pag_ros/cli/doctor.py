@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 
+from pag_ros.cli.options import add_json, write_json
 from pag_ros.runtime.doctor import Finding, examine, works
 
 _SIGNS = {"works": "ok", "absent": "--", "broken": "!!"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print it for programs")
+    add_json(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -22,9 +22,8 @@ def main(args: argparse.Namespace) -> int:
         "ros": works(findings, "ROS 2"),
         "tensorrt": works(findings, "NVIDIA GPU") and works(findings, "package"),
     }
-    if args.json:
-        print(json.dumps({"verdicts": verdicts, "findings": [asdict(f) for f in findings]}))
-    else:
+    result = {"verdicts": verdicts, "findings": [asdict(finding) for finding in findings]}
+    if not write_json(result, args.json):
         print("\n".join([*map(_line, findings), "", *_sentences(verdicts)]))
     return 0 if (verdicts["cpu"] or verdicts["tensorrt"]) and verdicts["ros"] else 1
 

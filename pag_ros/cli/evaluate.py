@@ -7,14 +7,14 @@ the bag has ground truth (depth, normals, labels), and writes OUT/report.html an
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pag_ros.cli.options import add_device, add_json, add_model, write_json
 from pag_ros.errors import BagError, ParameterError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
-from pag_ros.evaluation.results import Evaluation, percentiles, save_json, to_json
+from pag_ros.evaluation.results import Evaluation, percentiles, to_json
 from pag_ros.evaluation.truth_tally import describe_failures
 
 MAX_SYNC_TOLERANCE_MS = 60_000.0
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bag", type=Path, help="bag folder, or its .mcap or .db3 file")
     parser.add_argument("--out", type=Path, required=True, help="folder for the report")
-    parser.add_argument("--model", default="pag_lite0_indoor", help="name, or path of the .onnx")
-    parser.add_argument("--device", default="auto", help="auto, cpu or tensorrt (default: auto)")
+    add_model(parser)
+    add_device(parser)
     parser.add_argument(
-        "--budget", type=float, nargs="+", metavar="B", help="in (0, 1] (default: 1 .75 .5 .25 .1)"
+        "--budgets", type=float, nargs="+", metavar="B", help="in (0, 1] (default: 1 .75 .5 .25 .1)"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N frames")
     parser.add_argument(
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="indoor",
         help="which true depths count: cap and crop of the published results (default: indoor)",
     )
-    parser.add_argument("--json", metavar="FILE", help="also write the numbers here; - is stdout")
+    add_json(parser)
     add_topic_arguments(parser)
 
 
@@ -108,7 +108,7 @@ def main(args: argparse.Namespace) -> int:
                 evaluation = evaluate_bag(
                     bag,
                     session,
-                    args.budget or DEFAULT_BUDGETS,
+                    args.budgets or DEFAULT_BUDGETS,
                     DEPTH_PROTOCOLS[args.protocol],
                     args.limit,
                     progress=bar.update,
@@ -116,11 +116,7 @@ def main(args: argparse.Namespace) -> int:
         finally:
             session.close()
     report = write_report(evaluation, args.out)
-    if args.json == "-":
-        print(json.dumps(to_json(evaluation), indent=2))
-    else:
-        if args.json:
-            save_json(evaluation, Path(args.json))
+    if not write_json(to_json(evaluation), args.json):
         print_summary(evaluation)
         print(f"report: {report}")
     print_warnings(evaluation)

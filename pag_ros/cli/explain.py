@@ -7,31 +7,22 @@ is told and drawn.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from pag_ros.budget.decision_log import first_difference, read_decisions
-from pag_ros.cli.options import plot_file
+from pag_ros.cli.options import add_json, add_model, add_plot, write_json
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.decisions import Course, course_of, summary
 from pag_ros.manifest import Manifest, load_manifest
 from pag_ros.runtime import find_model
-from pag_ros.runtime.models import DEFAULT_MODEL
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", type=Path, help="JSON lines of the node's log_decisions")
-    parser.add_argument(
-        "--model", default=DEFAULT_MODEL, help="that decided: name, or path of .onnx (%(default)s)"
-    )
-    parser.add_argument(
-        "--plot",
-        type=plot_file,
-        metavar="FILE",
-        help="picture to write, .png, .svg or .pdf (default: LOG with .png)",
-    )
-    parser.add_argument("--json", action="store_true", help="print the figures for programs")
+    add_model(parser)
+    add_plot(parser, "draw it here instead of in LOG with .png")
+    add_json(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -44,10 +35,8 @@ def main(args: argparse.Namespace) -> int:
         raise ParameterError(f"{args.log}: no frame was planned")
     picture = args.plot or args.log.with_suffix(".png")
     plot_course(course, picture)
-    figures = summary(course)
-    if args.json:
-        print(json.dumps({"difference": difference, "plot": str(picture), **asdict(figures)}))
-    else:
+    result = {"difference": difference, "plot": str(picture), **asdict(summary(course))}
+    if not write_json(result, args.json):
         print(_text(course, difference))
         print(f"drawn in {picture}")
     return 0 if difference is None else 1

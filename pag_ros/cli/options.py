@@ -1,4 +1,8 @@
-"""Command-line options that several commands share: their types, and what they do."""
+"""Command-line options that several commands share, so that they are alike everywhere.
+
+A command that is about one model takes it as its argument (`pag_ros calibrate MODEL`); one that
+uses a model for something else has `--model`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,47 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from pag_ros.evaluation.results import require_writable
+from pag_ros.runtime import DEVICES
+from pag_ros.runtime.models import DEFAULT_MODEL
 from pag_ros.writing import write_text
 
+STDOUT = "-"
+"""What `--json` takes for standard output."""
+
 _PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+_MODEL_HELP = "name of a shipped model, or path of .onnx (default: %(default)s)"
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Take the model that the command is about."""
+    parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, help=_MODEL_HELP)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Take the model that the command uses."""
+    parser.add_argument("--model", default=DEFAULT_MODEL, help=_MODEL_HELP)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Take where the network runs."""
+    parser.add_argument(
+        "--device", choices=DEVICES, default=DEVICES[0], help="(default: %(default)s)"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Take where `write_json` writes the result; a file is tried before the work."""
+    parser.add_argument(
+        "--json", type=_json_file, metavar="FILE", help="write the result here; - is stdout"
+    )
+
+
+def add_plot(parser: argparse.ArgumentParser, text: str = "draw it") -> None:
+    """Take a file for a drawing; its ending is asked before the work."""
+    parser.add_argument(
+        "--plot", type=plot_file, metavar="FILE", help=f"{text} (.png, .svg or .pdf)"
+    )
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -24,7 +66,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 
 def plot_file(text: str) -> Path:
-    """A file that a plot can be written to; asked before the work, not after it."""
+    """A file that a plot can be written to."""
     path = Path(text)
     if path.suffix not in _PLOT_SUFFIXES:
         raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(_PLOT_SUFFIXES)}")
@@ -44,11 +86,11 @@ def write_json(result: object, file: str | None) -> bool:
     Raises:
         OSError: the file cannot be written.
     """
-    if file == "-":
-        print(json.dumps(result))
+    if file == STDOUT:
+        print(json.dumps(result, indent=2))
         return True
     if file:
-        write_text(Path(file), json.dumps(result, indent=1) + "\n", make_folder=True)
+        write_text(Path(file), json.dumps(result, indent=2) + "\n", make_folder=True)
     return False
 
 
@@ -65,3 +107,9 @@ def whole(least: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def _json_file(text: str) -> str:
+    if text != STDOUT:
+        require_writable(Path(text))
+    return text

@@ -8,7 +8,6 @@ the deadline, what became of every frame, scores where the bag has ground truth.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 from pathlib import Path
@@ -23,9 +22,10 @@ from pag_ros.cli.evaluate import (
     print_warnings,
     require_scored_truth,
 )
+from pag_ros.cli.options import add_device, add_json, add_model, write_json
 from pag_ros.errors import NodeError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
-from pag_ros.evaluation.results import Evaluation, percentiles, save_json, to_json
+from pag_ros.evaluation.results import Evaluation, percentiles, to_json
 
 if TYPE_CHECKING:
     from pag_ros.replay.live import ReplayOptions
@@ -39,8 +39,8 @@ INSTALL_ROS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bag", type=Path, help="bag folder, or its .mcap or .db3 file")
     parser.add_argument("--out", type=Path, required=True, help="folder for report and node.log")
-    parser.add_argument("--model", default="pag_lite0_indoor", help="name, or path of the .onnx")
-    parser.add_argument("--device", default="auto", help="auto, cpu or tensorrt (default: auto)")
+    add_model(parser)
+    add_device(parser)
     parser.add_argument("--rate", type=float, default=1.0, help="2 plays twice as fast")
     parser.add_argument("--loop", type=int, default=1, metavar="N", help="play the bag N times")
     parser.add_argument(
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="indoor",
         help="which true depths count (default: indoor)",
     )
-    parser.add_argument("--json", metavar="FILE", help="also write the numbers here; - is stdout")
+    add_json(parser)
     add_topic_arguments(parser)
 
 
@@ -81,11 +81,7 @@ def main(args: argparse.Namespace) -> int:
         tolerance_ns=chosen_tolerance_ns(args),
     )
     evaluation = play(options)
-    if args.json == "-":
-        print(json.dumps(to_json(evaluation), indent=2))
-    else:
-        if args.json:
-            save_json(evaluation, Path(args.json))
+    if not write_json(to_json(evaluation), args.json):
         print_summary(evaluation, args.out)
     print_warnings(evaluation)
     require_scored_truth(evaluation, args.bag)

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pag_ros.budget import ControllerSettings
+from pag_ros.cli.options import add_device, add_model
 from pag_ros.errors import ImageError, ParameterError, one_line
 from pag_ros.image.compressed import FILE_FORMATS, read_upright
-from pag_ros.runtime import DEVICES, FrameResult, Perception, find_model, open_perception
+from pag_ros.runtime import FrameResult, Perception, find_model, open_perception
 from pag_ros.runtime.frame_picture import frame_picture
-from pag_ros.runtime.models import DEFAULT_MODEL
 from pag_ros.runtime.outputs import maps_in
 from pag_ros.writing import replacing
 
@@ -40,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     formats = ", ".join(FILE_FORMATS)
     parser.add_argument("images", type=Path, help=f"a picture, or a folder of pictures ({formats})")
     parser.add_argument("--out", type=Path, required=True, help="folder for what comes out")
-    parser.add_argument(
-        "--model", default=DEFAULT_MODEL, help="name, or path of .onnx (default: %(default)s)"
-    )
+    add_model(parser)
     parser.add_argument(
         "--intrinsics",
         type=float,
@@ -53,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", type=float, default=1.0, help="share of the gated computation, 0 to 1 (1)"
     )
-    parser.add_argument("--device", choices=DEVICES, default="auto")
+    add_device(parser)
     parser.add_argument("--raw", action="store_true", help="also write the numbers, as .npz")
 
 

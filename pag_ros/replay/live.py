@@ -30,6 +30,7 @@ from pag_ros.replay.player import Playback, Player, TimedImage
 from pag_ros.ros.memory import keep_freed_memory
 from pag_ros.ros.transport import prepare_for_images
 from pag_ros.runtime import find_model
+from pag_ros.runtime.models import DEFAULT_MODEL
 
 DEFAULT_PERIOD_S = 0.1
 """Time between two images that is assumed for a bag with a single one."""
@@ -58,7 +59,7 @@ class ReplayOptions:
     bag: Path
     out: Path
     topics: Topics = field(default_factory=Topics)
-    model: str = "pag_lite0_indoor"
+    model: str = DEFAULT_MODEL
     device: str = "auto"
     rate: float = 1.0
     loops: int = 1

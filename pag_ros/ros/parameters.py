@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from pag_ros.errors import ParameterError
+from pag_ros.runtime.models import DEFAULT_MODEL
 
 
 class Change(Enum):
@@ -60,7 +61,7 @@ class Settings:
 
     model: str = _parameter(
         "",
-        "ONNX file (its manifest beside it) or name of a shipped model; empty: pag_lite0_indoor",
+        f"ONNX file (its manifest beside it) or name of a shipped model; empty: {DEFAULT_MODEL}",
         **_FIXED,
     )
     device: str = _parameter(

@@ -147,16 +147,16 @@ class Pipeline:
         if not self._parts(wanted):
             self._statistics.finished(IDLE)
             return
-        topics = self._topics_of_next_frame(wanted)
-        if not self.perception.escalation.admits(self._camera) or not self._parts(topics):
+        if not self.perception.escalation.admits(self._camera):
             self._statistics.finished(SKIPPED)
             return
         watch = Stopwatch()
         image = to_rgb(frame.message)
-        topics, focal_px = self._calibrated(topics, frame.info, image)
-        if not self._parts(topics):
+        possible, focal_px = self._calibrated(wanted, frame.info, image)
+        if not self._parts(possible):
             self._statistics.finished(IDLE)
             return
+        topics = self._topics_of_next_frame(possible)
         decoded_s = watch.lap("decode")
         conditions = self._conditions(topics)
         allowance = self._timekeeper.allow(frame.timing, watch.began, decoded_s, conditions)
@@ -204,12 +204,12 @@ class Pipeline:
             {name: len(m.data) for name, m in messages.items() if hasattr(m, "data")},
         )
 
-    def _topics_of_next_frame(self, wanted: frozenset[str]) -> frozenset[str]:
+    def _topics_of_next_frame(self, possible: frozenset[str]) -> frozenset[str]:
         """What the next frame publishes of it; topics that only accompany others always come."""
         if not self._remedied:
-            return wanted
-        outputs = frozenset(name for name in wanted if name in OUTPUTS and OUTPUTS[name].needs)
-        return (wanted - outputs) | self._remedies.outputs_of_next_frame(outputs)
+            return possible
+        outputs = frozenset(name for name in possible if name in OUTPUTS and OUTPUTS[name].needs)
+        return (possible - outputs) | self._remedies.outputs_of_next_frame(outputs)
 
     def _calibrated(
         self, topics: frozenset[str], info: CameraInfo | None, image: NDArray[np.uint8]

@@ -46,7 +46,7 @@ def opened(monkeypatch) -> dict[str, Any]:
 
 
 def test_a_models_name_means_its_engine() -> None:
-    assert build.completed(["x.onnx", "--json"]) == ["engine", "x.onnx", "--json"]
+    assert build.completed(["x.onnx", "--json", "-"]) == ["engine", "x.onnx", "--json", "-"]
     assert build.completed(["--force"]) == ["engine", "--force"]
     assert build.completed(["kernels", "x.onnx"]) == ["kernels", "x.onnx"]
     assert build.completed(["reference"]) == ["reference"]
@@ -73,7 +73,7 @@ def test_people_read_what_the_engine_is(opened: dict[str, Any], tiny_model: Path
 
 def test_programs_read_json(opened: dict[str, Any], tiny_model: Path, capsys) -> None:
     opened["engine"] = BuiltEngine(b"engine", SUMMARY, False, Path("/cache/a.engine"))
-    assert main(["build", str(tiny_model), "--json"]) == 0
+    assert main(["build", str(tiny_model), "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "backend": "tensorrt 10.13 fp16 Orin",
         "path": "/cache/a.engine",

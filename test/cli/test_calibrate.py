@@ -35,7 +35,7 @@ def test_the_table_is_drawn(tiny_model: Path, tmp_path: Path):
 
 
 def test_json_is_the_table_that_the_next_session_uses(tiny_model: Path, capsys):
-    assert main(["calibrate", str(tiny_model), "--threads", "1", "--json"]) == 0
+    assert main(["calibrate", str(tiny_model), "--threads", "1", "--json", "-"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert Path(printed["path"]).is_file()
     session = open_session(tiny_model, "cpu", 1)

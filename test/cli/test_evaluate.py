@@ -18,7 +18,7 @@ def evaluate(bag, model, out, *words):
 
 
 def test_report_and_numbers(tiny_model, tmp_path, capsys):
-    words = ("--budget", "1", "0.5", "--limit", "2", "--json", str(tmp_path / "numbers.json"))
+    words = ("--budgets", "1", "0.5", "--limit", "2", "--json", str(tmp_path / "numbers.json"))
     assert evaluate(DEMO_BAG, tiny_model, tmp_path / "out", *words) == 0
     assert "report.html" in capsys.readouterr().out
     assert "</html>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_report_and_numbers(tiny_model, tmp_path, capsys):
 
 
 def test_json_on_stdout_is_nothing_but_json(tiny_model, tmp_path, capsys):
-    words = ("--budget", "1", "--limit", "1", "--json", "-")
+    words = ("--budgets", "1", "--limit", "1", "--json", "-")
     assert evaluate(DEMO_BAG, tiny_model, tmp_path, *words) == 0
     assert json.loads(capsys.readouterr().out)["runs"][0]["name"] == "budget 1.00"
 
@@ -40,7 +40,7 @@ def test_json_on_stdout_is_nothing_but_json(tiny_model, tmp_path, capsys):
         ("nowhere", (), "no such bag"),
         (".", (), "metadata.yaml"),
         (DEMO_BAG, ("--image-topic", "/front"), "no image topic /front"),
-        (DEMO_BAG, ("--budget", "2", "--device", "cpu"), "budgets must lie in"),
+        (DEMO_BAG, ("--budgets", "2", "--device", "cpu"), "budgets must lie in"),
         (DEMO_BAG, ("--limit", "0", "--device", "cpu"), "limit"),
         (DEMO_BAG, ("--sync-tolerance", "-1"), "--sync-tolerance must lie in"),
         (DEMO_BAG, ("--sync-tolerance", "nan"), "--sync-tolerance must lie in"),
@@ -66,7 +66,7 @@ def test_what_became_of_images_and_truth_is_said(tiny_model, tmp_path, capsys, m
         return decode(message)
 
     monkeypatch.setitem(bags.TRUTH_READERS, "depth", to_depth)
-    assert evaluate(DEMO_BAG, tiny_model, tmp_path, "--budget", "1", "--limit", "3") == 0
+    assert evaluate(DEMO_BAG, tiny_model, tmp_path, "--budgets", "1", "--limit", "3") == 0
     printed = capsys.readouterr()
     assert "images: 128 in the bag, 3 evaluated, 125 not reached" in printed.out
     assert "75 messages, 2 scored, 1 unusable, 72 not reached" in printed.out
@@ -81,7 +81,7 @@ def test_truth_that_gives_nothing_is_an_error_after_the_report(
         raise ValueError("broken")
 
     monkeypatch.setitem(bags.TRUTH_READERS, "depth", to_depth)
-    words = ("--budget", "1", "--limit", "2", *words)
+    words = ("--budgets", "1", "--limit", "2", *words)
     assert evaluate(DEMO_BAG, tiny_model, tmp_path, *words) == 2
     printed = capsys.readouterr()
     assert (tmp_path / "report.html").is_file()

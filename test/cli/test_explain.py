@@ -60,7 +60,7 @@ def test_programs_get_json_and_a_changed_log_fails(log, tiny_model, tmp_path, ca
     lines[31] = json.dumps(entry)
     log.write_text("\n".join(lines) + "\n")
     picture = tmp_path / "course.svg"
-    arguments = ["--model", str(tiny_model), "--json", "--plot", str(picture)]
+    arguments = ["--model", str(tiny_model), "--json", "-", "--plot", str(picture)]
     assert main(["explain", str(log), *arguments]) == 1
     figures = json.loads(capsys.readouterr().out)
     assert figures["difference"].startswith("line 32:")

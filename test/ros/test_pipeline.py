@@ -277,6 +277,16 @@ def test_thinning_ends_with_the_wish_for_remedies(bench: Bench) -> None:
     assert bench.sent == [{MASK, POINTS}] * 5
 
 
+def test_a_thinned_output_comes_always_where_the_others_make_no_sense(bench: Bench) -> None:
+    bench.topics, bench.sending_s = frozenset({MASK, POINTS}), {MASK: 3.0}
+    while not bench.pipeline.last_report or not bench.pipeline.last_report.thinned_outputs:
+        bench.frame()
+    del bench.sent[:]
+    uncalibrated = camera_info(64, 36)
+    assert "idle" not in {bench.frame(info=uncalibrated) for _ in range(5)}
+    assert bench.sent == [{MASK}] * 5
+
+
 def test_the_accompanying_camera_info_is_never_left_out(bench: Bench) -> None:
     info = "depth/camera_info"
     bench.topics, bench.sending_s = frozenset({DEPTH, info, POINTS}), {POINTS: 3.0}

@@ -16,7 +16,7 @@ from typing import Any
 
 from pag_ros.budget import Controller
 from pag_ros.budget.refresh import FRAMES_A_BATCH
-from pag_ros.cli.options import plot_file, write_json
+from pag_ros.cli.options import add_json, add_model, add_plot, write_json
 from pag_ros.errors import ParameterError
 from pag_ros.lab.simulation import (
     CONTROLLERS,
@@ -45,7 +45,7 @@ _TIMED_FRAMES, _STRETCH = 4000, 2 * FRAMES_A_BATCH
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="pag_lite0_indoor", help="name, or path of .onnx")
+    add_model(parser)
     parser.add_argument("--frames", type=int, default=9000, help="of each trace (%(default)s)")
     parser.add_argument("--seeds", type=int, default=5, help="traces of each kind (%(default)s)")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="traces with TEXT in the name")
@@ -55,10 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune", action="store_true", help="search the rivals' constants on the tuning traces"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
-    parser.add_argument(
-        "--plot", type=plot_file, metavar="FILE", help="draw them (.png, .svg or .pdf)"
-    )
+    add_json(parser)
+    add_plot(parser)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -9,20 +9,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pag_ros.cli.options import write_json
+from pag_ros.cli.options import add_json, add_model_argument, write_json
 from pag_ros.errors import ParameterError
-from pag_ros.runtime.models import DEFAULT_MODEL, find_model
+from pag_ros.runtime.models import find_model
 
 if TYPE_CHECKING:
     from pag_ros.lab.bench.kernel_costs import Chip, Kernels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model", nargs="?", default=DEFAULT_MODEL, help="name, or path of .onnx (%(default)s)"
-    )
+    add_model_argument(parser)
     parser.add_argument("--chips", nargs="+", metavar="NAME", help="what has NAME in its name")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
+    add_json(parser)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from pag_ros.cli.options import plot_file, whole, write_json
+from pag_ros.cli.options import add_json, add_plot, whole, write_json
 from pag_ros.errors import BackendError, ParameterError
 
 
@@ -17,10 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--densities", type=_density, nargs="+", metavar="D", help="0 to 1")
     parser.add_argument("--threads", type=whole(1), default=2, metavar="N", help="(default: 2)")
     parser.add_argument("--rounds", type=whole(1), default=9, metavar="N", help="(default: 9)")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
-    parser.add_argument(
-        "--plot", type=plot_file, metavar="FILE", help="draw them (.png, .svg or .pdf)"
-    )
+    add_json(parser)
+    add_plot(parser)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -12,17 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pag_ros.cli.options import write_json
+from pag_ros.cli.options import add_json, add_model_argument, write_json
 from pag_ros.kernels.gpu.programs import Spec, StampSpec
 from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, save_kernels
 from pag_ros.lab.kernel_compiler.compiler import TARGETS, compile_kernels
-from pag_ros.runtime.models import DEFAULT_MODEL, find_model
+from pag_ros.runtime.models import find_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model", nargs="?", default=DEFAULT_MODEL, help="name, or path of .onnx (%(default)s)"
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--targets",
         type=int,
@@ -33,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"compute capabilities times ten, of {', '.join(map(str, TARGETS))} (default: all)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder (default: the model's)")
-    parser.add_argument("--json", metavar="FILE", help="write the report here; - is stdout")
+    add_json(parser)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import argparse
 
+from pag_ros.cli.options import add_model_argument
 from pag_ros.errors import ParameterError
 from pag_ros.runtime import find_model, open_session
-from pag_ros.runtime.models import DEFAULT_MODEL
 from pag_ros.runtime.tensorrt.self_check import write_reference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model", nargs="?", default=DEFAULT_MODEL, help="name, or path of .onnx (%(default)s)"
-    )
+    add_model_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:

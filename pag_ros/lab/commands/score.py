@@ -9,14 +9,13 @@ manifest, with --half beside those of the whole resolution.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pag_ros.cli.options import add_device, add_json, add_model, write_json
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
-from pag_ros.writing import write_text
 
 if TYPE_CHECKING:
     from pag_ros.lab.datasets import Dataset
@@ -31,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dataset", nargs="+", required=True, metavar="SPEC", help="NAME:PATH or rendered folders"
     )
     parser.add_argument("--split", help="as the datasets call it (default: the one to score on)")
-    parser.add_argument("--model", default="pag_lite0_indoor", help="name, or path of the .onnx")
-    parser.add_argument("--device", default="auto", help="auto, cpu or tensorrt (default: auto)")
+    add_model(parser)
+    add_device(parser)
     parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, metavar="B")
     parser.add_argument(
         "--mode",
@@ -58,21 +57,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pictures", type=Path, metavar="DIR", help="write sheets of pictures here"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the numbers here; - is stdout")
+    add_json(parser)
     parser.add_argument("--record", action="store_true", help="keep them in the manifest")
 
 
 def main(args: argparse.Namespace) -> int:
     from pag_ros.evaluation.report import write_report
-    from pag_ros.evaluation.results import require_writable
     from pag_ros.lab.datasets.scores import with_scores
     from pag_ros.manifest import load_manifest, save_manifest
     from pag_ros.runtime import find_model, open_session
 
     if args.limit is not None and args.limit < 1:
         raise ParameterError(f"--limit must be at least 1, got {args.limit}")
-    if args.json not in (None, "-"):
-        require_writable(Path(args.json))
     datasets = open_all(args.dataset, args.split)
     reports = _report_folders(args.out, datasets)
     if args.record and (len(datasets) > 1 or args.mode != "fixed"):
@@ -86,17 +82,14 @@ def main(args: argparse.Namespace) -> int:
     if args.record:
         (scores,) = found.values()
         save_manifest(with_scores(load_manifest(model), scores.budgets, args.half), model)
-    text = json.dumps({name: _to_json(scores) for name, scores in found.items()}, indent=2)
-    if args.json == "-":
-        print(text)
-    elif args.json:
-        write_text(Path(args.json), text + "\n", make_folder=True)
+    result = {name: _to_json(scores) for name, scores in found.items()}
+    stdout_taken = write_json(result, args.json)
     for name, scores in found.items():
-        if args.json != "-":
+        if not stdout_taken:
             _print(name, scores)
         if args.out:
             report = write_report(scores.evaluation, reports[name])
-            print(f"report: {report}", file=sys.stderr if args.json == "-" else sys.stdout)
+            print(f"report: {report}", file=sys.stderr if stdout_taken else sys.stdout)
     return 0
 
 

@@ -27,6 +27,8 @@ from pag_ros.reading import read_limited, reading
 from pag_ros.writing import remove_leftovers, write_bytes, write_text
 
 FORMAT = 1
+MAX_WAIT_S = 3600.0
+"""For another process that builds the same engine; the longest builds take some twenty minutes."""
 _MAX_NOTE_BYTES = 1 << 20
 _MAX_ENGINE_BYTES = 1 << 32
 _WORDS = {
@@ -304,7 +306,18 @@ class EngineCache:
             lock.acquire(timeout=0)
         except Timeout:
             self._say(f"another process is at the engine of {key.model}; waiting for it")
-            lock.acquire()
+            self._wait(lock)
+
+    def _wait(self, lock: FileLock) -> None:
+        # Not for ever: older versions of filelock take a file system without locks for a busy one.
+        try:
+            lock.acquire(timeout=MAX_WAIT_S)
+        except Timeout as error:
+            raise BackendError(
+                f"{lock.lock_file}: held by another process for {MAX_WAIT_S / 60:.0f} minutes; end "
+                "that process, or, if there is none, the file system has no locks: set "
+                "XDG_CACHE_HOME to a folder that has"
+            ) from error
 
 
 def default_folder() -> Path:

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from engine_builders import KEY, build_slowly, hang_while
+from filelock import FileLock
 
 from pag_ros.errors import BackendError
 from pag_ros.runtime.tensorrt import engine_cache
@@ -109,6 +110,17 @@ def test_who_waited_for_a_build_that_was_rejected_does_not_repeat_it(cache: Engi
         with pytest.raises(RejectedEngineError):
             future[0].result(30.0)
     assert builder.builds == 0
+
+
+def test_nobody_waits_for_ever(
+    cache: EngineCache, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pag_ros.runtime.tensorrt.engine_cache.MAX_WAIT_S", 0.1)
+    lock = FileLock(cache.folder / f"{KEY.file_name}.lock")
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    with lock, pytest.raises(BackendError, match="the file system has no locks"):
+        cache.obtain(KEY, Builder())
+    assert said == [f"another process is at the engine of {KEY.model}; waiting for it"]
 
 
 @pytest.mark.parametrize(

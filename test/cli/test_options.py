@@ -1,0 +1,94 @@
+"""Options are alike in every command, and what they name is tried before the work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pag_ros.cli import COMMANDS, bench, build, main
+from pag_ros.cli.command import Command
+from pag_ros.cli.options import write_json
+from pag_ros.runtime import DEVICES
+from pag_ros.runtime.models import DEFAULT_MODEL
+
+KINDS = {"bench": bench.KINDS, "build": build.KINDS}
+
+
+def every_command() -> Iterator[tuple[str, Command]]:
+    for name, command in COMMANDS.items():
+        if name in KINDS:
+            yield from ((f"{name} {kind}", module) for kind, module in KINDS[name].items())
+        else:
+            yield name, command
+
+
+def options_of(command: Command) -> dict[str, argparse.Action]:
+    """Destination -> option, of the command and what it consists of."""
+    parser = argparse.ArgumentParser()
+    command.load().add_arguments(parser)
+    parsers, actions = [parser], {}
+    for one in parsers:
+        for action in one._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+            actions[action.dest] = action
+    return actions
+
+
+@pytest.mark.parametrize(("name", "command"), list(every_command()), ids=lambda v: str(v))
+def test_options_of_one_name_are_alike(name: str, command: Command) -> None:
+    options = options_of(command)
+    if "json" in options:
+        assert options["json"].metavar == "FILE"
+        assert options["json"].nargs is None
+    if "device" in options:
+        assert options["device"].choices == DEVICES
+        assert options["device"].default == "auto"
+    if "model" in options:
+        assert options["model"].default == DEFAULT_MODEL
+        assert options["model"].option_strings in ([], ["--model"])
+    if "plot" in options:
+        assert options["plot"].metavar == "FILE"
+    assert "budget" not in options or options["budget"].nargs is None
+
+
+def test_the_commands_that_have_them() -> None:
+    having = {
+        option: {name for name, command in every_command() if option in options_of(command)}
+        for option in ("json", "device", "model")
+    }
+    assert {"calibrate", "doctor", "explain", "build engine", "evaluate"} <= having["json"]
+    assert {"run", "evaluate", "score", "replay", "calibrate"} <= having["device"]
+    assert {"run", "explain", "bench load", "bench deadline", "score"} <= having["model"]
+
+
+def test_a_json_file_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--json", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert not told.out
+    assert told.err.splitlines() == [
+        f"pag_ros: error: {tmp_path}: is a folder; give the name of a file"
+    ]
+
+
+def test_doctor_writes_a_file_and_people_read_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "new" / "doctor.json"
+    main(["doctor", "--json", str(file)])
+    assert "verdicts" in json.loads(file.read_text())
+    assert "Networks" in capsys.readouterr().out
+
+
+def test_only_standard_output_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert write_json({"a": 1}, "-")
+    assert json.loads(capsys.readouterr().out) == {"a": 1}
+    assert not write_json({"a": 1}, str(tmp_path / "a.json"))
+    assert not write_json({"a": 1}, None)
+    assert not capsys.readouterr().out
