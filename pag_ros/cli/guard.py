@@ -97,6 +97,8 @@ def _unexpected(error: BaseException) -> str:
 
 def _last_words(error: BaseException) -> str:
     """The text of an error; of one from a worker process, without the traceback around it."""
+    if isinstance(error, OSError) and error.strerror:  # without "[Errno 28]", which helps nobody
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     try:
         text = str(error)
     except Exception:  # an error whose text fails as well

@@ -194,7 +194,13 @@ def test_a_full_disk_is_one_line(characters: int) -> None:
     with Path("/dev/full").open("w") as full:
         ended = run_python(f"print('x' * {characters})", stdout=full)
     assert ended.returncode == 2
-    assert ended.stderr == "pag_ros: error: [Errno 28] No space left on device\n"
+    assert ended.stderr == "pag_ros: error: No space left on device\n"
+
+
+def test_an_error_of_a_file_is_its_name_and_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(failing(OSError(28, "No space left on device", "out/report.json"))) == 2
+    said = capsys.readouterr().err
+    assert said == "pag_ros: error: out/report.json: No space left on device\n"
 
 
 def test_an_error_that_nobody_can_read_keeps_its_exit_code() -> None:

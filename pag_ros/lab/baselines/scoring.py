@@ -26,7 +26,7 @@ BATCH = 20
 
 @dataclass(frozen=True)
 class MethodScores:
-    """Scores and multiply-adds, as in `evaluation.comparison.RunResult`."""
+    """Scores and multiply-adds, as in `lab.results.runs.RunResult`."""
 
     scores: dict[str, float]
     macs: dict[str, float]
