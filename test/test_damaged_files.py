@@ -33,7 +33,7 @@ from pag_ros.budget import (
 from pag_ros.budget.decision_log import first_difference, read_decisions
 from pag_ros.errors import PagError
 from pag_ros.lab.commands.bench_deadline import read_trace
-from pag_ros.lab.datasets.rooms import RenderedRooms
+from pag_ros.lab.datasets.rooms import RoomPictures
 from pag_ros.lab.results.runs import load_runs
 from pag_ros.manifest import LabelClass, load_manifest, manifest_path
 from pag_ros.ros.palette import recolored
@@ -208,7 +208,7 @@ def test_rendered_rooms(tmp_path: Path) -> None:
             (tmp_path / "dataset.json").write_bytes(damaged_json(classes, rng))
         else:
             (tmp_path / "dataset.json").write_text(json.dumps(classes))
-        dataset = RenderedRooms([tmp_path])
+        dataset = RoomPictures([tmp_path])
         for number in range(len(dataset)):
             dataset[number]
 

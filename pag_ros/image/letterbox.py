@@ -66,7 +66,16 @@ class Letterbox:
         if self.network == (self.height, self.width):
             return inner
         canvas = np.full((*self.network, 3), BAR_GREY, np.uint8)
-        canvas[self._inside] = inner
+        canvas[self.inside] = inner
+        return canvas
+
+    def shrink_truth(self, truth: NDArray[_Value], unknown: float) -> NDArray[_Value]:
+        """What is known of a camera picture, [h,w] or [h,w,C], at the network's size.
+
+        By nearest pixels; `unknown` in the bars.
+        """
+        canvas = np.full((*self.network, *truth.shape[2:]), unknown, truth.dtype)
+        canvas[self.inside] = _resized(truth, (self.height, self.width), cv2.INTER_NEAREST_EXACT)
         return canvas
 
     def enlarge_values(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -85,14 +94,15 @@ class Letterbox:
         return enlarged
 
     @property
-    def _inside(self) -> tuple[slice, slice]:
+    def inside(self) -> tuple[slice, slice]:
+        """The picture's rows and columns in the network's input."""
         return (
             slice(self.top, self.top + self.height),
             slice(self.left, self.left + self.width),
         )
 
     def _enlarged(self, picture: NDArray[_Value], method: int) -> NDArray[_Value]:
-        inner = picture[self._inside]
+        inner = picture[self.inside]
         if self.camera == (self.height, self.width):
             return inner
         return _resized(inner, self.camera, method)

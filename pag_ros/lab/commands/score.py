@@ -96,13 +96,13 @@ def main(args: argparse.Namespace) -> int:
 def open_all(specs: list[str], split: str | None) -> list[Dataset]:
     """The datasets of the command line; rendered folders together are one."""
     from pag_ros.lab.datasets import open_dataset, split_spec
-    from pag_ros.lab.datasets.rooms import RenderedRooms
+    from pag_ros.lab.datasets.rooms import RoomPictures
 
     rendered = [path for name, path in map(split_spec, specs) if name == "rooms"]
     if rendered and split not in (None, "all"):
         raise ParameterError(f"rendered rooms have no split {split!r}; leave --split out")
     others = [open_dataset(spec, split) for spec in specs if split_spec(spec)[0] != "rooms"]
-    return [*([RenderedRooms(rendered)] if rendered else []), *others]
+    return [*([RoomPictures(rendered)] if rendered else []), *others]
 
 
 def _report_folders(out: Path | None, datasets: list[Dataset]) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from pag_ros.lab.datasets.bsds import Bsds500
 from pag_ros.lab.datasets.cityscapes import Cityscapes
 from pag_ros.lab.datasets.kitti import KittiDepth, KittiSemantic
 from pag_ros.lab.datasets.nyuv2 import NyuV2
-from pag_ros.lab.datasets.rooms import RenderedRooms
+from pag_ros.lab.datasets.rooms import RoomPictures
 from pag_ros.lab.datasets.s2d3d import SPLITS as S2D3D_SPLITS
 from pag_ros.lab.datasets.s2d3d import Stanford2D3DS
 from pag_ros.lab.datasets.sample import Dataset, Sample
@@ -43,7 +43,7 @@ _DATASETS = {
     "bsds500": _Entry(Bsds500, ("test", "val", "train"), "train"),
     "wilddash": _Entry(WildDash, ("all",), "all"),
     "seven-scenes": _Entry(SevenScenes, ("test", "train", "all"), "train"),
-    "rooms": _Entry(lambda path, split: RenderedRooms([path], split), ("all",), "all"),
+    "rooms": _Entry(lambda path, split: RoomPictures([path], split), ("all",), "all"),
 }
 
 NAMES = tuple(_DATASETS)

@@ -1,13 +1,15 @@
-"""Reads rendered rooms, in the layout that `pag_ros data render` writes."""
+"""Reads rooms, in the layout that `pag_ros data render` and `pag_ros data from-bag` write."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pag_ros import checks
 from pag_ros.errors import DatasetError
@@ -17,24 +19,33 @@ from pag_ros.lab.datasets.sample import Sample
 from pag_ros.manifest import MAX_CLASSES
 from pag_ros.reading import reading, reason_of
 
+HEADER = "dataset.json"
 MAX_INDEX_BYTES = 1 << 28
 """Of frames.jsonl: about two million frames."""
+
+TRUTHS = ("depth", "normals", "labels")
+"""What a frame may have besides its picture; its line in the index may name fewer."""
 
 
 @dataclass(frozen=True)
 class RoomFrame:
-    """One line of frames.jsonl: where a frame lies and its focal length in pixels."""
+    """One line of frames.jsonl: where a frame lies, its focal length in pixels, and its truths."""
 
     folder: Path
     id: str
     focal_px: float
+    truths: tuple[str, ...] = TRUTHS
 
 
-class RenderedRooms:
-    """The frames of one or more rendered datasets, one after the other.
+class RoomPictures:
+    """The frames of one or more folders of rooms, one after the other.
+
+    Attributes:
+        exact: whether depth and labels are right to the pixel, as those of renders are, so that
+            boundaries can be drawn from them.
 
     Raises:
-        DatasetError: a folder is no rendered dataset, is empty, or has other classes.
+        DatasetError: a folder holds no such dataset, is empty, or has other classes.
     """
 
     protocol = DepthProtocol()
@@ -48,6 +59,7 @@ class RenderedRooms:
                 f"{folders[-1]}: other classes than {folders[0]}; render both alike, or use one"
             )
         self.classes = next(iter(known.values()), ())
+        self.exact = all(_is_exact(folder) for folder in folders)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -58,18 +70,27 @@ class RenderedRooms:
 
 def read_classes(folder: Path) -> tuple[str, ...]:
     """The classes that dataset.json names; empty if there is none: ids are the model's own."""
-    path = folder / "dataset.json"
-    if not path.is_file():
-        return ()
-    data = files.read_json(path)
-    classes = data.get("classes", []) if isinstance(data, dict) else None
+    path = folder / HEADER
+    data = _read_header(path)
     with reading(path, "a list of names under 'classes'", DatasetError):
-        names = checks.items(classes, "classes", 0, MAX_CLASSES)
+        names = checks.items(data.get("classes", []), "classes", 0, MAX_CLASSES)
         return tuple(checks.name_of(name, "classes") for name in names)
 
 
+def _is_exact(folder: Path) -> bool:
+    return _read_header(folder / HEADER).get("exact", True) is True
+
+
+def _read_header(path: Path) -> Mapping[str, Any]:
+    """What a dataset says of itself; nothing where the file is missing."""
+    if not path.is_file():
+        return {}
+    with reading(path, "a JSON object", DatasetError):
+        return checks.entries(files.read_json(path), "dataset")
+
+
 def read_index(folder: Path) -> list[RoomFrame]:
-    """The complete frames of a rendered dataset.
+    """The complete frames of a folder of rooms.
 
     Raises:
         DatasetError: no index, an empty one, or a line in it is damaged.
@@ -90,7 +111,8 @@ def _entry(folder: Path, path: Path, number: int, line: str) -> RoomFrame:
     try:
         entry = checks.entries(json.loads(line), "frame")
         name = Path(checks.name_of(entry["id"], "id")).name
-        return RoomFrame(folder, name, checks.number(entry["fx"], "fx", 1e-3, 1e5))
+        focal_px = checks.number(entry["fx"], "fx", 1e-3, 1e5)
+        return RoomFrame(folder, name, focal_px, _truths(entry.get("truths", TRUTHS)))
     except (ValueError, KeyError, RecursionError) as error:
         raise DatasetError(
             f"{path}: line {number}: {reason_of(error)}; "
@@ -98,25 +120,40 @@ def _entry(folder: Path, path: Path, number: int, line: str) -> RoomFrame:
         ) from error
 
 
+def _truths(value: object) -> tuple[str, ...]:
+    names = tuple(checks.items(value, "truths", 0, len(TRUTHS)))
+    if unknown := [name for name in names if name not in TRUTHS]:
+        raise ValueError(f"truths: {checks.shown(unknown[0])} is none of {', '.join(TRUTHS)}")
+    return names
+
+
 def read_frame(frame: RoomFrame) -> Sample:
-    """Decode the four pictures of a frame.
+    """Decode the picture of a frame and the truths that it has.
 
     Raises:
         DatasetError: one of them is missing, damaged or of another kind or size.
     """
     stem = frame.folder / "frames" / frame.id
     color = files.read_color(Path(f"{stem}.color.jpg"))
-    depth = files.read_depth(Path(f"{stem}.depth.png"), units_per_metre=1000.0)
-    normals = files.read_color(Path(f"{stem}.normal.png"))
-    labels = files.read_gray8(Path(f"{stem}.label.png"))
-    files.same_size(Path(stem), color, depth, normals, labels)
-    unit = normals.astype(np.float32) / 127.5 - 1.0
-    # Joined by hand: NumPy reduces over three neighbours ten times as slowly.
-    unit[(normals[..., 0] | normals[..., 1] | normals[..., 2]) == 0] = np.nan
-    return Sample(
+    depth, normals, labels = (name in frame.truths for name in TRUTHS)
+    sample = Sample(
         color=color,
-        depth=depth,
-        normals=unit,
-        labels=labels,
+        depth=_read_depth(Path(f"{stem}.depth.png")) if depth else None,
+        normals=_read_normals(Path(f"{stem}.normal.png")) if normals else None,
+        labels=files.read_gray8(Path(f"{stem}.label.png")) if labels else None,
         focal_px=frame.focal_px,
     )
+    files.same_size(Path(stem), color, sample.depth, sample.normals, sample.labels)
+    return sample
+
+
+def _read_depth(path: Path) -> NDArray[np.float32]:
+    return files.read_depth(path, units_per_metre=1000.0)
+
+
+def _read_normals(path: Path) -> NDArray[np.float32]:
+    stored = files.read_color(path)
+    unit = stored.astype(np.float32) / 127.5 - 1.0
+    # Joined by hand: NumPy reduces over three neighbours ten times as slowly.
+    unit[(stored[..., 0] | stored[..., 1] | stored[..., 2]) == 0] = np.nan
+    return unit

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from pag_ros.image.letterbox import Letterbox
 from pag_ros.lab.datasets import Sample
+from pag_ros.manifest import NO_LABEL
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _MIRROR_X = np.array([-1, 1, 1], np.float32)
@@ -30,20 +32,23 @@ def augment(sample: Sample, size: tuple[int, int], rng: Generator) -> Sample:
 
 
 def fit(sample: Sample, size: tuple[int, int]) -> Sample:
-    """Resize to (width, height): the picture by area, labels by nearest pixel."""
-    if (sample.color.shape[1], sample.color.shape[0]) == size:
+    """Bring to (width, height) as the node does, with grey bars where the aspect ratio differs.
+
+    The truth is resized by nearest pixels, and is unknown in the bars.
+    """
+    camera = sample.color.shape[0], sample.color.shape[1]
+    box = Letterbox.fit(camera, (size[1], size[0]))
+    if camera == box.network:
         return sample
-    scale = size[0] / sample.color.shape[1]
-
-    def nearest(truth: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST_EXACT))
-
-    color = cv2.resize(sample.color, size, interpolation=cv2.INTER_AREA)
+    depth, normals, labels, lines = sample.depth, sample.normals, sample.labels, sample.boundary
     return replace(
-        _with_truths(sample, nearest),
-        color=np.asarray(color, np.uint8),
-        boundary=None if sample.boundary is None else _fit_lines(sample.boundary, size),
-        focal_px=sample.focal_px * scale,
+        sample,
+        color=box.shrink(sample.color),
+        depth=None if depth is None else box.shrink_truth(depth, np.nan),
+        normals=None if normals is None else box.shrink_truth(normals, np.nan),
+        labels=None if labels is None else box.shrink_truth(labels, NO_LABEL),
+        boundary=None if lines is None else np.stack([_fit_lines(one, box) for one in lines]),
+        focal_px=sample.focal_px * box.scale,
     )
 
 
@@ -98,12 +103,13 @@ def _with_truths(sample: Sample, change: Callable[[NDArray[Any]], NDArray[Any]])
     )
 
 
-def _fit_lines(boundary: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Lines [A,H,W] at another size; nearest pixels would tear them."""
-    resized = [
-        cv2.resize(one.astype(np.float32), size, interpolation=cv2.INTER_AREA) for one in boundary
-    ]
-    return np.asarray(np.stack(resized) > 0)
+def _fit_lines(lines: NDArray[np.bool_], box: Letterbox) -> NDArray[np.bool_]:
+    """An annotator's lines [H,W] at another size; nearest pixels would tear them."""
+    size = (box.width, box.height)
+    fitted = np.zeros(box.network, bool)
+    resized = cv2.resize(lines.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    fitted[box.inside] = np.asarray(resized) > 0
+    return fitted
 
 
 def _light(picture: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:

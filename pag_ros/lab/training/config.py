@@ -79,13 +79,25 @@ class TrainConfig:
         frozen_blocks: so many first encoder blocks (of a ResNet: stages) keep their weights.
         encoder_statistics: "frozen" keeps the pretrained encoder's normalisation statistics;
             "learned" suits an encoder that starts at random.
+        keeps_start: a head for which a sample has no truth learns from a frozen copy of the weights
+            that the run starts from, so that it does not drift (learning without forgetting, Li
+            and Hoiem, ECCV 2016).
+        keeps_best: what validates best is what is finished, the start included.
+        patience: of a run that keeps the best: validations in a row that are no better, after
+            which it ends; 0 = it never does.
+        mixture: share of each dataset in a batch; empty = as many as it has frames.
+        minutes: the run ends by the clock instead of after its iterations; of one phase only.
+        warm_up: iterations over which the learning rate rises at the start.
+        final_share: share of the run, at its end, that trains what is shipped: frozen
+            normalisation statistics, no gate noise, temperatures at their end.
         recalibrate: batches of training data to compute normalisation statistics anew from at the
             end; 0 = keep the running ones.
         log_every, validate_every: iterations; a checkpoint is written after each validation.
+        validation_frames: at most so many are validated on.
         workers: processes that read samples, for each process that trains.
         seed: of everything random.
 
-    Both temperatures fall geometrically and reach their end where the last fifth begins.
+    Both temperatures fall geometrically and reach their end where the final share begins.
 
     Raises:
         ParameterError: a value is outside what it may be, or two contradict each other.
@@ -106,9 +118,17 @@ class TrainConfig:
     multipool_temperature: tuple[float, float] = (2.0, 0.2)
     frozen_blocks: int = 3
     encoder_statistics: Literal["frozen", "learned"] = "frozen"
+    keeps_start: bool = False
+    keeps_best: bool = False
+    patience: int = 0
+    mixture: tuple[float, ...] = ()
+    minutes: float | None = None
+    warm_up: int = 200
+    final_share: float = 0.2
     recalibrate: int = 50
     log_every: int = 100
     validate_every: int = 500
+    validation_frames: int = 60
     workers: int = 1
     seed: int = 0
 
@@ -125,8 +145,12 @@ class TrainConfig:
     def _check_choices(self) -> None:
         if self.gating not in ("budgets", "paper"):
             raise ParameterError(f"gating: expected budgets or paper, not {shown(self.gating)}")
-        if not isinstance(self.sandwich, bool):
-            raise ParameterError(f"sandwich: expected true or false, not {shown(self.sandwich)}")
+        for name in ("sandwich", "keeps_start", "keeps_best"):
+            if not isinstance(getattr(self, name), bool):
+                value = shown(getattr(self, name))
+                raise ParameterError(f"{name}: expected true or false, not {value}")
+        if self.minutes is not None and len(self.phases) != 1:
+            raise ParameterError("minutes: of a run of one phase only")
         if self.sandwich and self.gating == "paper":
             raise ParameterError("sandwich: of gating budgets only; paper trains for one rate")
         if self.encoder_statistics not in ("frozen", "learned"):
@@ -136,9 +160,9 @@ class TrainConfig:
             )
 
     def _check_numbers(self) -> None:
-        for name in ("log_every", "validate_every"):
+        for name in ("log_every", "validate_every", "validation_frames"):
             _check_whole(name, getattr(self, name), 1, _MAX_COUNT)
-        for name in ("frozen_blocks", "recalibrate", "seed"):
+        for name in ("frozen_blocks", "recalibrate", "seed", "warm_up", "patience"):
             _check_whole(name, getattr(self, name), 0, _MAX_COUNT)
         _check_whole("workers", self.workers, 0, _MAX_WORKERS)
         for name in ("gate_temperature", "multipool_temperature"):
@@ -152,6 +176,12 @@ class TrainConfig:
             raise ParameterError(
                 f"rho: expected values between 0 and 1 (excluded), not {shown(self.rho)}"
             )
+        if not (is_number(self.final_share) and 0.0 <= self.final_share <= 1.0):
+            raise ParameterError(f"final_share: expected 0 to 1, not {shown(self.final_share)}")
+        if not (self.minutes is None or _positive(self.minutes)):
+            raise ParameterError(f"minutes: expected a number above 0, not {shown(self.minutes)}")
+        if not (isinstance(self.mixture, tuple) and all(map(_positive, self.mixture))):
+            raise ParameterError("mixture: expected a list of numbers above 0, one a dataset")
         if not (_positive(self.density_min) and self.density_min <= 1.0):
             raise ParameterError(
                 f"density_min: expected above 0 up to 1, not {shown(self.density_min)}"

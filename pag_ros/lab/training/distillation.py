@@ -1,39 +1,49 @@
-"""What a small budget learns from the full one (gating.md, section 3)."""
+"""What a network learns from another: a small budget from the full one, a run from its start."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 
 def distillation_losses(
-    outputs: dict[str, Tensor], teacher: dict[str, Tensor]
+    outputs: dict[str, Tensor],
+    teacher: dict[str, Tensor],
+    samples: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """How far the outputs are from the teacher's: 0 where they are equal.
 
     Soft labels: the KL divergence of the classes, and of the boundary's two; |difference| of the
-    log depth; 1 - cosine of the normals. Each is a mean over all pixels, labelled or not.
+    log depth; 1 - cosine of the normals. Each is a mean over all pixels, labelled or not, of the
+    samples that count.
 
     Args:
         outputs: of a `PagNetwork`.
         teacher: of the same heads, in float32 and without a gradient.
+        samples: head -> [B] bool, the samples that count; None for all.
     """
     terms: dict[str, Tensor] = {}
     for head, target in teacher.items():
         output = outputs[head].float()
         if head == "depth":
-            terms[head] = (output - target).abs().mean()
+            distance = (output - target).abs()
         elif head == "normals":
-            terms[head] = 1.0 - F.cosine_similarity(output, target, dim=1).mean()
+            distance = 1.0 - F.cosine_similarity(output, target, dim=1)
         elif head == "segmentation":
             divergence = F.kl_div(output.log_softmax(1), target.softmax(1), reduction="none")
-            terms[head] = divergence.sum(1).mean()
+            distance = divergence.sum(1)
         else:
-            terms[head] = _binary_divergence(output, target)
+            distance = _binary_divergence(output, target)
+        each = distance.flatten(1).mean(1)
+        counts = torch.ones_like(each) if samples is None else samples[head].to(each.dtype)
+        terms[head] = (each * counts).sum() / counts.sum().clamp(min=1.0)
     return terms
 
 
 def _binary_divergence(output: Tensor, target: Tensor) -> Tensor:
     probability = target.sigmoid()
-    entropy = F.binary_cross_entropy_with_logits(target, probability)
-    return F.binary_cross_entropy_with_logits(output, probability) - entropy
+    entropy = F.binary_cross_entropy_with_logits(target, probability, reduction="none")
+    return F.binary_cross_entropy_with_logits(output, probability, reduction="none") - entropy

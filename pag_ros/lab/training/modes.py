@@ -16,10 +16,6 @@ from pag_ros.errors import ParameterError
 from pag_ros.lab.model.gating import GumbelGating, MaskedGating, ThresholdGating, TopKGating
 from pag_ros.lab.training.config import TrainConfig
 
-FINAL_SHARE = 0.2
-"""Share of the iterations, at the end, that train the network exactly as it is shipped."""
-
-
 GATE_NOISE = 0.3
 """On a budget's gates, in standard deviations of the scores: so much that neighbours in rank change
 places often, so little that the order as a whole stays."""
@@ -78,13 +74,13 @@ class Mode(abc.ABC):
 class BudgetMode(Mode):
     """Exact counts, straight-through gates, a random density for each sample and block.
 
-    In the last fifth there is no gate noise.
+    In the final share of the run there is no gate noise.
     """
 
     ranks = True
 
     def passes(self, batch: int, progress: float, device: torch.device) -> list[Pass]:
-        noise = 0.0 if is_final(progress) else GATE_NOISE
+        noise = 0.0 if is_final(progress, self.config.final_share) else GATE_NOISE
         if not self.config.sandwich:
             return [Pass(TopKGating(self.densities(batch, device), noise))]
         full, smallest = (
@@ -127,7 +123,13 @@ class PaperMode(Mode):
         self.rates = rates
 
     def passes(self, batch: int, progress: float, device: torch.device) -> list[Pass]:
-        return [Pass(GumbelGating(cooled(self.config.gate_temperature, progress)))]
+        return [
+            Pass(
+                GumbelGating(
+                    cooled(self.config.gate_temperature, progress, self.config.final_share)
+                )
+            )
+        ]
 
     def validation(self, device: torch.device) -> dict[str, Callable[[], MaskedGating]]:
         return {"threshold": ThresholdGating}
@@ -161,12 +163,14 @@ def make_mode(config: TrainConfig, blocks: int) -> Mode:
     return PaperMode(config, blocks) if config.gating == "paper" else BudgetMode(config, blocks)
 
 
-def is_final(progress: float) -> bool:
+def is_final(progress: float, final_share: float) -> bool:
     """Whether this share of the run lies in its last part."""
-    return progress >= 1.0 - FINAL_SHARE
+    return progress >= 1.0 - final_share
 
 
-def cooled(temperature: tuple[float, float], progress: float) -> float:
+def cooled(temperature: tuple[float, float], progress: float, final_share: float) -> float:
     """From start to end geometrically; the end is reached where the last part begins."""
     start, end = temperature
-    return float(start * (end / start) ** min(1.0, progress / (1.0 - FINAL_SHARE)))
+    if is_final(progress, final_share):
+        return end
+    return float(start * (end / start) ** (progress / (1.0 - final_share)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, count
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from pag_ros.errors import DatasetError
 from pag_ros.lab.datasets import TRAINING, Sample, open_dataset
 from pag_ros.lab.datasets.class_names import mapping
-from pag_ros.lab.datasets.rooms import RenderedRooms
+from pag_ros.lab.datasets.rooms import RoomPictures
 from pag_ros.lab.training.augment import augment, fit
 from pag_ros.manifest import NO_LABEL
 
@@ -62,6 +62,11 @@ class Rooms(Dataset[dict[str, Tensor]]):
         self._tables = [_label_table(d.name, d.classes, self.classes) for d in self.datasets]
         self._ends = list(accumulate(len(d) for d in self.datasets))
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Samples of each dataset."""
+        return tuple(len(dataset) for dataset in self.datasets)
+
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
@@ -75,7 +80,9 @@ class Rooms(Dataset[dict[str, Tensor]]):
             sample = augment(sample, self.size, np.random.default_rng((self.seed, key)))
         else:
             sample = fit(sample, self.size)
-        return _item(sample, self._tables[number], isinstance(dataset, RenderedRooms))
+        return _item(
+            sample, self._tables[number], isinstance(dataset, RoomPictures) and dataset.exact
+        )
 
 
 class EndlessSampler(Sampler[int]):
@@ -92,6 +99,42 @@ class EndlessSampler(Sampler[int]):
             order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
             yield from (int(i) + epoch * self.length for i in order[offset:])
             epoch, offset = epoch + 1, 0
+
+
+class MixedSampler(Sampler[int]):
+    """Keys of several datasets without end, each with its share of any stretch of them.
+
+    Args:
+        lengths: of the datasets, as they follow one another in `Rooms`.
+        shares: of each, above 0.
+        seed, start: as of `EndlessSampler`.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], shares: Sequence[float], seed: int, start: int = 0
+    ) -> None:
+        self.lengths = lengths
+        self.shares = [share / sum(shares) for share in shares]
+        self.seed = seed
+        self.start = start
+
+    def __iter__(self) -> Iterator[int]:
+        firsts = [0, *accumulate(self.lengths)]
+        drawn = [0] * len(self.lengths)
+        orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
+        for position in count():
+            # The one that lags most behind its share.
+            number = max(
+                range(len(drawn)), key=lambda i: self.shares[i] * (position + 1) - drawn[i]
+            )
+            epoch, offset = divmod(drawn[number], self.lengths[number])
+            drawn[number] += 1
+            if position < self.start:
+                continue
+            if number not in orders or orders[number][0] != epoch:
+                rng = np.random.default_rng((self.seed, number, epoch))
+                orders[number] = epoch, rng.permutation(self.lengths[number])
+            yield firsts[number] + int(orders[number][1][offset]) + epoch * firsts[-1]
 
 
 def boundaries(labels: NDArray[np.uint8], depth: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -121,7 +164,7 @@ def agreed(drawn: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.where(share >= 0.5, 1.0, doubtful).astype(np.float32)
 
 
-def _item(sample: Sample, table: NDArray[np.uint8], rendered: bool) -> dict[str, Tensor]:
+def _item(sample: Sample, table: NDArray[np.uint8], exact: bool) -> dict[str, Tensor]:
     """A sample as tensors, unknown where it has no truth."""
     shape = sample.color.shape[:2]
     depth = np.full(shape, np.nan, np.float32) if sample.depth is None else sample.depth
@@ -133,7 +176,7 @@ def _item(sample: Sample, table: NDArray[np.uint8], rendered: bool) -> dict[str,
         labels = table.take(sample.labels)
     if sample.boundary is not None:
         boundary = agreed(sample.boundary)
-    elif rendered:  # where labels and depth are exact
+    elif exact and sample.depth is not None and sample.labels is not None:
         boundary = boundaries(labels, depth)
     else:
         boundary = np.full(shape, UNKNOWN_BOUNDARY, np.float32)

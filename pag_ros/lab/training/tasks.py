@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
@@ -52,8 +53,8 @@ def task_losses(
     return terms
 
 
-def known_heads(batch: dict[str, Tensor]) -> set[str]:
-    """The heads for which at least one pixel of the batch has truth."""
+def known_samples(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Head -> [B] bool: the samples of which at least one pixel has truth."""
     known: dict[str, Callable[[Tensor], Tensor]] = {
         "depth": losses.is_known,
         "normals": losses.is_known,
@@ -61,8 +62,16 @@ def known_heads(batch: dict[str, Tensor]) -> set[str]:
         "boundary": lambda truth: truth >= 0,
     }
     return {
-        head for head, entry in TRUTH.items() if entry in batch and known[head](batch[entry]).any()
+        head: known[head](batch[entry]).flatten(1).any(1)
+        if entry in batch
+        else torch.zeros(len(batch["image"]), dtype=torch.bool, device=batch["image"].device)
+        for head, entry in TRUTH.items()
     }
+
+
+def known_heads(batch: dict[str, Tensor]) -> set[str]:
+    """The heads for which at least one pixel of the batch has truth."""
+    return {head for head, known in known_samples(batch).items() if known.any()}
 
 
 def canonical_depth(batch: dict[str, Tensor], size: tuple[int, int]) -> Tensor:

@@ -2,7 +2,7 @@
 
 What a step draws at random (densities, gate noise) is seeded by the run's seed, the process and the
 iteration, and sample i is a pure function of the seed and i: a run that was killed goes on exactly
-as if it had not been. The last fifth trains what is shipped: frozen normalisation statistics, a
+as if it had not been. The final share trains what is shipped: frozen normalisation statistics, a
 nearly one-hot MultiPool and, for every budget, no gate noise.
 """
 
@@ -26,15 +26,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
-from tqdm import tqdm
+from torch.utils.data import DataLoader, Sampler
 
 from pag_ros.errors import DatasetError, ModelError, ParameterError
+from pag_ros.evaluation.samples import spread
 from pag_ros.lab.model import PagNetwork, build_network
 from pag_ros.lab.model.finite import require_finite
-from pag_ros.lab.model.gating import MaskedGating
+from pag_ros.lab.model.gating import DenseGating, MaskedGating
 from pag_ros.lab.model.multipool import MultiPool
 from pag_ros.lab.model.resnet import new_parameters
+from pag_ros.lab.training.bar import Bar
+from pag_ros.lab.training.best import Best, is_better
 from pag_ros.lab.training.checkpoint import (
     initialize_from,
     read_checkpoint,
@@ -43,6 +45,7 @@ from pag_ros.lab.training.checkpoint import (
     save_weights,
 )
 from pag_ros.lab.training.config import Phase, TrainConfig
+from pag_ros.lab.training.course import Course
 from pag_ros.lab.training.distillation import distillation_losses
 from pag_ros.lab.training.modes import Pass, cooled, is_final, make_mode
 from pag_ros.lab.training.processes import (
@@ -51,9 +54,14 @@ from pag_ros.lab.training.processes import (
     multiplies_bfloat16,
 )
 from pag_ros.lab.training.refusals import RefusedSteps, find_spoilt
-from pag_ros.lab.training.rooms import EndlessSampler, Rooms
+from pag_ros.lab.training.rooms import EndlessSampler, MixedSampler, Rooms
 from pag_ros.lab.training.statistics import recalibrate, standardise_gates
-from pag_ros.lab.training.tasks import known_heads, task_losses, task_scores
+from pag_ros.lab.training.tasks import (
+    known_heads,
+    known_samples,
+    task_losses,
+    task_scores,
+)
 from pag_ros.reading import reading
 from pag_ros.writing import write_text
 
@@ -79,10 +87,12 @@ class Trainer:
         pretrained: ImageNet weights of the encoder, or None to start it at random.
         initialize: trained weights to start from, see `initialize_from`, or None.
         on_validation: called with the log after each validation.
+        stop: asked after each step; the run ends, as if it were complete, once it says so.
 
     Attributes:
         network, average: what is trained, and its moving average.
-        done: iterations so far.
+        course: how far the run is.
+        best: what has validated best, where the configuration wants that kept.
         new_heads: those that `initialize` had no weights for.
 
     Raises:
@@ -98,12 +108,14 @@ class Trainer:
         pretrained: Path | None,
         initialize: Path | None = None,
         on_validation: Callable[[Path], None] | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config = config
         self.folders = train_folders
         self.validation_folders = validation_folders
         self.out = out
         self.on_validation = on_validation
+        self._stop = stop
         self.processes = current_processes()
         self.device = self.processes.device
         torch.manual_seed(config.seed)
@@ -111,14 +123,17 @@ class Trainer:
         if pretrained is not None:
             self.network.encoder.load_pretrained(pretrained)
         self.new_heads = () if initialize is None else initialize_from(self.network, initialize)
+        if config.keeps_start and initialize is None:
+            raise ParameterError("keeps_start: needs weights to start from (--initialize)")
         self.mode = make_mode(config, len(self.network.gated))
         self.network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = get_ema_multi_avg_fn(_AVERAGE_DECAY)  # type: ignore[no-untyped-call]
+        self._start = copy.deepcopy(self.network).eval() if config.keeps_start else None
         self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=0.01)
-        self.done = 0
-        self.total = config.iterations
+        self.course = Course(config)
+        self.best = Best()
         self._class_weight = (
             torch.tensor(config.class_weights, device=self.device) if config.class_weights else None
         )
@@ -137,12 +152,13 @@ class Trainer:
         if self.processes.writes:
             self._make_folder()
         self.processes.wait()
+        self.course.begin()
         self._resume()
-        end = 0
+        if self.config.keeps_best and self.course.done == 0:
+            self._check(self.config.phases[0].size)
         for number, phase in enumerate(self.config.phases):
-            start, end = self.done - end, end + phase.iterations
-            if self.done < end:
-                self._run_phase(phase, start, seed=self.config.seed + number)
+            if self.course.is_in(number) and not self._is_over():
+                self._run_phase(phase, number)
         self._finish()
         return self._averaged()
 
@@ -151,7 +167,10 @@ class Trainer:
         for phase in self.config.phases:
             self.processes.share_of(phase.batch)
         classes, size = self._classes(), self.config.phases[-1].size
-        Rooms(self.folders, size, train=True, classes=classes)
+        rooms = Rooms(self.folders, size, train=True, classes=classes)
+        mixture = self.config.mixture
+        if mixture and len(mixture) != len(rooms.lengths):
+            raise ParameterError(f"mixture: {len(mixture)} for {len(rooms.lengths)} datasets")
         Rooms(self.validation_folders, size, train=False, classes=classes)
 
     def _make_folder(self) -> None:
@@ -164,26 +183,24 @@ class Trainer:
             ) from error
 
     @torch.no_grad()
-    def validate(
-        self, size: tuple[int, int], limit: int = 60, network: PagNetwork | None = None
-    ) -> Scores:
+    def validate(self, size: tuple[int, int], network: PagNetwork | None = None) -> Scores:
         """Losses and quick scores on validation frames.
 
         Args:
             size: (width, height) of the frames.
-            limit: at most so many frames.
             network: in evaluation mode; None = the averaged one.
 
         Returns:
             For each gating of the mode ("1.00", "0.50", "0.30" or "threshold"): the mean of every
             loss and score over the frames that have truth for it, and the realised "density".
+            A head without truth has the distance from the start as its loss, where that is kept.
         """
         rooms = Rooms(self.validation_folders, size, train=False, classes=self._classes())
         network = network or self._averaged()
         rows: Scores = {}
         for name, make_gating in self.mode.validation(self.device).items():
             values: dict[str, list[float]] = {}
-            for i in range(min(limit, len(rooms))):
+            for i in sorted(spread(len(rooms), self.config.validation_frames)):
                 frame = self._frame(rooms[i])
                 for key, value in self._score(network, frame, make_gating()).items():
                     values.setdefault(key, []).append(value)
@@ -197,41 +214,50 @@ class Trainer:
         known = known_heads(batch)
         losses = task_losses(outputs, batch, self._class_weight)
         terms = {name: term for name, term in losses.items() if name in known}
+        terms.update(self._drift(outputs, batch))
         terms.update(task_scores(outputs, batch))
         return {**{k: float(v) for k, v in terms.items()}, "density": _density(gating)}
 
-    def _run_phase(self, phase: Phase, start: int, seed: int) -> None:
+    def _run_phase(self, phase: Phase, number: int) -> None:
+        course = self.course
         self._set_encoder(phase.encoder_rate)
         self._parallel = self._shared_network()
-        bar = tqdm(
-            islice(self._loader(phase, seed, start), phase.iterations - start),
-            f"training {phase.size[0]}x{phase.size[1]}",
-            phase.iterations,
-            initial=start,
-            disable=not self.processes.writes,
+        loader = self._loader(
+            phase, self.config.seed + number, course.done - course.start_of(number)
         )
-        began, seen = time.monotonic(), start
+        began, seen = time.monotonic(), course.done
         sums: dict[str, float] = {}
-        for iteration, batch in enumerate(bar, start):
-            self._set_rate(phase, iteration)
-            for name, value in self._step(batch).items():
-                sums[name] = sums.get(name, 0.0) + value
-            self.done += 1
-            last = iteration + 1 == phase.iterations
-            check = self.done % self.config.validate_every == 0 or self.done == self.total
-            if last or check or self.done % self.config.log_every == 0:
-                count = iteration + 1 - seen
-                row = {name: value / count for name, value in sums.items()}
-                row["seconds"] = (time.monotonic() - began) / count
-                self._log({"iteration": self.done, "train": row})
-                bar.set_postfix({k: f"{v:.3f}" for k, v in row.items()})
-                began, seen, sums = time.monotonic(), iteration + 1, {}
-            if check:
-                self._check(phase.size)
+        with Bar(phase, number, course, shown=self.processes.writes) as bar:
+            for batch in loader:
+                self._set_rate(phase, number)
+                for name, value in self._step(batch).items():
+                    sums[name] = sums.get(name, 0.0) + value
+                course.step()
+                check = course.is_check_due()
+                ends = not course.is_in(number) or self._is_over()
+                if ends or check or course.done % self.config.log_every == 0:
+                    count = course.done - seen
+                    row = {name: value / count for name, value in sums.items()}
+                    row["seconds"] = (time.monotonic() - began) / count
+                    self._log({"iteration": course.done, "train": row})
+                    bar.show(row)
+                    began, seen, sums = time.monotonic(), course.done, {}
+                bar.update()
+                if check:
+                    self._check(phase.size)
+                if ends or self._is_over():
+                    return
+
+    def _is_over(self) -> bool:
+        """Whether the run ends before its time: someone says so, or it gets no better."""
+        patience = self.config.patience
+        return self._stop() or bool(patience and self.best.misses >= patience)
 
     def _loader(self, phase: Phase, seed: int, start: int) -> DataLoader[dict[str, Tensor]]:
         rooms = Rooms(self.folders, phase.size, True, seed, self._classes())
-        keys = EndlessSampler(len(rooms), seed, start * phase.batch)
+        keys: Sampler[int] = EndlessSampler(len(rooms), seed, start * phase.batch)
+        if self.config.mixture:
+            keys = MixedSampler(rooms.lengths, self.config.mixture, seed, start * phase.batch)
         return DataLoader(
             rooms,
             batch_size=self.processes.share_of(phase.batch),
@@ -266,7 +292,8 @@ class Trainer:
         self._seed_step()
         self._set_mode()
         batch = {name: value.to(self.device) for name, value in batch.items()}
-        passes = self.mode.passes(len(batch["image"]), self._progress(), self.device)
+        progress = self.course.progress
+        passes = self.mode.passes(len(batch["image"]), progress, self.device)
         self.optimizer.zero_grad()
         statistics = [buffer.clone() for buffer in self.network.buffers()]
         teacher: dict[str, Tensor] = {}
@@ -286,9 +313,9 @@ class Trainer:
                 buffer.copy_(before)
         else:
             self.optimizer.step()
-        self._refused.count(spoilt, self.done + 1)
+        self._refused.count(spoilt, self.course.done + 1)
         self.average.update_parameters(self.network)
-        return {**row, "progress": self._progress(), "refused": float(bool(spoilt))}
+        return {**row, "progress": progress, "refused": float(bool(spoilt))}
 
     def _run_pass(
         self, each: Pass, batch: dict[str, Tensor], teacher: dict[str, Tensor]
@@ -301,6 +328,8 @@ class Trainer:
             terms = distillation_losses(outputs, teacher)
         else:
             terms = task_losses(outputs, batch, self._class_weight)
+            for name, term in self._drift(outputs, batch).items():
+                terms[name] = terms[name] + term
         loss = torch.stack([self.config.weights[n] * term for n, term in terms.items()]).sum()
         row = {n: term.item() for n, term in terms.items()}
         if each.student:
@@ -312,6 +341,23 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         return outputs, row
 
+    def _drift(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """How far heads are from the start, over the samples that have no truth for them.
+
+        Nothing for heads whose truth all samples have, nor where the start is not kept.
+        """
+        if self._start is None:
+            return {}
+        known = known_samples(batch)
+        unknown = {head: ~known[head] for head in outputs if not known[head].all()}
+        if not unknown:
+            return {}
+        half = multiplies_bfloat16(self.device)
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            start = self._start(_to_input(batch["image"]), DenseGating())
+        teacher = {head: start[head].float() for head in unknown}
+        return distillation_losses(outputs, teacher, unknown)
+
     def _gradients_shared(self, last: bool) -> AbstractContextManager[None]:
         """The processes exchange gradients once a step, after its last pass."""
         if last or not isinstance(self._parallel, DistributedDataParallel):
@@ -321,16 +367,21 @@ class Trainer:
 
     def _check(self, size: tuple[int, int]) -> None:
         if self.processes.writes:
-            self._log({"iteration": self.done, "validation": self.validate(size)})
+            scores = self.validate(size)
+            row = {"iteration": self.course.done, "validation": scores}
+            if self.config.keeps_best:
+                row["best"] = self.best.offer(self._averaged(), self._loss(scores))
+            self._log(row)
             self._save()
             if self.on_validation is not None:
                 self.on_validation(self.out / "log.jsonl")
         self.processes.wait()
 
     def _finish(self) -> None:
-        """Recalibrate the averaged network and write what travels."""
+        """Recalibrate the averaged network, or take the best one, and write what travels."""
         if self.processes.writes:
-            if self.config.recalibrate and self._recalibrated_at != self.done:
+            self.best.restore_into(self._averaged())
+            if self.config.recalibrate and self._recalibrated_at != self.course.done:
                 self._recalibrate(self.config.phases[-1])
             save_weights(self._shipped(), self.out / "network.safetensors")
         self.processes.wait()
@@ -339,7 +390,7 @@ class Trainer:
     def _recalibrate(self, phase: Phase) -> None:
         """Statistics from training data; the running ones stay where they validate better.
 
-        The last fifth trains the weights for the running ones, so it may.
+        The final share trains the weights for the running ones, so it may.
         """
         network = self._averaged()
         before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -356,8 +407,8 @@ class Trainer:
         better = is_better(self._loss(scores[True]), self._loss(scores[False]))
         if not better:
             network.load_state_dict(before)
-        self._recalibrated_at = self.done
-        row = {"iteration": self.done, "recalibrated": better, "validation": scores[better]}
+        self._recalibrated_at = self.course.done
+        row = {"iteration": self.course.done, "recalibrated": better, "validation": scores[better]}
         self._log(row)
         self._save()
 
@@ -386,23 +437,21 @@ class Trainer:
     def _averaged(self) -> PagNetwork:
         return cast(PagNetwork, self.average.module).eval()
 
-    def _progress(self) -> float:
-        return self.done / self.total
-
     def _seed_step(self) -> None:
-        entropy = (self.config.seed, self.processes.rank, self.done)
+        entropy = (self.config.seed, self.processes.rank, self.course.done)
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def _set_mode(self) -> None:
         """Train, but a pretrained encoder's (and at the end all) statistics stay fixed."""
         self.network.train()
-        final = is_final(self._progress())
+        progress, share = self.course.progress, self.config.final_share
+        final = is_final(progress, share)
         if final or self.config.encoder_statistics == "frozen":
             frozen: nn.Module = self.network if final else self.network.encoder
             for module in frozen.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
-        temperature = cooled(self.config.multipool_temperature, self._progress())
+        temperature = cooled(self.config.multipool_temperature, progress, share)
         for module in self.network.modules():
             if isinstance(module, MultiPool):
                 module.temperature = temperature
@@ -425,22 +474,25 @@ class Trainer:
             parameter.requires_grad_(True)
         self.optimizer.param_groups[1]["scale"] = rate
 
-    def _set_rate(self, phase: Phase, iteration: int) -> None:
-        warm = min(1.0, (self.done + 1) / 200)
-        fall = 0.5 * (1 + math.cos(math.pi * iteration / phase.iterations))
+    def _set_rate(self, phase: Phase, number: int) -> None:
+        warm = min(1.0, (self.course.done + 1) / max(1, self.config.warm_up))
+        fall = 0.5 * (1 + math.cos(math.pi * self.course.progress_in(number)))
         low, high = phase.final_learning_rate, phase.learning_rate
         for group in self.optimizer.param_groups:
             group["lr"] = group["scale"] * warm * (low + (high - low) * fall)
 
     def _save(self) -> None:
         state = {
-            "done": self.done,
+            "done": self.course.done,
+            "seconds": self.course.seconds,
             "recalibrated_at": self._recalibrated_at,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "config": asdict(self.config.network),
         }
+        if self.config.keeps_best:
+            state["best"] = self.best.state()
         save_checkpoint(self.out / "checkpoint.pt", state)
 
     def _resume(self) -> None:
@@ -448,7 +500,7 @@ class Trainer:
         if path.is_file():
             self._restore(path, read_checkpoint(path, self.device))
         if self.processes.writes:
-            _forget_rows_after(self.out / "log.jsonl", self.done)
+            _forget_rows_after(self.out / "log.jsonl", self.course.done)
 
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
         remedy = "give a new --out folder, or go on with the settings it was begun with"
@@ -458,7 +510,9 @@ class Trainer:
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.done = int(state["done"])
+            self.course.resume(int(state["done"]), float(state.get("seconds", 0.0)))
+            if self.config.keeps_best:
+                self.best.load(state["best"])
             self._recalibrated_at = int(state.get("recalibrated_at", -1))
         require_finite(self.network.state_dict(), path)
         require_finite(self.average.state_dict(), path)
@@ -485,11 +539,6 @@ def _forget_rows_after(log: Path, iteration: int) -> None:
         whole = [line for line in lines if line.endswith("\n")]
         kept = [line for line in whole if json.loads(line)["iteration"] <= iteration]
     write_text(log, "".join(kept))
-
-
-def is_better(loss: float, than: float) -> bool:
-    """Whether a loss is a number, and the lower one; any number is better than none."""
-    return math.isfinite(loss) and not loss >= than
 
 
 def _density(gating: MaskedGating) -> float:

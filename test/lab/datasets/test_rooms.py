@@ -14,7 +14,7 @@ import pytest
 
 from pag_ros.cli import main
 from pag_ros.errors import DatasetError, ParameterError
-from pag_ros.lab.datasets.rooms import RenderedRooms, read_frame, read_index
+from pag_ros.lab.datasets.rooms import RoomPictures, read_frame, read_index
 from pag_ros.lab.datasets.scores import score_dataset
 from pag_ros.manifest import NO_LABEL, load_manifest, manifest_path
 from pag_ros.runtime import open_session
@@ -99,7 +99,7 @@ def test_a_frame_of_mixed_sizes_is_refused(rooms: Path) -> None:
 def test_scores_are_those_of_the_predictions(rooms: Path, tiny_model: Path) -> None:
     frame = read_index(rooms)[0]
     session = open_session(tiny_model, "cpu")
-    scores = score_dataset(RenderedRooms([rooms]), session, (1.0, 0.5), limit=1).budgets
+    scores = score_dataset(RoomPictures([rooms]), session, (1.0, 0.5), limit=1).budgets
     sample = read_frame(frame)
     keep = session.manifest.keep_for(0.5)
     predicted = session.infer(sample.color, sample.focal_px, keep)
@@ -113,7 +113,7 @@ def test_scores_are_those_of_the_predictions(rooms: Path, tiny_model: Path) -> N
 def test_budget_out_of_range_is_refused(rooms: Path, tiny_model: Path) -> None:
     session = open_session(tiny_model, "cpu")
     with pytest.raises(ParameterError, match="budgets"):
-        score_dataset(RenderedRooms([rooms]), session, (0.0,))
+        score_dataset(RoomPictures([rooms]), session, (0.0,))
     session.close()
 
 

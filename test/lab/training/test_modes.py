@@ -69,7 +69,7 @@ def test_every_gate_is_held_to_its_own_rate() -> None:
 
 
 def test_temperatures_fall_geometrically_to_the_last_fifth() -> None:
-    values = [cooled((2.0, 0.2), progress) for progress in (0.0, 0.4, 0.8, 1.0)]
+    values = [cooled((2.0, 0.2), progress, 0.2) for progress in (0.0, 0.4, 0.8, 1.0)]
     assert values == pytest.approx([2.0, 0.4**0.5, 0.2, 0.2])
 
 

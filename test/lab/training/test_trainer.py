@@ -18,10 +18,11 @@ from pag_ros.errors import (  # noqa: E402
     TrainingError,
 )
 from pag_ros.lab.model import NetworkConfig  # noqa: E402
+from pag_ros.lab.training.best import is_better  # noqa: E402
 from pag_ros.lab.training.checkpoint import load_checkpoint, load_weights  # noqa: E402
 from pag_ros.lab.training.refusals import MAX_REFUSED_STEPS  # noqa: E402
 from pag_ros.lab.training.rooms import Rooms  # noqa: E402
-from pag_ros.lab.training.trainer import Phase, TrainConfig, Trainer, is_better  # noqa: E402
+from pag_ros.lab.training.trainer import Phase, TrainConfig, Trainer  # noqa: E402
 
 NETWORK = NetworkConfig(
     blocks=2, channels=16, classes=2, heads=("depth", "normals", "segmentation", "boundary")
@@ -54,11 +55,11 @@ def test_a_killed_run_goes_on_where_it_stopped(rooms: Path, tmp_path: Path) -> N
     first = train(rooms, tmp_path / "run", 2)
     resumed = Trainer(config(4), [rooms], [rooms], tmp_path / "run", pretrained=None)
     resumed._resume()
-    assert resumed.done == 2
+    assert resumed.course.done == 2
     for name, value in first.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
     resumed.run()
-    assert resumed.done == 4
+    assert resumed.course.done == 4
 
 
 def test_a_checkpoint_of_another_network_is_refused(rooms: Path, tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_a_run_whose_steps_are_all_refused_ends_with_the_reason(
     trainer.network.trunk[1].bn1.running_var.fill_(torch.inf)
     with pytest.raises(TrainingError, match=r"trunk\.1\.bn1\.running_var infinite or NaN"):
         trainer.run()
-    assert trainer.done == MAX_REFUSED_STEPS - 1
+    assert trainer.course.done == MAX_REFUSED_STEPS - 1
     assert not (tmp_path / "run" / "network.safetensors").exists()
 
 
@@ -159,7 +160,7 @@ def test_a_missing_validation_set_is_found_before_the_first_iteration(
     trainer = Trainer(config(1), [rooms], [tmp_path / "none"], tmp_path / "run", pretrained=None)
     with pytest.raises(DatasetError, match="none"):
         trainer.run()
-    assert trainer.done == 0
+    assert trainer.course.done == 0
     assert not (tmp_path / "run").exists()
 
 
@@ -182,7 +183,7 @@ def killed_and_resumed(rooms: Path, out: Path, settings: TrainConfig, after: int
     step = first._step
 
     def killed(batch: dict[str, torch.Tensor]) -> dict[str, float]:
-        if first.done == after:
+        if first.course.done == after:
             raise KeyboardInterrupt
         return step(batch)
 
