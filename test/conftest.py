@@ -14,11 +14,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from triton_interpreter import Interpreter
 
+from pag_ros.lab.threads import wait_passively
 from pag_ros.manifest import NO_LABEL, BlockSpec, LabelClass, Manifest, save_manifest, sha256_of
 from pag_ros.runtime.signal_stack import kept_signal_stack
 
 HEIGHT, WIDTH, STRIDE, CHANNELS, BLOCKS, CLASSES = 48, 64, 8, 8, 2, 3
 GRID = (HEIGHT // STRIDE, WIDTH // STRIDE)
+
+wait_passively()  # nothing has imported torch so far
 
 
 @pytest.fixture(autouse=True)

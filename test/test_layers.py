@@ -39,11 +39,13 @@ BELOW_IN_LAB = {
     "kernel_compiler": set(),
     "simulation": set(),
     "scenes": {"datasets"},
+    "recordings": {"datasets"},
     "training": {"model", "datasets"},
     "export": {"training", "model"},
     "bench": {"export", "model", "kernel_compiler"},
     "baselines": {"bench", "export", "training", "model", "datasets", "results"},
     "gpu_check": {"bench", "kernel_compiler"},
+    "tuning": {"export", "training", "model", "recordings", "datasets"},
 }
 """Room of the workbench -> its other rooms that it may import; its commands may import all."""
 
@@ -64,7 +66,16 @@ HOMES = {
 }
 """Package -> the only rooms that import it."""
 
-TORCH_ROOMS = {"model", "training", "export", "baselines", "bench", "gpu_check", "commands"}
+TORCH_ROOMS = {
+    "model",
+    "training",
+    "export",
+    "baselines",
+    "bench",
+    "gpu_check",
+    "tuning",
+    "commands",
+}
 """Of the workbench."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -29,7 +29,8 @@ COMMANDS = {
         "pag_ros.cli.explain",
         "why the controller decided as it did: replay and draw its log",
     ),
-    "data": Command("pag_ros.lab.commands.data", "render training rooms"),
+    "tune": Command("pag_ros.lab.commands.tune", "make a model good in the rooms of a recording"),
+    "data": Command("pag_ros.lab.commands.data", "training data: from bags, or rendered"),
     "train": Command("pag_ros.lab.commands.train", "train a network for every budget"),
     "export": Command(
         "pag_ros.lab.commands.export",

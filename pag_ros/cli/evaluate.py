@@ -18,6 +18,7 @@ from pag_ros.evaluation.results import Evaluation, percentiles, to_json
 from pag_ros.evaluation.truth_tally import describe_failures
 
 MAX_SYNC_TOLERANCE_MS = 60_000.0
+DEPTH_SCALES = (1e-6, 10.0)
 
 if TYPE_CHECKING:
     from pag_ros.evaluation.bags import Topics
@@ -61,6 +62,25 @@ def add_topic_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="how far truth may be stamped from its image (default: half a period, at most 50 ms)",
     )
+    parser.add_argument(
+        "--depth-scale",
+        type=float,
+        metavar="METRES",
+        help="of a unit of recorded depth (default: .001 in 16 bits, 1 in floats; TUM: .0002)",
+    )
+
+
+def chosen_depth_scale(args: argparse.Namespace) -> float | None:
+    """The option --depth-scale; None if it was not given.
+
+    Raises:
+        ParameterError: it is out of range.
+    """
+    scale: float | None = args.depth_scale
+    low, high = DEPTH_SCALES
+    if scale is not None and not low <= scale <= high:
+        raise ParameterError(f"--depth-scale must lie in {low:g}..{high:g} m, got {scale:g}")
+    return scale
 
 
 def chosen_topics(args: argparse.Namespace) -> Topics:
@@ -100,7 +120,8 @@ def main(args: argparse.Namespace) -> int:
     from pag_ros.evaluation.report import write_report
     from pag_ros.runtime import find_model, open_session
 
-    with Bag(args.bag, chosen_topics(args), chosen_tolerance_ns(args)) as bag:
+    tolerance_ns, scale = chosen_tolerance_ns(args), chosen_depth_scale(args)
+    with Bag(args.bag, chosen_topics(args), tolerance_ns, scale) as bag:
         session = open_session(find_model(args.model), args.device)
         total = bag.count if args.limit is None else min(bag.count, args.limit)
         try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pag_ros.budget.outcomes import PROCESSED, UNACCOUNTED
 from pag_ros.cli.evaluate import (
     add_topic_arguments,
+    chosen_depth_scale,
     chosen_tolerance_ns,
     chosen_topics,
     print_warnings,
@@ -79,6 +80,7 @@ def main(args: argparse.Namespace) -> int:
         namespace=args.namespace,
         protocol=DEPTH_PROTOCOLS[args.protocol],
         tolerance_ns=chosen_tolerance_ns(args),
+        depth_scale=chosen_depth_scale(args),
     )
     evaluation = play(options)
     if not write_json(to_json(evaluation), args.json):

@@ -38,7 +38,7 @@ from pag_ros.evaluation.unpacking import (
     unpack_message,
 )
 from pag_ros.image.camera_info import CameraInfo, focal_length_px
-from pag_ros.image.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb
+from pag_ros.image.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb, usual_unit_m
 
 MAX_INFO_BYTES = 1 << 16
 """Of a CameraInfo; they all stay in memory as far as they differ, and have some 400 bytes."""
@@ -112,7 +112,11 @@ class Bag:
     """
 
     def __init__(
-        self, path: Path, wanted: Topics | None = None, tolerance_ns: int | None = None
+        self,
+        path: Path,
+        wanted: Topics | None = None,
+        tolerance_ns: int | None = None,
+        depth_scale: float | None = None,
     ) -> None:
         """Open a bag.
 
@@ -120,6 +124,7 @@ class Bag:
             path: the bag's folder, or its .mcap or .db3 file.
             wanted: topics to use; found by their contents where None.
             tolerance_ns: how far truth may be stamped from its image, see `matching.find_matching`.
+            depth_scale: metres per unit of the depth; None: millimetres in 16 bits, else metres.
 
         Raises:
             BagError: the bag is missing or damaged, a named topic is not in it or of another type,
@@ -132,6 +137,7 @@ class Bag:
         self.images_left_out = 0
         self._wanted = wanted or Topics()
         self._tolerance_ns = tolerance_ns
+        self._depth_scale = depth_scale
         # Only messages of three standard types are read, by definitions we bring along: those in
         # the bag are not trusted, nor needed (bags before Jazzy in sqlite3 have none).
         self._typestore = get_typestore(Stores.ROS2_JAZZY)
@@ -306,6 +312,8 @@ class Bag:
         if array.shape[:2] != (height, width):
             size = f"{array.shape[1]}x{array.shape[0]}"
             raise ImageError(f"{size} pixels, but its image has {width}x{height}")
+        if message.kind == "depth" and self._depth_scale is not None:
+            array *= np.float32(self._depth_scale / usual_unit_m(self.decode(message)))
         return array
 
     def _count_far_apart(self, number: int, messages: dict[str, Recorded]) -> None:

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from pag_ros.errors import ImageError
 from pag_ros.image.compressed import MAX_PIXELS, read_color, read_grey
 
+_NO_DEPTH = 65535
+"""What some drivers store where they measured nothing, besides 0."""
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 COMPRESSED_DEPTH_HEADER = struct.Struct("<iff")
@@ -156,8 +159,9 @@ def to_rgb(message: Any) -> NDArray[np.uint8]:
 
 @_raising_image_errors
 def to_depth(message: Any) -> NDArray[np.float32]:
-    """Metric depth: Image 32FC1 (metres) or 16UC1 (millimetres, 0 = invalid), or either one
-    compressed by image_transport's `compressedDepth` or `compressed` (PNG).
+    """Metric depth: Image 32FC1 (metres) or 16UC1 (millimetres, 0 and 65535 = invalid).
+
+    Either one may be compressed by image_transport's `compressedDepth` or `compressed` (PNG).
 
     Returns:
         [h,w] float32 metres along the optical axis; NaN where invalid.
@@ -172,6 +176,12 @@ def to_depth(message: Any) -> NDArray[np.float32]:
     if message.encoding == "32FC1":
         return _valid(_pixels(message, _Encoding("f4", 1, None)))
     raise ImageError(f"depth encoding {message.encoding!r} is not 32FC1 (m) or 16UC1 (mm)")
+
+
+def usual_unit_m(message: Any) -> float:
+    """Metres per unit of a depth message as `to_depth` reads it: floats are metres, else mm."""
+    encoding = message.format if is_compressed(message) else message.encoding
+    return 1.0 if encoding.startswith("32FC1") else 1e-3
 
 
 @_raising_image_errors
@@ -296,7 +306,7 @@ def _millimetres(pixels: NDArray[np.uint16]) -> NDArray[np.float32]:
     # Multiplied in double precision a few pixels at a time: whole maps of it would be large.
     depth = np.empty(pixels.shape, np.float32)
     np.multiply(pixels, 1e-3, out=depth, dtype=np.float64, casting="same_kind")
-    depth[pixels == 0] = np.nan
+    depth[(pixels == 0) | (pixels == _NO_DEPTH)] = np.nan
     return depth
 
 

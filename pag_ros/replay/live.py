@@ -53,6 +53,7 @@ class ReplayOptions:
         namespace: of the node; None: a new one, so that no other node gets in the way.
         protocol: which true depths count.
         tolerance_ns: how far truth may be stamped from its image, see `matching.find_matching`.
+        depth_scale: metres per unit of recorded depth, see `Bag`.
         progress: called after each image sent.
     """
 
@@ -69,6 +70,7 @@ class ReplayOptions:
     namespace: str | None = None
     protocol: DepthProtocol | None = None
     tolerance_ns: int | None = None
+    depth_scale: float | None = None
     progress: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
@@ -93,7 +95,7 @@ def replay(options: ReplayOptions) -> Evaluation:
     """
     model = find_model(options.model)
     manifest = load_manifest(model)
-    with Bag(options.bag, options.topics, options.tolerance_ns) as bag:
+    with Bag(options.bag, options.topics, options.tolerance_ns, options.depth_scale) as bag:
         bag.require_matched_truth()
         content = _look_into(bag, options.rate)
         deadline_ms = options.deadline_ms or 1e3 * content.period_s
@@ -117,7 +119,7 @@ def replay(options: ReplayOptions) -> Evaluation:
         "model sha256": manifest.sha256,
         **about_software(),
     }
-    with Bag(options.bag, options.topics, options.tolerance_ns) as again:
+    with Bag(options.bag, options.topics, options.tolerance_ns, options.depth_scale) as again:
         return evaluate(
             log=log,
             bag=again,

@@ -42,6 +42,12 @@ def shipped_models() -> dict[str, Path]:
     return found
 
 
+def find_shipped(name: str) -> Path | None:
+    """A file that lies beside the shipped models; None if it is nowhere."""
+    paths = (folder / name for folder in _engine_folders())
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _engine_folders() -> Iterator[Path]:
     """Where engines/ may be: the source tree, the ROS workspace, the Python environment."""
     yield Path(__file__).resolve().parents[2] / "engines"

@@ -270,8 +270,8 @@ def test_depth_is_metres_with_nan_where_unknown():
     np.testing.assert_array_equal(
         to_depth(image(metres, "32FC1")), [[1.5, np.nan, np.nan, np.nan, np.nan]]
     )
-    millimetres = np.array([[1500, 0, 65535]], np.uint16)
-    expected = np.array([[1.5, np.nan, 65.535]], np.float32)
+    millimetres = np.array([[1500, 0, 65535, 65534]], np.uint16)
+    expected = np.array([[1.5, np.nan, np.nan, 65.534]], np.float32)
     np.testing.assert_allclose(to_depth(image(millimetres, "16UC1")), expected)
     np.testing.assert_allclose(to_depth(compressed(millimetres, "16UC1; png compressed")), expected)
 

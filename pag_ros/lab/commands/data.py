@@ -1,19 +1,31 @@
-"""Render labelled rooms (colour, depth, normals, classes) from open furniture; show datasets.
+"""Training data: frames of recordings, or labelled rooms rendered from open furniture; sheets.
 
-Furniture: Debian's package sweethome3d-furniture. Textures: any folders with pictures of surfaces.
-A stopped command goes on where it was when it is run again.
+pag_ros data from-bag BAG... --out DIR    DIR/train and DIR/held_out, as `pag_ros tune` uses them
+pag_ros data render --out DIR ...         furniture: Debian's package sweethome3d-furniture;
+                                          textures: any folders with pictures of surfaces; a
+                                          stopped command goes on when it is run again
+pag_ros data sheet DATASET --out FILE     a picture of some samples with their truth
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from pag_ros.cli.options import image_size, whole
+from pag_ros.cli.evaluate import add_topic_arguments
+from pag_ros.cli.options import add_model, image_size, whole
+from pag_ros.lab.commands.recordings import add_recording_arguments, chosen_import
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    recorded = actions.add_parser("from-bag", help="frames of recordings, split by time")
+    recorded.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="folder or file")
+    recorded.add_argument("--out", type=Path, required=True, help="folder of both datasets")
+    add_model(recorded)
+    add_recording_arguments(recorded)
+    add_topic_arguments(recorded)
     render = actions.add_parser("render", help="render rooms")
     render.add_argument("--out", type=Path, required=True, help="folder of the dataset")
     render.add_argument("--frames", type=whole(1), default=8000, help="how many (a walk: at 10 Hz)")
@@ -45,7 +57,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    return _sheet(args) if args.action == "sheet" else _render(args)
+    actions = {"from-bag": _import, "render": _render, "sheet": _sheet}
+    return actions[args.action](args)
+
+
+def _import(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from pag_ros.lab.recordings import import_recordings
+    from pag_ros.manifest import load_manifest
+    from pag_ros.runtime import find_model
+
+    classes = [each.name for each in load_manifest(find_model(args.model)).classes]
+    with tqdm(unit="image", disable=None, file=sys.stderr) as bar:
+        account = import_recordings(args.bags, args.out, classes, chosen_import(args), bar.update)
+    print("\n".join(account.lines()))
+    print(f"written: {args.out / 'train'} and {args.out / 'held_out'}")
+    return 0
 
 
 def _sheet(args: argparse.Namespace) -> int:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pag_ros.lab.threads import wait_passively
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, help="YAML, see config/train/")
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    wait_passively()
     from pag_ros.lab.training.config import read_config
     from pag_ros.lab.training.processes import process_group
     from pag_ros.lab.training.trainer import Trainer

@@ -8,7 +8,7 @@ from types import TracebackType
 from tqdm import tqdm
 
 from pag_ros.lab.training.config import Phase
-from pag_ros.lab.training.course import Course
+from pag_ros.lab.training.pacing import Pacing
 
 _BY_CLOCK = "{desc} {percentage:3.0f}%|{bar}|{postfix}"
 
@@ -16,11 +16,11 @@ _BY_CLOCK = "{desc} {percentage:3.0f}%|{bar}|{postfix}"
 class Bar:
     """A context manager; shows nothing unless `shown`."""
 
-    def __init__(self, phase: Phase, number: int, course: Course, shown: bool) -> None:
+    def __init__(self, phase: Phase, number: int, pacing: Pacing, shown: bool) -> None:
         name = f"training {phase.size[0]}x{phase.size[1]}"
-        self._course = course
-        self._by_clock = course.seconds_left is not None
-        self._start = course.start_of(number)
+        self._pacing = pacing
+        self._by_clock = pacing.seconds_left is not None
+        self._start = pacing.start_of(number)
         self._row = ""
         if self._by_clock:
             self._bar = tqdm(desc=name, total=100, disable=not shown, bar_format=_BY_CLOCK)
@@ -28,7 +28,7 @@ class Bar:
             self._bar = tqdm(
                 desc=name,
                 total=phase.iterations,
-                initial=course.done - self._start,
+                initial=pacing.done - self._start,
                 disable=not shown,
             )
 
@@ -51,9 +51,9 @@ class Bar:
 
     def update(self) -> None:
         """Show how far the run is now."""
-        left_s = self._course.seconds_left
+        left_s = self._pacing.seconds_left
         if left_s is None:
-            self._bar.update(self._course.done - self._start - self._bar.n)
+            self._bar.update(self._pacing.done - self._start - self._bar.n)
             return
         self._bar.set_postfix_str(f"{left_s / 60:.1f} min left, {self._row}", refresh=False)
-        self._bar.update(100.0 * self._course.progress - self._bar.n)
+        self._bar.update(100.0 * self._pacing.progress - self._bar.n)

@@ -45,9 +45,9 @@ from pag_ros.lab.training.checkpoint import (
     save_weights,
 )
 from pag_ros.lab.training.config import Phase, TrainConfig
-from pag_ros.lab.training.course import Course
 from pag_ros.lab.training.distillation import distillation_losses
 from pag_ros.lab.training.modes import Pass, cooled, is_final, make_mode
+from pag_ros.lab.training.pacing import Pacing
 from pag_ros.lab.training.processes import (
     ShardedSampler,
     current_processes,
@@ -67,8 +67,6 @@ from pag_ros.writing import write_text
 
 __all__ = ["Phase", "TrainConfig", "Trainer"]
 
-_AVERAGE_DECAY = 0.99
-"""Of the moving average of the weights, per iteration; .998 was worse than the last weights."""
 _BATCHES_FOR_GATES = 16
 
 Scores = dict[str, dict[str, float]]
@@ -91,7 +89,7 @@ class Trainer:
 
     Attributes:
         network, average: what is trained, and its moving average.
-        course: how far the run is.
+        pacing: how far the run is.
         best: what has validated best, where the configuration wants that kept.
         new_heads: those that `initialize` had no weights for.
 
@@ -128,11 +126,11 @@ class Trainer:
         self.mode = make_mode(config, len(self.network.gated))
         self.network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        average = get_ema_multi_avg_fn(_AVERAGE_DECAY)  # type: ignore[no-untyped-call]
+        average = get_ema_multi_avg_fn(config.average_decay)  # type: ignore[no-untyped-call]
         self._start = copy.deepcopy(self.network).eval() if config.keeps_start else None
         self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=0.01)
-        self.course = Course(config)
+        self.pacing = Pacing(config)
         self.best = Best()
         self._class_weight = (
             torch.tensor(config.class_weights, device=self.device) if config.class_weights else None
@@ -152,12 +150,12 @@ class Trainer:
         if self.processes.writes:
             self._make_folder()
         self.processes.wait()
-        self.course.begin()
+        self.pacing.begin()
         self._resume()
-        if self.config.keeps_best and self.course.done == 0:
+        if self.config.keeps_best and self.pacing.done == 0:
             self._check(self.config.phases[0].size)
         for number, phase in enumerate(self.config.phases):
-            if self.course.is_in(number) and not self._is_over():
+            if self.pacing.is_in(number) and not self._is_over():
                 self._run_phase(phase, number)
         self._finish()
         return self._averaged()
@@ -219,29 +217,29 @@ class Trainer:
         return {**{k: float(v) for k, v in terms.items()}, "density": _density(gating)}
 
     def _run_phase(self, phase: Phase, number: int) -> None:
-        course = self.course
+        pacing = self.pacing
         self._set_encoder(phase.encoder_rate)
         self._parallel = self._shared_network()
         loader = self._loader(
-            phase, self.config.seed + number, course.done - course.start_of(number)
+            phase, self.config.seed + number, pacing.done - pacing.start_of(number)
         )
-        began, seen = time.monotonic(), course.done
+        began, seen = time.monotonic(), pacing.done
         sums: dict[str, float] = {}
-        with Bar(phase, number, course, shown=self.processes.writes) as bar:
+        with Bar(phase, number, pacing, shown=self.processes.writes) as bar:
             for batch in loader:
                 self._set_rate(phase, number)
                 for name, value in self._step(batch).items():
                     sums[name] = sums.get(name, 0.0) + value
-                course.step()
-                check = course.is_check_due()
-                ends = not course.is_in(number) or self._is_over()
-                if ends or check or course.done % self.config.log_every == 0:
-                    count = course.done - seen
+                pacing.step()
+                check = pacing.is_check_due()
+                ends = not pacing.is_in(number) or self._is_over()
+                if ends or check or pacing.done % self.config.log_every == 0:
+                    count = pacing.done - seen
                     row = {name: value / count for name, value in sums.items()}
                     row["seconds"] = (time.monotonic() - began) / count
-                    self._log({"iteration": course.done, "train": row})
+                    self._log({"iteration": pacing.done, "train": row})
                     bar.show(row)
-                    began, seen, sums = time.monotonic(), course.done, {}
+                    began, seen, sums = time.monotonic(), pacing.done, {}
                 bar.update()
                 if check:
                     self._check(phase.size)
@@ -292,7 +290,7 @@ class Trainer:
         self._seed_step()
         self._set_mode()
         batch = {name: value.to(self.device) for name, value in batch.items()}
-        progress = self.course.progress
+        progress = self.pacing.progress
         passes = self.mode.passes(len(batch["image"]), progress, self.device)
         self.optimizer.zero_grad()
         statistics = [buffer.clone() for buffer in self.network.buffers()]
@@ -313,7 +311,7 @@ class Trainer:
                 buffer.copy_(before)
         else:
             self.optimizer.step()
-        self._refused.count(spoilt, self.course.done + 1)
+        self._refused.count(spoilt, self.pacing.done + 1)
         self.average.update_parameters(self.network)
         return {**row, "progress": progress, "refused": float(bool(spoilt))}
 
@@ -368,7 +366,7 @@ class Trainer:
     def _check(self, size: tuple[int, int]) -> None:
         if self.processes.writes:
             scores = self.validate(size)
-            row = {"iteration": self.course.done, "validation": scores}
+            row = {"iteration": self.pacing.done, "validation": scores}
             if self.config.keeps_best:
                 row["best"] = self.best.offer(self._averaged(), self._loss(scores))
             self._log(row)
@@ -381,7 +379,7 @@ class Trainer:
         """Recalibrate the averaged network, or take the best one, and write what travels."""
         if self.processes.writes:
             self.best.restore_into(self._averaged())
-            if self.config.recalibrate and self._recalibrated_at != self.course.done:
+            if self.config.recalibrate and self._recalibrated_at != self.pacing.done:
                 self._recalibrate(self.config.phases[-1])
             save_weights(self._shipped(), self.out / "network.safetensors")
         self.processes.wait()
@@ -407,8 +405,8 @@ class Trainer:
         better = is_better(self._loss(scores[True]), self._loss(scores[False]))
         if not better:
             network.load_state_dict(before)
-        self._recalibrated_at = self.course.done
-        row = {"iteration": self.course.done, "recalibrated": better, "validation": scores[better]}
+        self._recalibrated_at = self.pacing.done
+        row = {"iteration": self.pacing.done, "recalibrated": better, "validation": scores[better]}
         self._log(row)
         self._save()
 
@@ -438,13 +436,13 @@ class Trainer:
         return cast(PagNetwork, self.average.module).eval()
 
     def _seed_step(self) -> None:
-        entropy = (self.config.seed, self.processes.rank, self.course.done)
+        entropy = (self.config.seed, self.processes.rank, self.pacing.done)
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def _set_mode(self) -> None:
         """Train, but a pretrained encoder's (and at the end all) statistics stay fixed."""
         self.network.train()
-        progress, share = self.course.progress, self.config.final_share
+        progress, share = self.pacing.progress, self.config.final_share
         final = is_final(progress, share)
         if final or self.config.encoder_statistics == "frozen":
             frozen: nn.Module = self.network if final else self.network.encoder
@@ -475,16 +473,16 @@ class Trainer:
         self.optimizer.param_groups[1]["scale"] = rate
 
     def _set_rate(self, phase: Phase, number: int) -> None:
-        warm = min(1.0, (self.course.done + 1) / max(1, self.config.warm_up))
-        fall = 0.5 * (1 + math.cos(math.pi * self.course.progress_in(number)))
+        warm = min(1.0, (self.pacing.done + 1) / max(1, self.config.warm_up))
+        fall = 0.5 * (1 + math.cos(math.pi * self.pacing.progress_in(number)))
         low, high = phase.final_learning_rate, phase.learning_rate
         for group in self.optimizer.param_groups:
             group["lr"] = group["scale"] * warm * (low + (high - low) * fall)
 
     def _save(self) -> None:
         state = {
-            "done": self.course.done,
-            "seconds": self.course.seconds,
+            "done": self.pacing.done,
+            "seconds": self.pacing.seconds,
             "recalibrated_at": self._recalibrated_at,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -500,7 +498,7 @@ class Trainer:
         if path.is_file():
             self._restore(path, read_checkpoint(path, self.device))
         if self.processes.writes:
-            _forget_rows_after(self.out / "log.jsonl", self.course.done)
+            _forget_rows_after(self.out / "log.jsonl", self.pacing.done)
 
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
         remedy = "give a new --out folder, or go on with the settings it was begun with"
@@ -510,7 +508,7 @@ class Trainer:
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.course.resume(int(state["done"]), float(state.get("seconds", 0.0)))
+            self.pacing.resume(int(state["done"]), float(state.get("seconds", 0.0)))
             if self.config.keeps_best:
                 self.best.load(state["best"])
             self._recalibrated_at = int(state.get("recalibrated_at", -1))

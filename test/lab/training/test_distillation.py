@@ -42,3 +42,15 @@ def test_depth_and_normals_are_measured_as_documented() -> None:
     )
     assert float(terms["depth"]) == pytest.approx(0.3)
     assert float(terms["normals"]) == pytest.approx(1 - math.sqrt(0.5), abs=1e-6)
+
+
+def test_samples_that_do_not_count_are_left_out() -> None:
+    teacher, student = outputs(), outputs()
+    second = {head: torch.tensor([False, True]) for head in teacher}
+    nobody = {head: torch.tensor([False, False]) for head in teacher}
+    alone = distillation_losses(
+        {h: v[1:] for h, v in student.items()}, {h: v[1:] for h, v in teacher.items()}
+    )
+    for head, term in distillation_losses(student, teacher, second).items():
+        assert float(term) == pytest.approx(float(alone[head]), rel=1e-5), head
+    assert all(float(t) == 0.0 for t in distillation_losses(student, teacher, nobody).values())

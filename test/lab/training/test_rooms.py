@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from pathlib import Path
 
@@ -12,9 +13,16 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pag_ros.errors import DatasetError  # noqa: E402
+from pag_ros.image.letterbox import BAR_GREY  # noqa: E402
 from pag_ros.lab.datasets.rooms import read_frame, read_index  # noqa: E402
 from pag_ros.lab.training.augment import _flip, augment  # noqa: E402
-from pag_ros.lab.training.rooms import EndlessSampler, Rooms, boundaries  # noqa: E402
+from pag_ros.lab.training.rooms import (  # noqa: E402
+    UNKNOWN_BOUNDARY,
+    EndlessSampler,
+    MixedSampler,
+    Rooms,
+    boundaries,
+)
 from pag_ros.manifest import NO_LABEL  # noqa: E402
 
 
@@ -108,3 +116,54 @@ def test_several_datasets_follow_one_another(rooms: Path) -> None:
     both = Rooms([rooms, f"rooms:{rooms}"], (32, 24), train=False)
     assert len(both) == 12
     assert torch.equal(both[7]["image"], both[1]["image"])
+
+
+def test_a_mixture_holds_in_every_stretch_and_no_key_comes_twice() -> None:
+    keys = list(islice(MixedSampler([5, 20], [3.0, 1.0], seed=1), 80))
+    from_first = [key % 25 < 5 for key in keys]
+    for start in range(0, 80, 8):
+        assert sum(from_first[start : start + 8]) == 6
+    assert len(set(keys)) == len(keys)
+    assert {key % 25 for key in keys if key % 25 < 5} == set(range(5))
+    assert sorted(key for key in keys if key % 25 >= 5) == list(range(5, 25))
+
+
+def test_a_resumed_mixture_goes_on_with_the_same_keys() -> None:
+    def keys(start: int) -> list[int]:
+        return list(islice(MixedSampler([5, 20], [3.0, 1.0], seed=1, start=start), 50 - start))
+
+    assert keys(0)[13:] == keys(13)
+    assert keys(0) != list(islice(MixedSampler([5, 20], [3.0, 1.0], seed=2), 50))
+
+
+def test_frames_may_lack_truths(rooms: Path) -> None:
+    index = rooms / "frames.jsonl"
+    lines = [json.loads(line) for line in index.read_text().splitlines()]
+    lines[0]["truths"] = ["depth"]
+    index.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (rooms / "frames" / f"{lines[0]['id']}.normal.png").unlink()
+    item = Rooms([rooms], (64, 48), train=False)[0]
+    assert item["depth"].isfinite().any()
+    assert item["normals"].isnan().all()
+    assert (item["labels"] == NO_LABEL).all()
+    assert (item["boundary"] == UNKNOWN_BOUNDARY).all()
+
+
+def test_recorded_rooms_have_no_boundaries_of_their_own(rooms: Path) -> None:
+    assert (Rooms([rooms], (64, 48), train=False)[0]["boundary"] >= 0).all()
+    header = rooms / "dataset.json"
+    data = json.loads(header.read_text()) if header.is_file() else {}
+    header.write_text(json.dumps({**data, "exact": False}))
+    item = Rooms([rooms], (64, 48), train=False)[0]
+    assert (item["boundary"] == UNKNOWN_BOUNDARY).all()
+
+
+def test_another_aspect_ratio_gets_bars_in_which_nothing_is_known(rooms: Path) -> None:
+    item = Rooms([rooms], (64, 64), train=False)[0]
+    assert (item["image"][:, :8] == BAR_GREY).all()
+    assert (item["image"][:, -8:] == BAR_GREY).all()
+    assert item["depth"][:8].isnan().all()
+    assert item["depth"][9:-9].isfinite().any()
+    assert (item["labels"][:8] == NO_LABEL).all()
+    focal_px = float(Rooms([rooms], (64, 48), train=False)[0]["focal_px"])
+    assert float(item["focal_px"]) == pytest.approx(focal_px), "one scale for both axes"

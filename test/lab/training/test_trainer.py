@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from pag_ros.errors import (  # noqa: E402
     TrainingError,
 )
 from pag_ros.lab.model import NetworkConfig  # noqa: E402
+from pag_ros.lab.model.gating import DenseGating  # noqa: E402
 from pag_ros.lab.training.best import is_better  # noqa: E402
 from pag_ros.lab.training.checkpoint import load_checkpoint, load_weights  # noqa: E402
+from pag_ros.lab.training.distillation import distillation_losses  # noqa: E402
 from pag_ros.lab.training.refusals import MAX_REFUSED_STEPS  # noqa: E402
 from pag_ros.lab.training.rooms import Rooms  # noqa: E402
 from pag_ros.lab.training.trainer import Phase, TrainConfig, Trainer  # noqa: E402
@@ -55,11 +58,11 @@ def test_a_killed_run_goes_on_where_it_stopped(rooms: Path, tmp_path: Path) -> N
     first = train(rooms, tmp_path / "run", 2)
     resumed = Trainer(config(4), [rooms], [rooms], tmp_path / "run", pretrained=None)
     resumed._resume()
-    assert resumed.course.done == 2
+    assert resumed.pacing.done == 2
     for name, value in first.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
     resumed.run()
-    assert resumed.course.done == 4
+    assert resumed.pacing.done == 4
 
 
 def test_a_checkpoint_of_another_network_is_refused(rooms: Path, tmp_path: Path) -> None:
@@ -92,7 +95,7 @@ def test_a_run_whose_steps_are_all_refused_ends_with_the_reason(
     trainer.network.trunk[1].bn1.running_var.fill_(torch.inf)
     with pytest.raises(TrainingError, match=r"trunk\.1\.bn1\.running_var infinite or NaN"):
         trainer.run()
-    assert trainer.course.done == MAX_REFUSED_STEPS - 1
+    assert trainer.pacing.done == MAX_REFUSED_STEPS - 1
     assert not (tmp_path / "run" / "network.safetensors").exists()
 
 
@@ -160,7 +163,7 @@ def test_a_missing_validation_set_is_found_before_the_first_iteration(
     trainer = Trainer(config(1), [rooms], [tmp_path / "none"], tmp_path / "run", pretrained=None)
     with pytest.raises(DatasetError, match="none"):
         trainer.run()
-    assert trainer.course.done == 0
+    assert trainer.pacing.done == 0
     assert not (tmp_path / "run").exists()
 
 
@@ -183,7 +186,7 @@ def killed_and_resumed(rooms: Path, out: Path, settings: TrainConfig, after: int
     step = first._step
 
     def killed(batch: dict[str, torch.Tensor]) -> dict[str, float]:
-        if first.course.done == after:
+        if first.pacing.done == after:
             raise KeyboardInterrupt
         return step(batch)
 
@@ -317,3 +320,101 @@ def test_bad_configuration_is_one_line(
     assert culprit in error
     assert "train.yaml: " in error
     assert error.count("\n") == 1
+
+
+def finetuned(rooms: Path, out: Path, stop=lambda: False, **changes: object) -> Trainer:
+    """A run that starts from weights that keep what they knew, and has no truth but depth."""
+    if not (out / "start" / "network.safetensors").is_file():
+        train(rooms, out / "start", 2)
+    own = out / "own"
+    if not own.is_dir():
+        shutil.copytree(rooms, own)
+        index = own / "frames.jsonl"
+        lines = [json.loads(line) | {"truths": ["depth"]} for line in index.open()]
+        index.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    settings = {"keeps_start": True, "keeps_best": True, "warm_up": 1, "final_share": 1.0}
+    return Trainer(
+        replace(config(6), **{"validate_every": 2, **settings, **changes}),
+        [own],
+        [own],
+        out / "run",
+        None,
+        out / "start" / "network.safetensors",
+        stop=stop,
+    )
+
+
+def outputs_of(network: torch.nn.Module, rooms: Path) -> dict[str, torch.Tensor]:
+    image = Rooms([rooms], (64, 48), train=False)[3]["image"][None].float()
+    with torch.no_grad():
+        return network.eval()(image, DenseGating())
+
+
+def test_heads_without_truth_stay_where_they_were(rooms: Path, tmp_path: Path) -> None:
+    """The same run once with and once without the start; what has no truth is to move less."""
+    moved = {}
+    for name, keeps in (("kept", True), ("free", False)):
+        phase = replace(config(25).phases[0], learning_rate=5e-3)
+        changes = {"keeps_start": keeps, "keeps_best": False, "phases": (phase,)}
+        trainer = finetuned(rooms, tmp_path / name, **changes)
+        before = outputs_of(trainer.network, rooms)
+        trainer.run()
+        after = outputs_of(trainer.network, rooms)
+        moved[name] = {h: float(v) for h, v in distillation_losses(after, before).items()}
+    for head in ("normals", "segmentation", "boundary"):
+        assert moved["kept"][head] < 0.7 * moved["free"][head], head
+
+
+def test_what_is_finished_never_validates_worse_than_the_start(rooms: Path, tmp_path: Path) -> None:
+    phase = replace(config(6).phases[0], learning_rate=10.0, final_learning_rate=10.0)
+    trainer = finetuned(rooms, tmp_path, phases=(phase,))
+    start = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.run()
+    assert trainer.best.misses > 0
+    for name, value in trainer.average.module.state_dict().items():
+        assert torch.equal(value, start[name]), name
+    validations = [
+        row["validation"]
+        for row in map(json.loads, (tmp_path / "run" / "log.jsonl").open())
+        if "validation" in row
+    ]
+    assert trainer.best.loss == pytest.approx(trainer._loss(validations[0]))
+
+
+def test_without_improvement_the_run_ends_early(rooms: Path, tmp_path: Path) -> None:
+    phase = replace(config(60).phases[0], learning_rate=10.0, final_learning_rate=10.0)
+    trainer = finetuned(rooms, tmp_path, phases=(phase,), patience=2)
+    trainer.run()
+    assert trainer.pacing.done == 4
+    assert (tmp_path / "run" / "network.safetensors").is_file()
+
+
+def test_a_run_that_is_stopped_is_finished_with_what_it_has(rooms: Path, tmp_path: Path) -> None:
+    trainer = finetuned(rooms, tmp_path, stop=lambda: trainer.pacing.done >= 3)
+    trainer.run()
+    assert trainer.pacing.done == 3
+    assert (tmp_path / "run" / "network.safetensors").is_file()
+
+
+def test_a_run_by_the_clock_ends_in_time_and_resumes_with_what_is_left(
+    rooms: Path, tmp_path: Path
+) -> None:
+    trainer = finetuned(rooms, tmp_path, minutes=0.05)
+    trainer.run()
+    steps = trainer.pacing.done
+    assert steps > 0
+    assert trainer.pacing.progress == 1.0
+    again = finetuned(rooms, tmp_path, minutes=0.05)
+    again.run()
+    assert again.pacing.done == steps
+    assert again.best.loss == trainer.best.loss
+
+
+def test_a_mixture_needs_a_share_of_every_dataset(rooms: Path, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="mixture: 2 for 1 datasets"):
+        finetuned(rooms, tmp_path, mixture=(0.5, 0.5)).run()
+
+
+def test_a_start_to_keep_must_be_given(rooms: Path, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="keeps_start: needs weights to start from"):
+        Trainer(replace(config(2), keeps_start=True), [rooms], [rooms], tmp_path, None)

@@ -12,7 +12,7 @@ CHECKS = 10
 """Validations of a run that the clock ends."""
 
 
-class Course:
+class Pacing:
     """Counts iterations and seconds, and tells what is due.
 
     By iterations, a run that was killed goes on exactly as if it had not been. By the clock

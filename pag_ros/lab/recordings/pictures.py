@@ -1,0 +1,44 @@
+"""Writes a sample as the pictures of a frame, in the layout "rooms"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pag_ros.errors import DatasetError
+from pag_ros.lab.datasets.sample import Sample
+
+_QUALITY = 95
+_MAX_MM = 65535
+
+
+def write_sample(folder: Path, name: str, sample: Sample) -> None:
+    """Write FOLDER/NAME.color.jpg, and .depth.png, .normal.png, .label.png as far as it has them.
+
+    Not one by one whole or not at all: the index that names them is written after all of them.
+
+    Raises:
+        DatasetError: they cannot be written.
+    """
+    _write(folder / f"{name}.color.jpg", sample.color[..., ::-1])
+    if sample.depth is not None:
+        millimetres = np.nan_to_num(sample.depth * 1000.0, nan=0.0).clip(0, _MAX_MM)
+        _write(folder / f"{name}.depth.png", millimetres.round().astype(np.uint16))
+    if sample.normals is not None:
+        coded = np.nan_to_num((sample.normals + 1.0) * 127.5, nan=0.0)
+        _write(folder / f"{name}.normal.png", coded.round().astype(np.uint8)[..., ::-1])
+    if sample.labels is not None:
+        _write(folder / f"{name}.label.png", sample.labels)
+
+
+def _write(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    # Encoded here: of a full disk OpenCV tells nothing but False.
+    options = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY] if path.suffix == ".jpg" else []
+    _, data = cv2.imencode(path.suffix, picture, options)
+    try:
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be written ({error.strerror})") from error

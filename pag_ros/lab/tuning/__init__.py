@@ -1,0 +1,6 @@
+"""Make a model good where one robot works, and judge honestly whether it is."""
+
+from pag_ros.lab.tuning.options import TuneOptions
+from pag_ros.lab.tuning.tuning import Tuned, tune
+
+__all__ = ["TuneOptions", "Tuned", "tune"]

@@ -1,0 +1,47 @@
+"""How a network is tuned: gently, from what it knows, within the time that is given."""
+
+from __future__ import annotations
+
+from pag_ros.lab.model import NetworkConfig
+from pag_ros.lab.training.config import Phase, TrainConfig
+
+OWN_SHARE = 0.75
+"""Of a batch; the rest are rendered rooms, so that what they taught is not forgotten."""
+
+
+def recipe(network: NetworkConfig, size: tuple[int, int], minutes: float, seed: int) -> TrainConfig:
+    """The training run.
+
+    It trains what ships from its first step on: with normalisation statistics as they are, which a
+    few hundred frames of one place would spoil, and at the size that the model runs at. Heads that
+    the recording has no truth for are held where they were.
+
+    Args:
+        network: of the weights to start from.
+        size: (width, height) of the model's input.
+        minutes: to train.
+    """
+    phase = Phase(
+        size,
+        batch=8,
+        iterations=1,
+        learning_rate=6e-4,
+        final_learning_rate=1e-5,
+        encoder_rate=0.3,
+    )
+    return TrainConfig(
+        network=network,
+        phases=(phase,),
+        minutes=minutes,
+        mixture=(OWN_SHARE, 1.0 - OWN_SHARE),
+        keeps_start=True,
+        keeps_best=True,
+        patience=4,
+        warm_up=20,
+        final_share=1.0,
+        average_decay=0.95,
+        recalibrate=0,
+        log_every=20,
+        validation_frames=24,
+        seed=seed,
+    )

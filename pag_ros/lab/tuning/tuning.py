@@ -1,0 +1,282 @@
+"""Tune a network on recordings of one place, and judge it on parts of them that it has not seen.
+
+OUT/data/          frames to train on, and held-out ones
+OUT/rendered/      the rendered rooms that ship
+OUT/training/      checkpoint, log and curves of the training
+OUT/NAME.onnx      the tuned model, with .json, .safetensors and all else that a shipped one has
+OUT/report.html    whether it is better, and how much; report.json
+
+Whatever stops a run, the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from pag_ros import checks
+from pag_ros.errors import ParameterError
+from pag_ros.lab.datasets import Dataset
+from pag_ros.lab.datasets.rooms import RoomPictures
+from pag_ros.lab.datasets.scores import with_scores
+from pag_ros.lab.export import ModelCard, export_model
+from pag_ros.lab.recordings import Account, import_recordings
+from pag_ros.lab.recordings.importing import forget
+from pag_ros.lab.recordings.splitting import Side
+from pag_ros.lab.training.checkpoint import load_weights, save_weights
+from pag_ros.lab.training.trainer import Trainer
+from pag_ros.lab.tuning.comparing import PairedScores, compare
+from pag_ros.lab.tuning.judging import Judgement, MeasuredChange, changes, judge
+from pag_ros.lab.tuning.options import TuneOptions, weights_of
+from pag_ros.lab.tuning.recipe import recipe
+from pag_ros.lab.tuning.rendered import unpack
+from pag_ros.lab.tuning.report import Findings, to_json, write_report
+from pag_ros.lab.tuning.units import depth_ratio, require_plausible
+from pag_ros.manifest import Manifest, load_manifest, save_manifest
+from pag_ros.reading import read_limited, reading
+from pag_ros.runtime import Session, open_session
+from pag_ros.runtime.tensorrt.self_check import write_reference
+from pag_ros.writing import write_text
+
+FORMAT = 1
+_MAX_STATE_BYTES = 1 << 20
+
+
+class Progress(Protocol):
+    """Shows how far a stage is."""
+
+    def stage(self, text: str, total: int | None = None) -> None:
+        """A new stage begins."""
+
+    def step(self) -> None:
+        """One of `total` is done."""
+
+    def say(self, line: str) -> None:
+        """Something that the user should read."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came of a tuning.
+
+    Attributes:
+        model: the tuned model's ONNX file.
+        report: its report.html.
+        verdict: whether it is better.
+        held_out, rendered: changes on held-out frames and on rendered rooms.
+        account: what became of the recordings' images.
+        numbers: all figures as plain JSON values.
+    """
+
+    model: Path
+    report: Path
+    verdict: Judgement
+    held_out: tuple[MeasuredChange, ...]
+    rendered: tuple[MeasuredChange, ...]
+    account: Account
+    numbers: Mapping[str, Any]
+
+
+def tune(
+    options: TuneOptions, progress: Progress, stop: Callable[[], bool] = lambda: False
+) -> Tuned:
+    """Read the bags, train, export, judge, and write the report.
+
+    Args:
+        progress: told of every stage.
+        stop: asked during training; what is best so far is then exported and judged.
+
+    Raises:
+        PagError: bags, model, folder or options cannot be used; the text says what would be right.
+    """
+    weights = weights_of(options.model)
+    with _locked(options.out):
+        _remember(options)
+        account = _import(options, progress)
+        rehearsal, forgetting = unpack(options.out / "rendered")
+        manifest = load_manifest(options.model)
+        trained = _train(options, manifest, weights, rehearsal, progress, stop)
+        model = _export(options, manifest, trained, account, progress)
+        return _judge(options, model, forgetting, account, progress)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep other processes from the folder."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ParameterError(f"{out}: another process tunes into it; wait for it") from error
+    except OSError as error:
+        raise ParameterError(f"{out}: cannot be written to ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _remember(options: TuneOptions) -> None:
+    """See that the folder is new, or holds this very tuning."""
+    path = options.out / "tune.json"
+    wanted = {"format": FORMAT, **options.identity()}
+    if not path.is_file():
+        write_text(path, json.dumps(wanted, indent=1))
+        return
+    with reading(path, "the notes of a tuning", ParameterError, "give another --out folder"):
+        stored = checks.entries(json.loads(read_limited(path, _MAX_STATE_BYTES)), "notes")
+        different = [key for key in wanted if stored.get(key) != wanted[key]]
+    if different:
+        raise ParameterError(
+            f"{options.out}: holds a tuning with another {different[0]}; give another --out folder"
+        )
+
+
+def _import(options: TuneOptions, progress: Progress) -> Account:
+    manifest = load_manifest(options.model)
+    classes = [each.name for each in manifest.classes]
+    data = options.out / "data"
+    progress.stage("reading the recordings")
+    account = import_recordings(
+        options.bags, data, classes, options.recording, progress=progress.step
+    )
+    with closing(open_session(options.model)) as session:
+        ratio = depth_ratio(_side(options, Side.TRAIN), session)
+    try:
+        require_plausible(ratio, options.recording.depth_scale, options.bags)
+    except Exception:
+        forget(data)
+        (options.out / "tune.json").unlink()
+        raise
+    for line in account.lines():
+        progress.say(line)
+    return account
+
+
+def _side(options: TuneOptions, side: Side) -> Dataset:
+    return RoomPictures([options.out / "data" / side.value])
+
+
+def _train(
+    options: TuneOptions,
+    manifest: Manifest,
+    weights: Path,
+    rehearsal: Path,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> Path:
+    """The weights that validated best."""
+    size = (manifest.width, manifest.height)
+    config = recipe(load_weights(weights).config, size, options.minutes, options.seed)
+    data = options.out / "data"
+    out = options.out / "training"
+    progress.stage(f"training for {options.minutes:g} minutes")
+    trainer = Trainer(
+        config,
+        [data / Side.TRAIN.value, rehearsal],
+        [data / Side.HELD_OUT.value],
+        out,
+        pretrained=None,
+        initialize=weights,
+        stop=stop,
+    )
+    trainer.run()
+    return out / "network.safetensors"
+
+
+def _export(
+    options: TuneOptions, start: Manifest, trained: Path, account: Account, progress: Progress
+) -> Path:
+    """The tuned model, with what a shipped one has beside it."""
+    progress.stage("writing the model")
+    network = load_weights(trained)
+    path = options.out / f"{options.name}.onnx"
+    export_model(network, card_of(options, start, account), (start.width, start.height), path)
+    save_weights(network, path.with_suffix(".safetensors"))
+    kernels = options.model.with_suffix(".kernels.zip")
+    if kernels.is_file():  # of the same layers, and so the same
+        shutil.copyfile(kernels, path.with_suffix(".kernels.zip"))
+    with closing(open_session(path, "cpu")) as session:
+        write_reference(session, path)
+    return path
+
+
+def card_of(options: TuneOptions, start: Manifest, account: Account) -> ModelCard:
+    """What is said of the tuned model: all of the start, and what it was tuned on."""
+    names = ", ".join(bag.name for bag in options.bags)
+    truths = ", ".join(account.truths) or "no truth"
+    return ModelCard(
+        name=options.name,
+        classes=start.classes,
+        depth_range_m=start.depth_range_m,
+        focal_range=(start.focal_range[0] / start.width, start.focal_range[1] / start.width),
+        license=start.license,
+        training_data=(
+            f"{start.training_data.rstrip()} Tuned from {start.name} on {account.train} frames of "
+            f"{names} ({truths}), {account.held_out} others of it held out; the scale of its "
+            "depth is that of these recordings."
+        ),
+    )
+
+
+def _judge(
+    options: TuneOptions, model: Path, forgetting: Path, account: Account, progress: Progress
+) -> Tuned:
+    held_out, rendered = _side(options, Side.HELD_OUT), RoomPictures([forgetting])
+    with closing(open_session(options.model)) as before, closing(open_session(model)) as after:
+        found = {}
+        for title, dataset in (("held-out frames", held_out), ("rendered rooms", rendered)):
+            progress.stage(f"judging by the {title}", len(dataset))
+            found[title] = compare(dataset, before, after, options.budgets, progress.step)
+        own, other = found["held-out frames"], found["rendered rooms"]
+        own_changes, other_changes = changes(own), changes(other)
+        verdict = judge(own_changes, other_changes)
+        findings = Findings(
+            title=f"{options.name}, tuned from {before.manifest.name}",
+            verdict=verdict,
+            held_out=own,
+            rendered=other,
+            held_out_changes=own_changes,
+            rendered_changes=other_changes,
+            about=_about(options, account, before),
+            curves=options.out / "training" / "curves.png",
+        )
+        report = write_report(findings, held_out, before, after, options.out)
+    _record(model, own)
+    return Tuned(
+        model,
+        report,
+        verdict,
+        tuple(own_changes),
+        tuple(other_changes),
+        account,
+        {**to_json(findings), "images": account.to_json()},
+    )
+
+
+def _record(model: Path, held_out: PairedScores) -> None:
+    """Keep the held-out scores in the manifest."""
+    manifest = load_manifest(model)
+    tables: dict[float, Mapping[str, Mapping[str, float]]] = {}
+    for change in changes(held_out):
+        table = dict(tables.get(change.budget, {}))
+        table[change.task] = {**table.get(change.task, {}), change.metric: change.after}
+        tables[change.budget] = table
+    save_manifest(with_scores(manifest, tables), model)
+
+
+def _about(options: TuneOptions, account: Account, session: Session) -> dict[str, str]:
+    return {
+        "recordings": ", ".join(str(bag) for bag in options.bags),
+        **{f"frames, {n}": line for n, line in enumerate(account.lines(), 1)},
+        "minutes of training": f"{options.minutes:g}",
+        "device": session.backend,
+    }
