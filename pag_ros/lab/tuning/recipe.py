@@ -25,9 +25,9 @@ def recipe(network: NetworkConfig, size: tuple[int, int], minutes: float, seed: 
         size,
         batch=8,
         iterations=1,
-        learning_rate=6e-4,
+        learning_rate=1.2e-3,
         final_learning_rate=1e-5,
-        encoder_rate=0.3,
+        encoder_rate=0.2,
     )
     return TrainConfig(
         network=network,
@@ -42,6 +42,6 @@ def recipe(network: NetworkConfig, size: tuple[int, int], minutes: float, seed: 
         average_decay=0.95,
         recalibrate=0,
         log_every=20,
-        validation_frames=24,
+        validation_frames=16,
         seed=seed,
     )
