@@ -104,16 +104,6 @@ def time_against_budget(runs: Sequence[Run]) -> str:
     return _svg(figure, "time")
 
 
-def before_and_after(before: Sequence[float], after: Sequence[float]) -> str:
-    """A score of every frame twice, in the order of the frames; NaN where one has none."""
-    figure, axes = _figure()
-    for values, color, text in ((before, FAINT, "before"), (after, ACCENT, "after")):
-        axes.plot(range(len(values)), values, color=color, marker="o", markersize=3, label=text)
-    axes.set(xlabel="frame", ylabel="score")
-    axes.legend(loc="lower right", frameon=False, labelcolor=INK, fontsize=8)
-    return _svg(figure, "before-and-after")
-
-
 def _figure() -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 

@@ -40,18 +40,6 @@ def color_depth(depth: NDArray[np.float32], low_m: float, high_m: float) -> Pict
     return picture
 
 
-def color_error(error: NDArray[np.float32], largest: float) -> Picture:
-    """How far a map is off, dark blue for 0 to red for `largest` and above; NaN is grey.
-
-    Args:
-        error: [H,W] float32, 0 or more.
-        largest: above 0.
-    """
-    picture = _turbo(np.nan_to_num(error, nan=0.0) / largest)
-    picture[np.isnan(error)] = NOTHING_RGB
-    return picture
-
-
 def depth_legend(height: int, low_m: float, high_m: float) -> Picture:
     """The colour scale of `color_depth` as a strip [height,74,3] with distances in metres."""
     _check_range(low_m, high_m)

@@ -46,6 +46,8 @@ from pag_ros.runtime.tensorrt.self_check import write_reference
 from pag_ros.writing import write_text
 
 FORMAT = 1
+DEVICE = "cpu"
+"""Where models are judged: the numbers are then the same on every machine."""
 _MAX_STATE_BYTES = 1 << 20
 
 
@@ -148,7 +150,7 @@ def _import(options: TuneOptions, progress: Progress) -> Account:
     account = import_recordings(
         options.bags, data, classes, options.recording, progress=progress.step
     )
-    with closing(open_session(options.model)) as session:
+    with closing(open_session(options.model, DEVICE)) as session:
         ratio = depth_ratio(_side(options, Side.TRAIN), session)
     try:
         require_plausible(ratio, options.recording.depth_scale, options.bags)
@@ -204,7 +206,7 @@ def _export(
     kernels = options.model.with_suffix(".kernels.zip")
     if kernels.is_file():  # of the same layers, and so the same
         shutil.copyfile(kernels, path.with_suffix(".kernels.zip"))
-    with closing(open_session(path, "cpu")) as session:
+    with closing(open_session(path, DEVICE)) as session:
         write_reference(session, path)
     return path
 
@@ -231,7 +233,7 @@ def _judge(
     options: TuneOptions, model: Path, forgetting: Path, account: Account, progress: Progress
 ) -> Tuned:
     held_out, rendered = _side(options, Side.HELD_OUT), RoomPictures([forgetting])
-    with closing(open_session(options.model)) as before, closing(open_session(model)) as after:
+    with closing(open_session(options.model, DEVICE)) as before, closing(open_session(model, DEVICE)) as after:
         found = {}
         for title, dataset in (("held-out frames", held_out), ("rendered rooms", rendered)):
             progress.stage(f"judging by the {title}", len(dataset))
