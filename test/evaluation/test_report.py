@@ -10,7 +10,8 @@ import pytest
 
 from pag_ros.budget.outcomes import PROCESSED, UNACCOUNTED
 from pag_ros.evaluation.matching import STAMPS, Pairing
-from pag_ros.evaluation.report import METRICS, write_report
+from pag_ros.evaluation.named_metrics import METRICS
+from pag_ros.evaluation.report import write_report
 from pag_ros.evaluation.results import (
     Evaluation,
     FramePictures,
