@@ -44,6 +44,7 @@ BELOW_IN_LAB = {
     "bench": {"export", "model", "kernel_compiler"},
     "baselines": {"bench", "export", "training", "model", "datasets", "results"},
     "gpu_check": {"bench", "kernel_compiler"},
+    "tuning": {"training", "export", "model", "datasets", "scenes"},
 }
 """Room of the workbench -> its other rooms that it may import; its commands may import all."""
 
@@ -64,7 +65,16 @@ HOMES = {
 }
 """Package -> the only rooms that import it."""
 
-TORCH_ROOMS = {"model", "training", "export", "baselines", "bench", "gpu_check", "commands"}
+TORCH_ROOMS = {
+    "model",
+    "training",
+    "export",
+    "baselines",
+    "bench",
+    "gpu_check",
+    "tuning",
+    "commands",
+}
 """Of the workbench."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
