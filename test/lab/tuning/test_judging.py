@@ -108,6 +108,13 @@ def test_reasons_are_sentences_with_numbers():
     assert any(r.startswith("Better: normals, median angle") for r in gained)
 
 
+def test_no_reason_is_told_twice_and_what_is_undecided_only_of_the_main_metric():
+    for outcomes in ({}, {"full": FALLING, "half": FALLING}, {"normals": RISING}):
+        reasons = judge(held_out(**outcomes), []).reasons
+        assert len(set(reasons)) == len(reasons)
+        assert not any("segmentation" in reason for reason in reasons)
+
+
 def test_what_was_forgotten_is_told_and_decides_nothing():
     rooms = [
         change(DEPTH, FALLING, 1.0, before=1.0, after=0.969),
