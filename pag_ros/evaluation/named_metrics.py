@@ -22,8 +22,11 @@ class Metric:
 
     def format_difference(self, value: float) -> str:
         """A difference of two values with its sign; of shares, in points."""
-        unit = " points" if self.unit == " %" else self.unit
-        return f"{value * self.scale:+.{self.digits}f}{unit}"
+        return self._signed(value) + self._unit_of_difference
+
+    def format_interval(self, low: float, high: float) -> str:
+        """Two differences: "-0.3 to +0.2°"."""
+        return f"{self._signed(low)} to {self._signed(high)}{self._unit_of_difference}"
 
     @property
     def key(self) -> str:
@@ -33,6 +36,14 @@ class Metric:
     @property
     def digits(self) -> int:
         return 1 if self.unit in (" %", "°") else 3
+
+    @property
+    def _unit_of_difference(self) -> str:
+        return " points" if self.unit == " %" else self.unit
+
+    def _signed(self, value: float) -> str:
+        rounded = round(value * self.scale, self.digits) + 0.0  # never "-0.0"
+        return f"{rounded:+.{self.digits}f}"
 
 
 DEPTH_TASKS = ("depth", "depth (median-scaled)")

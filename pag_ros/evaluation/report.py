@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pag_ros.budget.outcomes import MEANINGS, PROCESSED, UNACCOUNTED
-from pag_ros.errors import BackendError
 from pag_ros.evaluation import charts
 from pag_ros.evaluation.html import fill, trusted
 from pag_ros.evaluation.named_metrics import METRICS, Metric, metric_of
@@ -49,10 +48,7 @@ def render(evaluation: Evaluation) -> str:
     Raises:
         BackendError: the libraries of the `eval` extra are not installed.
     """
-    try:
-        import matplotlib  # noqa: F401 - charts.py draws with it
-    except ImportError as error:
-        raise BackendError(f"the report needs {error.name}: pip install 'pag_ros[eval]'") from error
+    charts.require_matplotlib()
     return fill(
         TEMPLATE,
         {"picture": data_uri},

@@ -88,8 +88,8 @@ def _tell(change: ScoreChange) -> str:
     what = f"{begin}: {metric.task}, {metric.text} at budget {change.budget:.2f}, {values}"
     if math.isinf(change.low):
         return f"{what}; {change.frames} frames are too few to tell."
-    low, high = metric.format_difference(change.low), metric.format_difference(change.high)
-    return f"{what}; difference {low} to {high} on {change.frames} frames."
+    interval = metric.format_interval(change.low, change.high)
+    return f"{what}; difference {interval} on {change.frames} frames."
 
 
 def _tell_not_worse(others: Sequence[ScoreChange]) -> list[str]:
@@ -108,7 +108,14 @@ def _tell_not_worse(others: Sequence[ScoreChange]) -> list[str]:
 
 def _tell_minor(minor: Sequence[ScoreChange]) -> list[str]:
     """What is worse among the metrics that decide nothing."""
-    return [f"{_tell(c)[:-1]} (decides nothing)." for c in minor if c.outcome == WORSE]
+    budgets: dict[Metric, list[str]] = {}
+    for change in minor:
+        if change.outcome == WORSE:
+            budgets.setdefault(change.metric, []).append(f"{change.budget:.2f}")
+    return [
+        f"Worse, which decides nothing: {m.task}, {m.text} at budget {', '.join(at)}."
+        for m, at in budgets.items()
+    ]
 
 
 def _tell_forgotten(rooms: Sequence[ScoreChange], forgotten: Sequence[ScoreChange]) -> str:

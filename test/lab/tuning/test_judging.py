@@ -60,8 +60,7 @@ def test_other_metrics_are_told_and_decide_nothing():
     found = judge(held_out(error=RISING), [])
     assert found.better
     (told,) = [reason for reason in found.reasons if "AbsRel" in reason]
-    assert told.startswith("Worse: depth, AbsRel")
-    assert told.endswith("(decides nothing).")
+    assert told == "Worse, which decides nothing: depth, AbsRel at budget 1.00."
     assert not any("AbsRel" in reason for reason in judge(held_out(), []).reasons)
 
 
@@ -94,7 +93,7 @@ def test_reasons_are_sentences_with_numbers():
     first, others, *_ = judge(held_out(), []).reasons
     assert first == (
         "Better: depth, δ < 1.25 at budget 1.00, 50.0 % before, 60.0 % after; "
-        "difference +5.0 points to +15.0 points on 40 frames."
+        "difference +5.0 to +15.0 points on 40 frames."
     )
     assert others == "At budget 0.50: better, too."
     unsure = judge(held_out(half=UNSURE), []).reasons
