@@ -56,9 +56,8 @@ class ScoreChange:
 
         Infinite where an error that was 0 is 0 no more.
         """
-        worse = self.after - self.before
-        if self.metric.higher_is_better:
-            worse = -worse
+        risen = self.after - self.before
+        worse = 0.0 - risen if self.metric.higher_is_better else risen
         if self.before == 0.0:
             return math.copysign(math.inf, worse) if worse else 0.0
         return worse / self.before

@@ -86,7 +86,7 @@ def _title(name: str, scores: FrameScores, main: Metric | None) -> str:
     if main is None:
         return title
     values = f"{main.format(scores.before[main])} before, {main.format(scores.after[main])} after"
-    return f"{title}: {main.task}, {main.text} {values}"
+    return f"{title}; {main.task}, {main.text}: {values}"
 
 
 def _true_row(

@@ -68,7 +68,9 @@ def judge(
 def share_text(change: ScoreChange) -> str:
     """The relative loss in percent, with its sign: + is worse."""
     share = change.relative_loss
-    return f"{100 * share:+.1f} %" if math.isfinite(share) else "from 0"
+    if math.isinf(share):
+        return "from 0"
+    return f"{round(100 * share, 1) + 0.0:+.1f} %"  # never "-0.0 %"
 
 
 def _main_metric(held_out: Sequence[ScoreChange], taught: Sequence[str]) -> Metric | None:
