@@ -134,7 +134,9 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     ext_modules=[kernels()],
-    package_data={NAME: ["*/*.xml", "*/*.j2", "*/*/*.j2", "*/*.css", "*/*.json", "*/*.yaml", "*/*.pyi"]},
+    package_data={
+        NAME: ["*/*.xml", "*/*.j2", "*/*/*.j2", "*/*.css", "*/*.json", "*/*.yaml", "*/*.pyi"]
+    },
     install_requires=[
         "filelock>=3.6,<5",
         "numpy>=1.21,<3",
