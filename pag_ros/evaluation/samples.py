@@ -35,11 +35,11 @@ def make_sample(
 ) -> FramePictures:
     """Colour one frame's outputs (a row of pictures for each name) and its truth; small enough
     for a page with many of them."""
-    rows = {name: color_outputs(row, manifest, _small) for name, row in outputs.items()}
-    true_row = color_outputs(_as_outputs(truth), manifest, _small)
+    rows = {name: color_outputs(row, manifest, small) for name, row in outputs.items()}
+    true_row = color_outputs(_as_outputs(truth), manifest, small)
     if true_row:
         rows["ground truth"] = true_row
-    return FramePictures(title, _small(image, cv2.INTER_AREA), rows)
+    return FramePictures(title, small(image, cv2.INTER_AREA), rows)
 
 
 def color_outputs(
@@ -73,7 +73,8 @@ def _as_outputs(truth: Truth) -> Outputs:
     return Outputs(truth.depth, truth.normals, truth.labels, boundary)
 
 
-def _small(pixels: NDArray[Any], interpolation: int = cv2.INTER_NEAREST) -> NDArray[Any]:
+def small(pixels: NDArray[Any], interpolation: int = cv2.INTER_NEAREST) -> NDArray[Any]:
+    """A picture or map [h,w,...] at a width of `WIDTH_PX` if it is wider."""
     height, width = pixels.shape[:2]
     if width <= WIDTH_PX:
         return pixels

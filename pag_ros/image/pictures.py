@@ -56,6 +56,26 @@ def depth_legend(height: int, low_m: float, high_m: float) -> Picture:
     return strip[:height]
 
 
+def color_depth_error(
+    depth: NDArray[np.float32], truth: NDArray[np.float32], largest_ratio: float
+) -> Picture:
+    """How far depth is from the truth as colours, even steps for even ratios of both.
+
+    Args:
+        depth, truth: [H,W] float32 metres; NaN in either is grey.
+        largest_ratio: above 1; from it on, too far or too near, the colour is the brightest, and
+            black where both are equal.
+    """
+    if not largest_ratio > 1.0:
+        raise ValueError(f"largest_ratio must be above 1, got {largest_ratio}")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        step = np.abs(np.log(depth / truth)) / np.log(largest_ratio)
+    grey = np.clip(np.nan_to_num(step, nan=0.0), 0.0, 1.0) * 255.0 + 0.5
+    picture = _color_map(grey.astype(np.uint8), cv2.COLORMAP_INFERNO)
+    picture[np.isnan(step)] = NOTHING_RGB
+    return picture
+
+
 def color_normals(normals: NDArray[np.float32]) -> Picture:
     """Unit normals [H,W,3] in the camera's optical frame as (n + 1) / 2 * 255; NaN is black."""
     return cv2.convertScaleAbs(normals, alpha=127.5, beta=127.5)  # type: ignore[return-value]

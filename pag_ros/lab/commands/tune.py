@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
     progress.close()
     if not write_json({"model": str(tuned.model), **tuned.numbers}, args.json):
         print(_text(tuned))
-    return 0 if tuned.verdict.is_better else NOT_BETTER
+    return 0 if tuned.judgement.better else NOT_BETTER
 
 
 class _Bars:
@@ -121,9 +121,6 @@ def _stopped_by_interrupt(progress: _Bars) -> Iterator[Callable[[], bool]]:
 
 
 def _text(tuned: Tuned) -> str:
-    from pag_ros.lab.tuning.judging import describe
-
-    verdict = "better on this recording" if tuned.verdict.is_better else "not shown to be better"
-    lines = [f"{tuned.model}: {verdict}", *(f"  {reason}" for reason in tuned.verdict.reasons)]
-    lines += [f"  {describe(change)}" for change in tuned.held_out]
-    return "\n".join([*lines, f"report: {tuned.report}"])
+    better = "better on this recording" if tuned.judgement.better else "not shown to be better"
+    reasons = (f"  {reason}" for reason in tuned.judgement.reasons)
+    return "\n".join([f"{tuned.model}: {better}", *reasons, f"report: {tuned.report}"])

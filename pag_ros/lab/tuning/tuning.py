@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +31,21 @@ from pag_ros.lab.recordings import Account, import_recordings
 from pag_ros.lab.recordings.importing import forget
 from pag_ros.lab.recordings.splitting import Side
 from pag_ros.lab.training.checkpoint import load_weights, save_weights
+from pag_ros.lab.training.curves import write_curves
 from pag_ros.lab.training.trainer import Trainer
-from pag_ros.lab.tuning.comparing import PairedScores, compare
-from pag_ros.lab.tuning.judging import Judgement, MeasuredChange, changes, judge
+from pag_ros.lab.tuning.changes import (
+    STRETCH_FRAMES,
+    ScoreChange,
+    find_agreements,
+    find_changes,
+)
+from pag_ros.lab.tuning.frame_pictures import picture_frames
+from pag_ros.lab.tuning.judging import Judgement, judge
 from pag_ros.lab.tuning.options import TuneOptions, weights_of
+from pag_ros.lab.tuning.paired_scores import score_frames
 from pag_ros.lab.tuning.recipe import recipe
 from pag_ros.lab.tuning.rendered import unpack
-from pag_ros.lab.tuning.report import Findings, to_json, write_report
+from pag_ros.lab.tuning.report import TuningResult, to_json, write_report
 from pag_ros.lab.tuning.units import depth_ratio, require_plausible
 from pag_ros.manifest import Manifest, load_manifest, save_manifest
 from pag_ros.reading import read_limited, reading
@@ -71,7 +79,7 @@ class Tuned:
     Attributes:
         model: the tuned model's ONNX file.
         report: its report.html.
-        verdict: whether it is better.
+        judgement: whether it is better.
         held_out, rendered: changes on held-out frames and on rendered rooms.
         account: what became of the recordings' images.
         numbers: all figures as plain JSON values.
@@ -79,9 +87,9 @@ class Tuned:
 
     model: Path
     report: Path
-    verdict: Judgement
-    held_out: tuple[MeasuredChange, ...]
-    rendered: tuple[MeasuredChange, ...]
+    judgement: Judgement
+    held_out: tuple[ScoreChange, ...]
+    rendered: tuple[ScoreChange, ...]
     account: Account
     numbers: Mapping[str, Any]
 
@@ -188,6 +196,7 @@ def _train(
         out,
         pretrained=None,
         initialize=weights,
+        on_validation=lambda log: write_curves(log, log.with_name("curves.png")),
         stop=stop,
     )
     trainer.run()
@@ -233,46 +242,50 @@ def _judge(
     options: TuneOptions, model: Path, forgetting: Path, account: Account, progress: Progress
 ) -> Tuned:
     held_out, rendered = _side(options, Side.HELD_OUT), RoomPictures([forgetting])
-    with closing(open_session(options.model, DEVICE)) as before, closing(open_session(model, DEVICE)) as after:
-        found = {}
+    with (
+        closing(open_session(options.model, DEVICE)) as before,
+        closing(open_session(model, DEVICE)) as after,
+    ):
+        scores = {}
         for title, dataset in (("held-out frames", held_out), ("rendered rooms", rendered)):
             progress.stage(f"judging by the {title}", len(dataset))
-            found[title] = compare(dataset, before, after, options.budgets, progress.step)
-        own, other = found["held-out frames"], found["rendered rooms"]
-        own_changes, other_changes = changes(own), changes(other)
-        verdict = judge(own_changes, other_changes)
-        findings = Findings(
+            scores[title] = score_frames(dataset, before, after, options.budgets, progress.step)
+        own, other = scores["held-out frames"], scores["rendered rooms"]
+        changes = find_changes(own, stretch_for(len(held_out)))
+        rooms = find_changes(other, stretch_for(len(rendered)))
+        judgement = judge(changes, rooms)
+        curves = options.out / "training" / "curves.png"
+        result = TuningResult(
             title=f"{options.name}, tuned from {before.manifest.name}",
-            verdict=verdict,
-            held_out=own,
-            rendered=other,
-            held_out_changes=own_changes,
-            rendered_changes=other_changes,
             about=_about(options, account, before),
-            curves=options.out / "training" / "curves.png",
+            judgement=judgement,
+            held_out=own,
+            changes=changes,
+            agreements=find_agreements(own),
+            rooms=rooms,
+            classes=before.manifest.classes,
+            depth_range_m=before.manifest.depth_range_m,
+            pictures=picture_frames(held_out, before, after, own, judgement.main),
+            curves=curves if curves.is_file() else None,
         )
-        report = write_report(findings, held_out, before, after, options.out)
-    _record(model, own)
-    return Tuned(
-        model,
-        report,
-        verdict,
-        tuple(own_changes),
-        tuple(other_changes),
-        account,
-        {**to_json(findings), "images": account.to_json()},
-    )
+        report = write_report(result, options.out)
+    _record(model, changes)
+    numbers = {**to_json(result), "images": account.to_json()}
+    return Tuned(model, report, judgement, tuple(changes), tuple(rooms), account, numbers)
 
 
-def _record(model: Path, held_out: PairedScores) -> None:
+def stretch_for(frames: int) -> int:
+    """Frames in a row that are drawn together: fewer where there are few at all."""
+    return min(STRETCH_FRAMES, max(1, frames // 4))
+
+
+def _record(model: Path, held_out: Sequence[ScoreChange]) -> None:
     """Keep the held-out scores in the manifest."""
-    manifest = load_manifest(model)
-    tables: dict[float, Mapping[str, Mapping[str, float]]] = {}
-    for change in changes(held_out):
-        table = dict(tables.get(change.budget, {}))
-        table[change.task] = {**table.get(change.task, {}), change.metric: change.after}
-        tables[change.budget] = table
-    save_manifest(with_scores(manifest, tables), model)
+    tables: dict[float, dict[str, dict[str, float]]] = {}
+    for change in held_out:
+        task = tables.setdefault(change.budget, {}).setdefault(change.metric.task, {})
+        task[change.metric.name] = change.after
+    save_manifest(with_scores(load_manifest(model), tables), model)
 
 
 def _about(options: TuneOptions, account: Account, session: Session) -> dict[str, str]:
@@ -280,5 +293,5 @@ def _about(options: TuneOptions, account: Account, session: Session) -> dict[str
         "recordings": ", ".join(str(bag) for bag in options.bags),
         **{f"frames, {n}": line for n, line in enumerate(account.lines(), 1)},
         "minutes of training": f"{options.minutes:g}",
-        "device": session.backend,
+        "judged on": session.backend,
     }
