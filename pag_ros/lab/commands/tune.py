@@ -43,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budgets", type=float, nargs="+", default=_BUDGETS, metavar="B", help="to judge at"
     )
+    parser.add_argument(
+        "--teacher",
+        nargs="+",
+        default=[],
+        metavar="KIND:FILE",
+        help="network that labels what has no truth; KIND is depth, relative-depth, inverse-depth "
+        "or labels (docs/tuning.md)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
     add_json(parser)
     add_recording_arguments(parser)
@@ -51,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     wait_passively()
+    from pag_ros.lab.teachers import parse_teacher
     from pag_ros.lab.tuning import TuneOptions, tune
     from pag_ros.runtime import find_model
 
@@ -61,6 +70,7 @@ def main(args: argparse.Namespace) -> int:
         minutes=args.minutes,
         budgets=tuple(dict.fromkeys(args.budgets)),
         recording=chosen_import(args),
+        teachers=tuple(map(parse_teacher, args.teacher)),
         seed=args.seed,
     )
     progress = _Bars()

@@ -15,7 +15,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,12 +24,13 @@ from filelock import FileLock, Timeout
 from pag_ros import checks
 from pag_ros.errors import ParameterError
 from pag_ros.lab.datasets import Dataset
-from pag_ros.lab.datasets.rooms import RoomPictures
+from pag_ros.lab.datasets.rooms import RoomPictures, read_index
 from pag_ros.lab.datasets.scores import with_scores
 from pag_ros.lab.export import ModelCard, export_model
 from pag_ros.lab.recordings import Account, import_recordings
-from pag_ros.lab.recordings.importing import forget
+from pag_ros.lab.recordings.importing import forget, save_account
 from pag_ros.lab.recordings.splitting import Side
+from pag_ros.lab.teachers import label_pictures
 from pag_ros.lab.training.checkpoint import load_weights, save_weights
 from pag_ros.lab.training.curves import write_curves
 from pag_ros.lab.training.trainer import Trainer
@@ -155,9 +156,8 @@ def _import(options: TuneOptions, progress: Progress) -> Account:
     classes = [each.name for each in manifest.classes]
     data = options.out / "data"
     progress.stage("reading the recordings")
-    account = import_recordings(
-        options.bags, data, classes, options.recording, progress=progress.step
-    )
+    recording = replace(options.recording, unlabelled=bool(options.teachers))
+    account = import_recordings(options.bags, data, classes, recording, progress=progress.step)
     with closing(open_session(options.model, DEVICE)) as session:
         ratio = depth_ratio(_side(options, Side.TRAIN), session)
     try:
@@ -166,9 +166,27 @@ def _import(options: TuneOptions, progress: Progress) -> Account:
         forget(data)
         (options.out / "tune.json").unlink()
         raise
+    if options.teachers and not account.taught:
+        _teach(options, account, progress)
     for line in account.lines():
         progress.say(line)
     return account
+
+
+def _teach(options: TuneOptions, account: Account, progress: Progress) -> None:
+    """Have the teachers label what has no truth, on both sides: both are judged alike."""
+    data = options.out / "data"
+    progress.stage("labelling by the teachers", account.train + account.held_out)
+    with closing(open_session(options.model, DEVICE)) as session:
+        for side in (Side.TRAIN, Side.HELD_OUT):
+            added = label_pictures(data / side.value, options.teachers, session, progress.step)
+            account.taught.update(added)
+    frames = [
+        frame for side in (Side.TRAIN, Side.HELD_OUT) for frame in read_index(data / side.value)
+    ]
+    account.truths.clear()
+    account.truths.update(truth for frame in frames for truth in frame.truths)
+    save_account(data, account)
 
 
 def _side(options: TuneOptions, side: Side) -> Dataset:
@@ -224,6 +242,7 @@ def card_of(options: TuneOptions, start: Manifest, account: Account) -> ModelCar
     """What is said of the tuned model: all of the start, and what it was tuned on."""
     names = ", ".join(bag.name for bag in options.bags)
     truths = ", ".join(account.truths) or "no truth"
+    taught = "".join(f", {spec.truth} by {spec.path.name}" for spec in options.teachers)
     return ModelCard(
         name=options.name,
         classes=start.classes,
@@ -232,8 +251,8 @@ def card_of(options: TuneOptions, start: Manifest, account: Account) -> ModelCar
         license=start.license,
         training_data=(
             f"{start.training_data.rstrip()} Tuned from {start.name} on {account.train} frames of "
-            f"{names} ({truths}), {account.held_out} others of it held out; the scale of its "
-            "depth is that of these recordings."
+            f"{names} ({truths}{taught}), {account.held_out} others of it held out; the scale "
+            "of its depth is that of these recordings."
         ),
     )
 

@@ -76,7 +76,7 @@ class AttributeVisitor(Protocol):
     def on_attributes(self, attributes: Mapping[str, object]) -> None: ...
 
 
-class Tensor(Protocol):
+class TensorView(Protocol):
     """`openvino.Tensor`: memory of OpenVINO's as an array."""
 
     @property
@@ -106,7 +106,7 @@ class Request(Protocol):
 
     def set_tensor(self, name: str, tensor: object) -> None: ...
 
-    def get_tensor(self, port: Value) -> Tensor: ...
+    def get_tensor(self, port: Value) -> TensorView: ...
 
 
 class Compiled(Protocol):

@@ -13,7 +13,7 @@ from openvino.frontend.onnx import ConversionExtension
 from pag_ros import kernels
 from pag_ros.kernels import Activation, Branch, Convolution, Workspace
 from pag_ros.runtime.frame_clock import THRESHOLD, FrameClock
-from pag_ros.runtime.openvino.api import AttributeVisitor, FoundOperator, Tensor, Value
+from pag_ros.runtime.openvino.api import AttributeVisitor, FoundOperator, TensorView, Value
 
 DOMAIN = "pag"
 _ACTIVATIONS: dict[int, Activation] = {0: "none", 1: "relu", 6: "relu6"}
@@ -175,7 +175,7 @@ class Select(_Operator):
         visitor.on_attributes({"stage": self._stage})
         return True
 
-    def evaluate(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
+    def evaluate(self, outputs: Sequence[TensorView], inputs: Sequence[TensorView]) -> bool:
         score, keep, limits = (tensor.data for tensor in inputs)
         index, count = (tensor.data for tensor in outputs)
         wanted = int(keep)
@@ -237,7 +237,7 @@ class SparseConv(_Operator):
         self.set_arguments([x, index, count, *optional])
         self.constructor_validate_and_infer_types()
 
-    def evaluate(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
+    def evaluate(self, outputs: Sequence[TensorView], inputs: Sequence[TensorView]) -> bool:
         x, index, count, *optional = (tensor.data for tensor in inputs)
         self._branch(
             x[0],
@@ -276,7 +276,7 @@ class Classify(_Operator):
         visitor.on_attributes({"height": self._size[0], "width": self._size[1]})
         return True
 
-    def evaluate(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
+    def evaluate(self, outputs: Sequence[TensorView], inputs: Sequence[TensorView]) -> bool:
         labels, confidence = (tensor.data[0] for tensor in outputs)
         kernels.classify(
             inputs[0].data[0],
