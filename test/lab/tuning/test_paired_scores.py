@@ -7,7 +7,7 @@ import pytest
 
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.metrics import DepthProtocol
-from pag_ros.lab.datasets.rooms import RenderedRooms
+from pag_ros.lab.datasets.rooms import RoomPictures
 from pag_ros.lab.tuning.paired_scores import (
     ANGLE_BETWEEN,
     JUDGED,
@@ -101,7 +101,7 @@ def test_budgets_out_of_range_are_refused(guessing, frames_of):
 
 def test_an_exported_model_equals_itself(tiny_model, rooms):
     session = open_session(tiny_model, "cpu")
-    scores = score_frames(RenderedRooms([rooms]), session, session, (1.0, 0.5))
+    scores = score_frames(RoomPictures([rooms]), session, session, (1.0, 0.5))
     session.close()
     assert len(scores) == 12
     assert all(score.before == score.after for score in scores)
