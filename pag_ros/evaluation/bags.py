@@ -298,7 +298,9 @@ class Bag:
                 self.truth[kind].scored += 1
             except ImageError as error:
                 self.truth[kind].unusable[printable(str(error))] += 1
-        return Truth(**arrays)
+        return Truth(
+            depth=arrays.get("depth"), normals=arrays.get("normals"), labels=arrays.get("labels")
+        )
 
     def _read_truth(self, message: Recorded, image_shape: tuple[int, ...]) -> NDArray[Any]:
         array = read_pixels(TRUTH_READERS[message.kind], self.decode(message))

@@ -218,7 +218,7 @@ def evaluate(
 
 
 def _outputs(entry: Sent, frame: Frame, bag: Bag) -> Outputs:
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for kind, data in entry.data.items():
         try:
             array = read_pixels(READERS[kind], bag.deserialise(data, "sensor_msgs/msg/Image"))
@@ -229,7 +229,13 @@ def _outputs(entry: Sent, frame: Frame, bag: Bag) -> Outputs:
             arrays[kind] = array
         else:
             bag.problems[f"output {OUTPUT_TOPICS[kind]} differs from the image's size"] += 1
-    return Outputs(**arrays)
+    return Outputs(
+        depth=arrays.get("depth"),
+        normals=arrays.get("normals"),
+        labels=arrays.get("labels"),
+        boundary=arrays.get("boundary"),
+        computed=arrays.get("computed"),
+    )
 
 
 def _sample(
