@@ -39,6 +39,7 @@ from pag_ros.evaluation.unpacking import (
 )
 from pag_ros.image.camera_info import CameraInfo, focal_length_px
 from pag_ros.image.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb
+from pag_ros.image.messages import PictureMessage
 
 MAX_INFO_BYTES = 1 << 16
 """Of a CameraInfo; they all stay in memory as far as they differ, and have some 400 bytes."""
@@ -276,7 +277,7 @@ class Bag:
 
     def _frame(self, number: int, messages: dict[str, Recorded]) -> Frame:
         recorded = messages["image"]
-        image = self.decode(recorded)
+        image: PictureMessage = self.decode(recorded)
         rgb = read_pixels(to_rgb, image)
         if "camera_info" not in messages:
             raise ImageError("no readable camera_info: depth would not be metric")
@@ -366,7 +367,7 @@ class Bag:
             problems[f"{READING_STOPPED}, the bag is damaged ({_brief(error)})"] += 1
 
 
-def kind_of(topic: str, message: Any) -> str | None:
+def kind_of(topic: str, message: PictureMessage) -> str | None:
     """What an Image or CompressedImage most likely carries: a field name of `Topics`, or None."""
     name = topic.lower()
     content = str(getattr(message, "encoding", "") or getattr(message, "format", ""))
@@ -392,7 +393,9 @@ def require_focal_length(info: CameraInfo, image_shape: tuple[int, ...]) -> floa
     return focal_px
 
 
-def read_pixels(reader: Callable[[Any], NDArray[Any]], message: Any) -> NDArray[Any]:
+def read_pixels(
+    reader: Callable[[PictureMessage], NDArray[Any]], message: PictureMessage
+) -> NDArray[Any]:
     """What a reader of `pag_ros.image.decode` makes of a message.
 
     Raises:
@@ -420,7 +423,7 @@ def stamp_of(data: bytes) -> int | None:
     return seconds * 1_000_000_000 + int(np.frombuffer(data, f"{order}u4", 1, 8)[0])
 
 
-TRUTH_READERS: dict[str, Callable[[Any], NDArray[Any]]] = {
+TRUTH_READERS: dict[str, Callable[[PictureMessage], NDArray[Any]]] = {
     "depth": to_depth,
     "normals": to_normals,
     "labels": to_labels,

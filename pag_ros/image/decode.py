@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import ImageError
 from pag_ros.image.compressed import MAX_PIXELS, read_color, read_grey
+from pag_ros.image.messages import CompressedImageMessage, ImageMessage, PictureMessage
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -105,11 +109,13 @@ ENCODINGS = {
 _Array = TypeVar("_Array", bound=NDArray[Any])
 
 
-def _raising_image_errors(read: Callable[[Any], _Array]) -> Callable[[Any], _Array]:
+def _raising_image_errors(
+    read: Callable[[PictureMessage], _Array],
+) -> Callable[[PictureMessage], _Array]:
     """Let nothing but ImageError out of a reader, whatever OpenCV and NumPy make of a message."""
 
     @wraps(read)
-    def guarded(message: Any) -> _Array:
+    def guarded(message: PictureMessage) -> _Array:
         try:
             return read(message)
         except (cv2.error, ValueError, TypeError, OverflowError, MemoryError) as error:
@@ -119,13 +125,13 @@ def _raising_image_errors(read: Callable[[Any], _Array]) -> Callable[[Any], _Arr
     return guarded
 
 
-def is_compressed(message: Any) -> bool:
+def is_compressed(message: PictureMessage) -> TypeIs[CompressedImageMessage]:
     """Whether a message is a CompressedImage (it has `format`) and not an Image."""
     return hasattr(message, "format")
 
 
 @_raising_image_errors
-def to_rgb(message: Any) -> NDArray[np.uint8]:
+def to_rgb(message: PictureMessage) -> NDArray[np.uint8]:
     """The camera picture in a sensor_msgs Image or CompressedImage.
 
     16-bit channels are scaled by 255/65535 to 8 bits, as cv_bridge does. A JPEG's orientation
@@ -155,7 +161,7 @@ def to_rgb(message: Any) -> NDArray[np.uint8]:
 
 
 @_raising_image_errors
-def to_depth(message: Any) -> NDArray[np.float32]:
+def to_depth(message: PictureMessage) -> NDArray[np.float32]:
     """Metric depth: Image 32FC1 (metres) or 16UC1 (millimetres, 0 = invalid), or either one
     compressed by image_transport's `compressedDepth` or `compressed` (PNG).
 
@@ -175,7 +181,7 @@ def to_depth(message: Any) -> NDArray[np.float32]:
 
 
 @_raising_image_errors
-def to_normals(message: Any) -> NDArray[np.float32]:
+def to_normals(message: PictureMessage) -> NDArray[np.float32]:
     """Surface normals: Image 32FC3, or an 8-bit colour PNG (CompressedImage) of (n + 1) / 2 * 255.
 
     Returns:
@@ -200,7 +206,7 @@ def to_normals(message: Any) -> NDArray[np.float32]:
 
 
 @_raising_image_errors
-def to_labels(message: Any) -> NDArray[np.uint8]:
+def to_labels(message: PictureMessage) -> NDArray[np.uint8]:
     """Class ids: Image mono8 / 8UC1, or a grey PNG (CompressedImage).
 
     Returns:
@@ -223,7 +229,7 @@ def to_labels(message: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(labels, np.uint8)
 
 
-def _pixels(message: Any, encoding: _Encoding) -> NDArray[Any]:
+def _pixels(message: ImageMessage, encoding: _Encoding) -> NDArray[Any]:
     """The message's data as [rows,w] or [rows,w,channels], native byte order, padding left out."""
     height, width, step = int(message.height), int(message.width), int(message.step)
     if min(height, width) < 1 or height * width > MAX_PIXELS:
@@ -257,7 +263,7 @@ def _convert(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
 
 
-def _compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
+def _compressed_to_rgb(message: CompressedImageMessage) -> NDArray[np.uint8]:
     pixels = read_color(memoryview(message.data))
     # "rgb8; jpeg compressed rgb8": the writer handed RGB to an encoder that expects BGR.
     if "compressed rgb" in message.format:
@@ -265,7 +271,7 @@ def _compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
     return pixels
 
 
-def _compressed_to_depth(message: Any) -> NDArray[np.float32]:
+def _compressed_to_depth(message: CompressedImageMessage) -> NDArray[np.float32]:
     data = memoryview(message.data)
     scale, offset = 0.0, 0.0
     if "compressedDepth" in message.format:

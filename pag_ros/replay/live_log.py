@@ -19,12 +19,16 @@ from pag_ros.evaluation.results import Evaluation, FramePictures, FrameRecord, R
 from pag_ros.evaluation.samples import make_sample, spread
 from pag_ros.evaluation.scoring import Outputs, Scoreboard, tally_truth
 from pag_ros.image.decode import to_labels
+from pag_ros.image.messages import PictureMessage
 from pag_ros.manifest import Manifest
 from pag_ros.ros.budget_report import NODE_PARTS
 from pag_ros.ros.topics import MAP_TOPICS
 from pag_ros.runtime.outputs import BY_NAME
 
-READERS: Mapping[str, Callable[[Any], NDArray[Any]]] = {**TRUTH_READERS, "computed": to_labels}
+READERS: Mapping[str, Callable[[PictureMessage], NDArray[Any]]] = {
+    **TRUTH_READERS,
+    "computed": to_labels,
+}
 """What is compared with a bag's truth, and where it was computed: field of `Outputs` -> reader."""
 
 OUTPUT_TOPICS = {name: MAP_TOPICS[name] for name in READERS}

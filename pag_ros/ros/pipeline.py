@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +15,12 @@ from pag_ros.budget.outcomes import BAD, IDLE, SKIPPED
 from pag_ros.errors import ImageError, ParameterError
 from pag_ros.image.camera_info import focal_length_px
 from pag_ros.image.decode import to_rgb
+from pag_ros.image.messages import PictureMessage
 from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.budget_report import BudgetReport
 from pag_ros.ros.engine import controller_settings
 from pag_ros.ros.figures import FIGURES, Figures
+from pag_ros.ros.logger import Logger
 from pag_ros.ros.outputs import OUTPUTS, Finished, Style, parts_shown
 from pag_ros.ros.palette import recolored
 from pag_ros.ros.parameters import Settings
@@ -37,12 +38,12 @@ class CameraFrame:
     """A picture on its way through the node.
 
     Attributes:
-        message: sensor_msgs Image or CompressedImage.
+        message: of the camera.
         info: the newest CameraInfo, None if none has come.
         timing: of the frame, on `time.perf_counter`.
     """
 
-    message: Any
+    message: PictureMessage
     info: CameraInfo | None
     timing: FrameTiming
 
@@ -69,7 +70,7 @@ class Pipeline:
         publishers: Publishers,
         statistics: FrameStatistics,
         settings: Settings,
-        logger: Any,
+        logger: Logger,
         camera: str = "",
         topic: str = "image",
     ) -> None:
