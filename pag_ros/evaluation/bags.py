@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,10 @@ from pag_ros.evaluation.unpacking import (
 from pag_ros.image.camera_info import CameraInfo, focal_length_px
 from pag_ros.image.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb
 from pag_ros.image.messages import PictureMessage
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
+    from rosbags.rosbag2 import Reader
 
 MAX_INFO_BYTES = 1 << 16
 """Of a CameraInfo; they all stay in memory as far as they differ, and have some 400 bytes."""
@@ -318,9 +322,9 @@ class Bag:
                 reason = f"recorded more than {MAX_HELD_BYTES / 1e6:.0f} MB away from its image"
                 self.truth[kind].unmatched[reason] += 1
 
-    def _candidates(self) -> dict[str, list[Any]]:
+    def _candidates(self) -> dict[str, list[Connection]]:
         """Connections that could serve as each kind, judged by their first message."""
-        found: dict[str, list[Any]] = {kind: [] for kind in asdict(Topics())}
+        found: dict[str, list[Connection]] = {kind: [] for kind in asdict(Topics())}
         for connection in self._reader.connections:
             if connection.msgtype == CAMERA_INFO_TYPE and connection.msgcount:
                 found["camera_info"].append(connection)
@@ -330,7 +334,7 @@ class Bag:
                     found[kind].append(connection)
         return found
 
-    def _kind_of(self, connection: Any) -> str | None:
+    def _kind_of(self, connection: Connection) -> str | None:
         problems: Counter[str] = Counter()
         first = next(self._messages([connection], problems), None)
         if first is None:
@@ -345,8 +349,8 @@ class Bag:
             return "image"
 
     def _messages(
-        self, connections: Iterable[Any], problems: Counter[str]
-    ) -> Iterator[tuple[Any, int, bytes]]:
+        self, connections: Iterable[Connection], problems: Counter[str]
+    ) -> Iterator[tuple[Connection, int, bytes]]:
         """(connection, recording time in ns, data), in recording order."""
         try:
             messages = self._reader.messages(connections=list(connections))
@@ -430,7 +434,7 @@ TRUTH_READERS: dict[str, Callable[[PictureMessage], NDArray[Any]]] = {
 }
 
 
-def _open_reader(path: Path, stack: ExitStack) -> Any:
+def _open_reader(path: Path, stack: ExitStack) -> Reader:
     from rosbags.rosbag2 import Reader
 
     if not path.exists():
@@ -451,16 +455,17 @@ def _open_reader(path: Path, stack: ExitStack) -> Any:
     return reader
 
 
-def _require_sound_index(reader: Any, path: Path) -> None:
+def _require_sound_index(reader: Reader, path: Path) -> None:
     """See that the topics are what they must be: rosbags takes them from metadata.yaml unchecked.
 
     Raises:
         BagError: a name or a type is no text, a count no whole number, the files no list.
     """
     where = path / "metadata.yaml" if path.is_dir() else path
-    files = getattr(reader.storage, "files", [])
+    storage: Any = reader.storage  # rosbags' types do not tell of its files
+    files = getattr(storage, "files", [])
     if not isinstance(files, list):
-        reader.storage.files = []  # rosbags clears it when the bag is closed
+        storage.files = []  # rosbags clears it when the bag is closed
         raise BagError(f"{where}: files is a {type(files).__name__}, not a list")
     for number, connection in enumerate(reader.connections):
         topic, count = connection.topic, connection.msgcount
@@ -476,10 +481,12 @@ def _require_sound_index(reader: Any, path: Path) -> None:
             )
 
 
-def _resolve(found: dict[str, list[Any]], wanted: Topics, path: Path) -> dict[str, Any]:
+def _resolve(
+    found: dict[str, list[Connection]], wanted: Topics, path: Path
+) -> dict[str, Connection]:
     """One connection for each kind that the bag has."""
     every = {c.topic: c for connections in found.values() for c in connections}
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Connection] = {}
     image = _choose("image", wanted.image, found["image"], every, path)
     if image is None:
         raise BagError(f"{path}: no image topic with messages (sensor_msgs Image, CompressedImage)")
@@ -497,8 +504,12 @@ def _resolve(found: dict[str, list[Any]], wanted: Topics, path: Path) -> dict[st
 
 
 def _choose(
-    kind: str, name: str | None, candidates: list[Any], every: dict[str, Any], path: Path
-) -> Any | None:
+    kind: str,
+    name: str | None,
+    candidates: list[Connection],
+    every: dict[str, Connection],
+    path: Path,
+) -> Connection | None:
     option = "--" + kind.replace("_", "-") + "-topic"
     if name == NO_TOPIC:
         return None
@@ -515,14 +526,14 @@ def _choose(
     return candidates[0] if candidates else None
 
 
-def _preferred(candidates: list[Any]) -> list[Any]:
+def _preferred(candidates: list[Connection]) -> list[Connection]:
     """Without the compressed copies of raw topics; with those called truth, if there are any."""
     names = {c.topic for c in candidates}
     distinct = [c for c in candidates if c.topic.rpartition("/")[0] not in names]
     return [c for c in distinct if "truth" in c.topic.lower()] or distinct
 
 
-def _of_same_camera(image_topic: str, candidates: list[Any]) -> list[Any]:
+def _of_same_camera(image_topic: str, candidates: list[Connection]) -> list[Connection]:
     """By ROS convention `NS/camera_info` belongs to `NS/image...`; the longest shared NS wins."""
     if len(candidates) < 2:
         return candidates

@@ -6,7 +6,6 @@ import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +17,7 @@ from pag_ros.evaluation import charts
 from pag_ros.evaluation.html import fill, trusted
 from pag_ros.evaluation.results import BAG, Evaluation, TaskTable, percentiles, save_json
 from pag_ros.image.pictures import color_depth
+from pag_ros.manifest import LabelClass
 from pag_ros.writing import write_text
 
 HTML_NAME = "report.html"
@@ -206,7 +206,7 @@ def _tables(runs: Sequence[TaskTable]) -> dict[str, list[tuple[Metric, list[str]
     return tables
 
 
-def class_rows(evaluation: Evaluation) -> Iterator[tuple[Any, list[str]]]:
+def class_rows(evaluation: Evaluation) -> Iterator[tuple[LabelClass, list[str]]]:
     """(class, its IoU in every run) for each class that occurred."""
     for i, label_class in enumerate(evaluation.classes):
         values = [
@@ -216,7 +216,7 @@ def class_rows(evaluation: Evaluation) -> Iterator[tuple[Any, list[str]]]:
             yield label_class, ["-" if v is None else f"{100 * v:.1f} %" for v in values]
 
 
-def depth_scale(low_m: float, high_m: float) -> dict[str, Any]:
+def depth_scale(low_m: float, high_m: float) -> dict[str, str | list[str]]:
     """The depth pictures' colour scale as a CSS gradient, and five distances along it."""
     metres = low_m * (high_m / low_m) ** np.linspace(0.0, 1.0, 24, dtype=np.float32)
     colors = color_depth(metres[None].astype(np.float32), low_m, high_m)[0]
