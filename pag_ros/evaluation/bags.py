@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from rosbags.rosbag2 import Reader
 
 MAX_INFO_BYTES = 1 << 16
-"""Of a CameraInfo; they all stay in memory as far as they differ, and have some 400 bytes."""
+"""Limit of a CameraInfo, which has some 400 bytes; all that differ stay in memory."""
 
 MAX_COUNT = 1 << 40
-"""Of messages in a bag; a larger number comes from damage."""
+"""Limit of messages in a bag; a larger number comes from damage."""
 
 MAX_TIME_NS = 1 << 62
 """Recording times beyond (the year 2116) come from damage."""
@@ -386,7 +386,7 @@ def kind_of(topic: str, message: PictureMessage) -> str | None:
 
 
 def require_focal_length(info: CameraInfo, image_shape: tuple[int, ...]) -> float:
-    """fx of a CameraInfo in pixels of an image [h,w,...].
+    """Return a CameraInfo's fx in pixels of an image [h,w,...].
 
     Raises:
         ImageError: the camera is not calibrated, or the image not of what the CameraInfo describes.
@@ -484,7 +484,7 @@ def _require_sound_index(reader: Reader, path: Path) -> None:
 def _resolve(
     found: dict[str, list[Connection]], wanted: Topics, path: Path
 ) -> dict[str, Connection]:
-    """One connection for each kind that the bag has."""
+    """Choose one connection for each kind that the bag has."""
     every = {c.topic: c for connections in found.values() for c in connections}
     chosen: dict[str, Connection] = {}
     image = _choose("image", wanted.image, found["image"], every, path)
@@ -527,14 +527,17 @@ def _choose(
 
 
 def _preferred(candidates: list[Connection]) -> list[Connection]:
-    """Without the compressed copies of raw topics; with those called truth, if there are any."""
+    """Leave out compressed copies of raw topics; take only those called truth if there are any."""
     names = {c.topic for c in candidates}
     distinct = [c for c in candidates if c.topic.rpartition("/")[0] not in names]
     return [c for c in distinct if "truth" in c.topic.lower()] or distinct
 
 
 def _of_same_camera(image_topic: str, candidates: list[Connection]) -> list[Connection]:
-    """By ROS convention `NS/camera_info` belongs to `NS/image...`; the longest shared NS wins."""
+    """Return those that share the most of the image's namespace.
+
+    By ROS convention `NS/camera_info` belongs to `NS/image...`.
+    """
     if len(candidates) < 2:
         return candidates
     shared = {c.topic: _shared_parts(image_topic, c.topic) for c in candidates}

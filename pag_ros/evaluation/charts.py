@@ -70,7 +70,7 @@ def density_over_time(records: Sequence[FrameRecord]) -> str:
 
 
 def accuracy_against_budget(runs: Sequence[Run]) -> str:
-    """One curve a task: its main score at each budget."""
+    """Draw one curve for each task: its main score at each budget."""
     figure, axes = _figure()
     styles = ((ACCENT, "o"), (SECOND, "s"), (ALERT, "^"), (INK, "D"))
     for ((task, metric), text), (color, marker) in zip(

@@ -72,7 +72,7 @@ class Scoreboard:
         return alone
 
     def scores(self) -> Scores:
-        """Of all frames together, and of each camera's where there are several."""
+        """Return the scores of all frames together, and of each camera if there are several."""
         every = self._empty()
         for scores in self._cameras.values():
             every.include(scores)

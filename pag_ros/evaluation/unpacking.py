@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from rosbags.rosbag2 import Reader
 
 MAX_UNPACKED_BYTES = 256_000_000
-"""Of one message or one chunk of messages: an 8-bit colour picture of 8192 x 8192 has 201 MB."""
+"""Limit of a message or a chunk of them: an 8-bit colour picture of 8192 x 8192 has 201 MB."""
 
 MAX_OVERLAPPING_BYTES = 2 * MAX_UNPACKED_BYTES
-"""Of chunks whose times overlap: they are in memory together, to be read in order of time."""
+"""Limit of chunks whose times overlap: to be read in order, they are in memory together."""
 
 MAX_FILE_BYTES = 1_000_000_000
 MAX_FILE_RATIO = 200
@@ -36,7 +36,7 @@ MAX_FILE_RATIO = 200
 pictures are rarely packed to less than a tenth, true depth to a hundredth."""
 
 MAX_DISK_SHARE = 0.9
-"""Of the free space in the folder for temporary files that an unpacked bag may take."""
+"""Share of the free space for temporary files that an unpacked bag may take."""
 
 UNPACKING_ERRORS = (BagError, zstd.ZstdError, EOFError)
 """What unpacking a message raises: it is too large, or damaged."""
@@ -63,7 +63,7 @@ def unpack_message(data: bytes) -> bytes:
 
 
 def unpack_zstd(data: bytes, limit: int) -> bytes:
-    """All frames of some zstd data.
+    """Unpack all frames of some zstd data.
 
     Raises:
         BagError: they unpack to more than `limit` bytes.
@@ -83,7 +83,7 @@ def unpack_zstd(data: bytes, limit: int) -> bytes:
 
 
 def unpack_lz4(data: bytes, limit: int) -> bytes:
-    """One LZ4 frame.
+    """Unpack one LZ4 frame.
 
     Raises:
         BagError: it unpacks to more than `limit` bytes.

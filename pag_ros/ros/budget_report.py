@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 NODE_PARTS = ("to_node", "waiting", "prepare", "network", "publish")
-"""Of a frame's time: from the stamp to the node's callback, until the worker took it, decoding and
-resizing, the network, and making and sending the messages. Their durations are fields below."""
+"""Parts of a frame's time: from the stamp to the node's callback, until the worker took it,
+decoding and resizing, the network, and making and sending the messages. Their durations are fields
+below."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def refused(topic: str, error: Exception) -> ParameterError:
 
 
 class Publishers:
-    """One publisher a topic.
+    """One publisher for each topic.
 
     Plain ones, not lifecycle publishers: Humble's never leave the node's list of managed entities,
     so that every clean-up would leak; and an inactive node has no frames to publish anyway.

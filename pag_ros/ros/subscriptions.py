@@ -125,7 +125,7 @@ class CameraSubscription:
         return True
 
     def describe(self) -> str:
-        """For people: topic, type, QoS."""
+        """Describe topic, type and QoS for people."""
         qos = self._subscription.qos_profile
         reliability = qos.reliability.name.lower().replace("_", " ")
         return f"{self.topic} ({self._message_type.__name__}, {reliability}, keep last {qos.depth})"

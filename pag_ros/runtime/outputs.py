@@ -44,7 +44,7 @@ class Output:
         return np.dtype(self.dtype).itemsize * self.channels
 
     def shape(self, height: int, width: int) -> tuple[int, ...]:
-        """Of the map of a picture of that size."""
+        """Return the shape of the map of a picture of that size."""
         return (height, width) if self.channels == 1 else (height, width, self.channels)
 
 

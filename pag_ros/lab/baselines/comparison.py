@@ -139,7 +139,7 @@ class Comparison:
 
 
 def _shared_budgets(method: str, budgets: Sequence[float]) -> tuple[float, ...]:
-    """Of a training that serves them all: full first, which has nothing but that."""
+    """Return the budgets of a training that serves them all, 1 first; `FULL` has no other."""
     if method == FULL:
         return (1.0,)
     return (1.0, *(budget for budget in budgets if budget != 1.0))

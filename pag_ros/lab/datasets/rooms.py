@@ -18,7 +18,7 @@ from pag_ros.manifest import MAX_CLASSES
 from pag_ros.reading import reading, reason_of
 
 MAX_INDEX_BYTES = 1 << 28
-"""Of frames.jsonl: about two million frames."""
+"""Limit of frames.jsonl, enough for about two million frames."""
 
 
 @dataclass(frozen=True)

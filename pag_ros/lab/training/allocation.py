@@ -90,7 +90,7 @@ class _Search:
         return found
 
     def _lowered(self, row: Densities, spent: float, budget: float, floor: float) -> Densities:
-        """From a row that spends `spent`, by equal steps in cost, to one that spends `budget`."""
+        """Lower a row that spends `spent`, by equal steps in cost, to one that spends `budget`."""
         steps = max(1, round((spent - budget) / self._step))
         for _ in range(steps):
             rest = (spent - budget) / steps

@@ -167,6 +167,6 @@ def is_final(progress: float) -> bool:
 
 
 def cooled(temperature: tuple[float, float], progress: float) -> float:
-    """From start to end geometrically; the end is reached where the last part begins."""
+    """Return the temperature, which falls geometrically to its end where the last part begins."""
     start, end = temperature
     return float(start * (end / start) ** min(1.0, progress / (1.0 - FINAL_SHARE)))

@@ -60,7 +60,7 @@ from pag_ros.writing import write_text
 __all__ = ["Phase", "TrainConfig", "Trainer"]
 
 _AVERAGE_DECAY = 0.99
-"""Of the moving average of the weights, per iteration; .998 was worse than the last weights."""
+"""Decay per iteration of the weights' moving average; .998 was worse than the last weights."""
 _BATCHES_FOR_GATES = 16
 
 Scores = dict[str, dict[str, float]]
