@@ -7,7 +7,7 @@ in order. JSON writes the shortest text that reads back as the same float, so no
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -182,7 +182,7 @@ def first_difference(path: Path, manifest: Manifest) -> str | None:
     head = next(entries)
     _check_model(path, head, manifest)
     with reading(path, "a decision log of this model", ParameterError):
-        settings = ControllerSettings(**head["settings"])
+        settings = _settings_in(head["settings"])
         controller = Controller(manifest, table_from_json(head["table"]), settings)
         return _find_difference(controller, entries)
 
@@ -212,10 +212,18 @@ def _replayed(controller: Controller, entry: dict[str, Any], plan: Plan | None) 
         controller.rescale(entry["ratio"])
     elif event == "settings":
         values = {name: value for name, value in entry.items() if name != "event"}
-        controller.settings = ControllerSettings(**values)
+        controller.settings = _settings_in(values)
     else:
         raise ValueError(f"event {event!r}")
     return plan
+
+
+def _settings_in(values: Mapping[str, Any]) -> ControllerSettings:
+    """Build settings from checked entries; raise ValueError if there are others besides."""
+    settings = ControllerSettings(values["mode"], values["budget"], values["budget_min"])
+    if unknown := values.keys() - asdict(settings).keys():
+        raise ValueError(f"settings: {shown(sorted(unknown))} are unknown")
+    return settings
 
 
 def _check_model(path: Path, head: dict[str, Any], manifest: Manifest) -> None:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +39,17 @@ from pag_ros.evaluation.unpacking import (
 )
 from pag_ros.image.camera_info import CameraInfo, focal_length_px
 from pag_ros.image.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb, usual_unit_m
+from pag_ros.image.messages import PictureMessage
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
+    from rosbags.rosbag2 import Reader
 
 MAX_INFO_BYTES = 1 << 16
-"""Of a CameraInfo; they all stay in memory as far as they differ, and have some 400 bytes."""
+"""Limit of a CameraInfo, which has some 400 bytes; all that differ stay in memory."""
 
 MAX_COUNT = 1 << 40
-"""Of messages in a bag; a larger number comes from damage."""
+"""Limit of messages in a bag; a larger number comes from damage."""
 
 MAX_TIME_NS = 1 << 62
 """Recording times beyond (the year 2116) come from damage."""
@@ -282,7 +287,7 @@ class Bag:
 
     def _frame(self, number: int, messages: dict[str, Recorded]) -> Frame:
         recorded = messages["image"]
-        image = self.decode(recorded)
+        image: PictureMessage = self.decode(recorded)
         rgb = read_pixels(to_rgb, image)
         if "camera_info" not in messages:
             raise ImageError("no readable camera_info: depth would not be metric")
@@ -304,7 +309,9 @@ class Bag:
                 self.truth[kind].scored += 1
             except ImageError as error:
                 self.truth[kind].unusable[printable(str(error))] += 1
-        return Truth(**arrays)
+        return Truth(
+            depth=arrays.get("depth"), normals=arrays.get("normals"), labels=arrays.get("labels")
+        )
 
     def _read_truth(self, message: Recorded, image_shape: tuple[int, ...]) -> NDArray[Any]:
         array = read_pixels(TRUTH_READERS[message.kind], self.decode(message))
@@ -323,9 +330,9 @@ class Bag:
                 reason = f"recorded more than {MAX_HELD_BYTES / 1e6:.0f} MB away from its image"
                 self.truth[kind].unmatched[reason] += 1
 
-    def _candidates(self) -> dict[str, list[Any]]:
+    def _candidates(self) -> dict[str, list[Connection]]:
         """Connections that could serve as each kind, judged by their first message."""
-        found: dict[str, list[Any]] = {kind: [] for kind in asdict(Topics())}
+        found: dict[str, list[Connection]] = {kind: [] for kind in asdict(Topics())}
         for connection in self._reader.connections:
             if connection.msgtype == CAMERA_INFO_TYPE and connection.msgcount:
                 found["camera_info"].append(connection)
@@ -335,7 +342,7 @@ class Bag:
                     found[kind].append(connection)
         return found
 
-    def _kind_of(self, connection: Any) -> str | None:
+    def _kind_of(self, connection: Connection) -> str | None:
         problems: Counter[str] = Counter()
         first = next(self._messages([connection], problems), None)
         if first is None:
@@ -350,8 +357,8 @@ class Bag:
             return "image"
 
     def _messages(
-        self, connections: Iterable[Any], problems: Counter[str]
-    ) -> Iterator[tuple[Any, int, bytes]]:
+        self, connections: Iterable[Connection], problems: Counter[str]
+    ) -> Iterator[tuple[Connection, int, bytes]]:
         """(connection, recording time in ns, data), in recording order."""
         try:
             messages = self._reader.messages(connections=list(connections))
@@ -372,7 +379,7 @@ class Bag:
             problems[f"{READING_STOPPED}, the bag is damaged ({_brief(error)})"] += 1
 
 
-def kind_of(topic: str, message: Any) -> str | None:
+def kind_of(topic: str, message: PictureMessage) -> str | None:
     """What an Image or CompressedImage most likely carries: a field name of `Topics`, or None."""
     name = topic.lower()
     content = str(getattr(message, "encoding", "") or getattr(message, "format", ""))
@@ -387,7 +394,7 @@ def kind_of(topic: str, message: Any) -> str | None:
 
 
 def require_focal_length(info: CameraInfo, image_shape: tuple[int, ...]) -> float:
-    """fx of a CameraInfo in pixels of an image [h,w,...].
+    """Return a CameraInfo's fx in pixels of an image [h,w,...].
 
     Raises:
         ImageError: the camera is not calibrated, or the image not of what the CameraInfo describes.
@@ -398,7 +405,9 @@ def require_focal_length(info: CameraInfo, image_shape: tuple[int, ...]) -> floa
     return focal_px
 
 
-def read_pixels(reader: Callable[[Any], NDArray[Any]], message: Any) -> NDArray[Any]:
+def read_pixels(
+    reader: Callable[[PictureMessage], NDArray[Any]], message: PictureMessage
+) -> NDArray[Any]:
     """What a reader of `pag_ros.image.decode` makes of a message.
 
     Raises:
@@ -426,14 +435,14 @@ def stamp_of(data: bytes) -> int | None:
     return seconds * 1_000_000_000 + int(np.frombuffer(data, f"{order}u4", 1, 8)[0])
 
 
-TRUTH_READERS: dict[str, Callable[[Any], NDArray[Any]]] = {
+TRUTH_READERS: dict[str, Callable[[PictureMessage], NDArray[Any]]] = {
     "depth": to_depth,
     "normals": to_normals,
     "labels": to_labels,
 }
 
 
-def _open_reader(path: Path, stack: ExitStack) -> Any:
+def _open_reader(path: Path, stack: ExitStack) -> Reader:
     from rosbags.rosbag2 import Reader
 
     if not path.exists():
@@ -454,16 +463,17 @@ def _open_reader(path: Path, stack: ExitStack) -> Any:
     return reader
 
 
-def _require_sound_index(reader: Any, path: Path) -> None:
+def _require_sound_index(reader: Reader, path: Path) -> None:
     """See that the topics are what they must be: rosbags takes them from metadata.yaml unchecked.
 
     Raises:
         BagError: a name or a type is no text, a count no whole number, the files no list.
     """
     where = path / "metadata.yaml" if path.is_dir() else path
-    files = getattr(reader.storage, "files", [])
+    storage: Any = reader.storage  # rosbags' types do not tell of its files
+    files = getattr(storage, "files", [])
     if not isinstance(files, list):
-        reader.storage.files = []  # rosbags clears it when the bag is closed
+        storage.files = []  # rosbags clears it when the bag is closed
         raise BagError(f"{where}: files is a {type(files).__name__}, not a list")
     for number, connection in enumerate(reader.connections):
         topic, count = connection.topic, connection.msgcount
@@ -479,10 +489,12 @@ def _require_sound_index(reader: Any, path: Path) -> None:
             )
 
 
-def _resolve(found: dict[str, list[Any]], wanted: Topics, path: Path) -> dict[str, Any]:
-    """One connection for each kind that the bag has."""
+def _resolve(
+    found: dict[str, list[Connection]], wanted: Topics, path: Path
+) -> dict[str, Connection]:
+    """Choose one connection for each kind that the bag has."""
     every = {c.topic: c for connections in found.values() for c in connections}
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Connection] = {}
     image = _choose("image", wanted.image, found["image"], every, path)
     if image is None:
         raise BagError(f"{path}: no image topic with messages (sensor_msgs Image, CompressedImage)")
@@ -500,8 +512,12 @@ def _resolve(found: dict[str, list[Any]], wanted: Topics, path: Path) -> dict[st
 
 
 def _choose(
-    kind: str, name: str | None, candidates: list[Any], every: dict[str, Any], path: Path
-) -> Any | None:
+    kind: str,
+    name: str | None,
+    candidates: list[Connection],
+    every: dict[str, Connection],
+    path: Path,
+) -> Connection | None:
     option = "--" + kind.replace("_", "-") + "-topic"
     if name == NO_TOPIC:
         return None
@@ -518,15 +534,18 @@ def _choose(
     return candidates[0] if candidates else None
 
 
-def _preferred(candidates: list[Any]) -> list[Any]:
-    """Without the compressed copies of raw topics; with those called truth, if there are any."""
+def _preferred(candidates: list[Connection]) -> list[Connection]:
+    """Leave out compressed copies of raw topics; take only those called truth if there are any."""
     names = {c.topic for c in candidates}
     distinct = [c for c in candidates if c.topic.rpartition("/")[0] not in names]
     return [c for c in distinct if "truth" in c.topic.lower()] or distinct
 
 
-def _of_same_camera(image_topic: str, candidates: list[Any]) -> list[Any]:
-    """By ROS convention `NS/camera_info` belongs to `NS/image...`; the longest shared NS wins."""
+def _of_same_camera(image_topic: str, candidates: list[Connection]) -> list[Connection]:
+    """Return those that share the most of the image's namespace.
+
+    By ROS convention `NS/camera_info` belongs to `NS/image...`.
+    """
     if len(candidates) < 2:
         return candidates
     shared = {c.topic: _shared_parts(image_topic, c.topic) for c in candidates}

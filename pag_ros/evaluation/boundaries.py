@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 THRESHOLDS = np.arange(1, 100) / 100.0
 MAX_DISTANCE = 0.0075
-"""Of matched pixels, as a share of the picture's diagonal."""
+"""Distance of pixels that still match, as a share of the picture's diagonal."""
 
 Counts = NDArray[np.int64]
 """[99,4]: matched and all pixels of the annotators (recall), of the prediction (precision)."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import BackendError
 from pag_ros.evaluation.results import FrameRecord, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Matplotlib wants colours, the page decides them: these stand-ins become CSS variables.
 INK, FAINT, ACCENT, SECOND, ALERT = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -46,7 +50,7 @@ def latency_histogram(latencies_ms: NDArray[np.float64], deadline_ms: float | No
     """How the latencies are distributed, and where the deadline lies."""
     figure, axes = _figure()
     high = max(float(latencies_ms.max()), deadline_ms or 0.0) * 1.08
-    axes.hist(latencies_ms, bins=np.linspace(0.0, high, 41), color=ACCENT)
+    axes.hist(latencies_ms, bins=np.linspace(0.0, high, 41).tolist(), color=ACCENT)
     _deadline(axes.axvline, axes, deadline_ms)
     axes.set(xlim=(0.0, high), xlabel="latency, ms", ylabel="frames")
     return _svg(figure, "histogram")
@@ -79,7 +83,7 @@ def density_over_time(records: Sequence[FrameRecord]) -> str:
 
 
 def accuracy_against_budget(runs: Sequence[Run]) -> str:
-    """One curve a task: its main score at each budget."""
+    """Draw one curve for each task: its main score at each budget."""
     figure, axes = _figure()
     styles = ((ACCENT, "o"), (SECOND, "s"), (ALERT, "^"), (INK, "D"))
     for ((task, metric), text), (color, marker) in zip(
@@ -99,7 +103,11 @@ def accuracy_against_budget(runs: Sequence[Run]) -> str:
 def time_against_budget(runs: Sequence[Run]) -> str:
     """Median and 95th percentile of the processing time at each budget."""
     figure, axes = _figure()
-    timed = sorted((run.budget, run.latencies_ms) for run in runs if run.latencies_ms.size)
+    timed = sorted(
+        (run.budget, run.latencies_ms)
+        for run in runs
+        if run.budget is not None and run.latencies_ms.size
+    )
     budgets = [budget for budget, _ in timed]
     medians = [float(np.median(times)) for _, times in timed]
     tails = [float(np.percentile(times, 95)) for _, times in timed]
@@ -128,7 +136,7 @@ def before_and_after(
     return _svg(figure, "before_and_after")
 
 
-def _figure(width_in: float = 5.6) -> tuple[Any, Any]:
+def _figure(width_in: float = 5.6) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width_in, 2.5), layout="constrained")
@@ -143,7 +151,7 @@ def _figure(width_in: float = 5.6) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _legend(axes: Any) -> None:
+def _legend(axes: Axes) -> None:
     """Above the axes, where no curve runs through it."""
     axes.legend(
         loc="lower right",
@@ -155,14 +163,14 @@ def _legend(axes: Any) -> None:
     )
 
 
-def _deadline(line: Any, axes: Any, deadline_ms: float | None) -> None:
+def _deadline(line: Callable[..., object], axes: Axes, deadline_ms: float | None) -> None:
     if deadline_ms is None:
         return
     line(deadline_ms, color=ALERT, linewidth=1.2, linestyle=(0, (4, 2)))
     axes.set_title(f"deadline {deadline_ms:g} ms", color=ALERT, fontsize=8, loc="right")
 
 
-def _svg(figure: Any, name: str) -> str:
+def _svg(figure: Figure, name: str) -> str:
     """The figure as an <svg> element; `name` keeps its ids apart from other charts' on the page."""
     import matplotlib as mpl
 

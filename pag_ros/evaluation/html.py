@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pag_ros.errors import BackendError
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
-def fill(template: str, filters: dict[str, Callable[..., Any]] | None = None, **values: Any) -> str:
+
+def fill(
+    template: str, filters: dict[str, Callable[..., object]] | None = None, **values: object
+) -> str:
     """A template's text with its values. Text from outside (topic names, say) is escaped.
 
     Args:
@@ -35,7 +40,7 @@ def fill(template: str, filters: dict[str, Callable[..., Any]] | None = None, **
     return environment.get_template(template).render(**values)
 
 
-def trusted(svg: str) -> Any:
+def trusted(svg: str) -> Markup:
     """Markup of our own, not to be escaped."""
     import markupsafe
 

@@ -18,7 +18,7 @@ MAX_TOLERANCE_NS = 50_000_000
 unless the user says otherwise. Half a period at 10 Hz."""
 
 MAX_HELD_BYTES = 256_000_000
-"""Of messages in memory that wait for the others of their group."""
+"""Limit of the messages in memory that wait for the others of their group."""
 
 MIN_PAIRED_BY_TIME = 0.75
 """Share of the possible pairs that recording times must settle before they are believed."""
@@ -375,7 +375,7 @@ def _nearest_two(
 
 
 def _choose_infos(images: Track, infos: Track, content_of_info: list[int]) -> tuple[int, ...]:
-    """Of each image, which content its camera_info has: it holds until the next one.
+    """Tell for each image which content its camera_info has; it holds until the next one.
 
     One that is as near as truth may be belongs to the image even if it is stamped after it.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pag_ros.budget.outcomes import MEANINGS, PROCESSED, UNACCOUNTED
 from pag_ros.evaluation import charts
@@ -12,6 +11,7 @@ from pag_ros.evaluation.html import fill, trusted
 from pag_ros.evaluation.named_metrics import METRICS, Metric, metric_of
 from pag_ros.evaluation.page_parts import BigNumber, data_uri, depth_scale
 from pag_ros.evaluation.results import BAG, Evaluation, TaskTable, percentiles, save_json
+from pag_ros.manifest import LabelClass
 from pag_ros.writing import write_text
 
 HTML_NAME = "report.html"
@@ -137,7 +137,7 @@ def _tables(runs: Sequence[TaskTable]) -> dict[str, list[tuple[Metric, list[str]
     return tables
 
 
-def class_rows(evaluation: Evaluation) -> Iterator[tuple[Any, list[str]]]:
+def class_rows(evaluation: Evaluation) -> Iterator[tuple[LabelClass, list[str]]]:
     """(class, its IoU in every run) for each class that occurred."""
     for i, label_class in enumerate(evaluation.classes):
         values = [

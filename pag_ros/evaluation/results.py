@@ -148,7 +148,7 @@ class Evaluation:
 
 
 def percentiles(values: NDArray[np.float64]) -> dict[str, float]:
-    """mean, p50, p95, p99 and max; empty for no values."""
+    """Return mean, p50, p95, p99 and max; nothing for no values."""
     if not values.size:
         return {}
     p50, p95, p99 = np.percentile(values, (50, 95, 99))

@@ -20,7 +20,7 @@ WIDTH_PX = 360
 
 
 def spread(count: int, samples: int = SAMPLES) -> frozenset[int]:
-    """At most `samples` indices of `count` frames, evenly spaced, first and last among them."""
+    """Choose at most `samples` of `count` frames, evenly spaced, with the first and the last."""
     if count <= samples:
         return frozenset(range(count))
     return frozenset(int(i) for i in np.linspace(0, count - 1, samples))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,14 @@ class Outputs:
 
     @classmethod
     def of(cls, result: FrameResult) -> Outputs:
-        """Of a frame that was processed here."""
-        return cls(**{entry.name: getattr(result, entry.name) for entry in fields(cls)})
+        """Return the maps of a frame that was processed here."""
+        return cls(
+            depth=result.depth,
+            normals=result.normals,
+            labels=result.labels,
+            boundary=result.boundary,
+            computed=result.computed,
+        )
 
 
 class Scoreboard:
@@ -66,7 +72,7 @@ class Scoreboard:
         return alone
 
     def scores(self) -> Scores:
-        """Of all frames together, and of each camera's where there are several."""
+        """Return the scores of all frames together, and of each camera if there are several."""
         every = self._empty()
         for scores in self._cameras.values():
             every.include(scores)

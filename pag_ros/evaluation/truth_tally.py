@@ -65,7 +65,7 @@ class TruthTally:
         self.unscored[reason] += 1
 
     def summary(self) -> str:
-        """One line: how many messages there are, and what became of them."""
+        """Say in one line how many messages there are and what became of them."""
         parts = {
             "scored": self.scored,
             "unmatched": self.unmatched.total(),
@@ -84,7 +84,7 @@ class TruthTally:
         return text
 
     def warnings(self) -> Iterator[str]:
-        """One line for everything that makes the topic give less than it should."""
+        """Say in one line each what makes the topic give less than it should."""
         start = f"truth {self.kind} ({self.topic})"
         if self.pairing.clock == RECORDING_TIMES and self.pairing.partners:
             yield (
@@ -98,7 +98,7 @@ class TruthTally:
             yield f"{start}: {count} of {self.pairing.messages} messages left out: {reason}"
 
     def failure(self) -> str | None:
-        """One line if the topic gave nothing at all, for a reason that lies in the bag."""
+        """Say in one line that the topic gave nothing at all, if the reason lies in the bag."""
         reasons = self.unusable + (self.unscored if self.is_asked_for else Counter())
         if not self.unread:
             reasons += self.unmatched
@@ -111,7 +111,7 @@ class TruthTally:
         )
 
     def offset_ms(self) -> dict[str, float]:
-        """median, min and max from an image to its message, by the clock of the pairing."""
+        """Return the median, min and max from an image to its message, by the pairing's clock."""
         offsets = self.pairing.offsets_ns
         if not offsets:
             return {}
@@ -148,5 +148,5 @@ class TruthTally:
 
 
 def describe_failures(tallies: Iterable[TruthTally]) -> str | None:
-    """One line about all topics that gave nothing at all; None if there are none."""
+    """Say in one line which topics gave nothing at all; None if all gave something."""
     return "; ".join(text for tally in tallies if (text := tally.failure()) is not None) or None

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from pag_ros.errors import BagError
 
@@ -21,11 +21,14 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+if TYPE_CHECKING:
+    from rosbags.rosbag2 import Reader
+
 MAX_UNPACKED_BYTES = 256_000_000
-"""Of one message or one chunk of messages: an 8-bit colour picture of 8192 x 8192 has 201 MB."""
+"""Limit of a message or a chunk of them: an 8-bit colour picture of 8192 x 8192 has 201 MB."""
 
 MAX_OVERLAPPING_BYTES = 2 * MAX_UNPACKED_BYTES
-"""Of chunks whose times overlap: they are in memory together, to be read in order of time."""
+"""Limit of chunks whose times overlap: to be read in order, they are in memory together."""
 
 MAX_FILE_BYTES = 1_000_000_000
 MAX_FILE_RATIO = 200
@@ -33,7 +36,7 @@ MAX_FILE_RATIO = 200
 pictures are rarely packed to less than a tenth, true depth to a hundredth."""
 
 MAX_DISK_SHARE = 0.9
-"""Of the free space in the folder for temporary files that an unpacked bag may take."""
+"""Share of the free space for temporary files that an unpacked bag may take."""
 
 UNPACKING_ERRORS = (BagError, zstd.ZstdError, EOFError)
 """What unpacking a message raises: it is too large, or damaged."""
@@ -44,13 +47,23 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 SKIPPABLE_MAGIC = (b"\x2a\x4d\x18", range(0x50, 0x60))
 
 
+class Decompressor(Protocol):
+    """What unpacks one frame of zstd or LZ4 piece by piece."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: bytes | memoryview, max_length: int = ...) -> bytes: ...
+
+
 def unpack_message(data: bytes) -> bytes:
     """A message that was packed by itself; raises `UNPACKING_ERRORS`."""
     return unpack_zstd(data, MAX_UNPACKED_BYTES)
 
 
 def unpack_zstd(data: bytes, limit: int) -> bytes:
-    """All frames of some zstd data.
+    """Unpack all frames of some zstd data.
 
     Raises:
         BagError: they unpack to more than `limit` bytes.
@@ -70,7 +83,7 @@ def unpack_zstd(data: bytes, limit: int) -> bytes:
 
 
 def unpack_lz4(data: bytes, limit: int) -> bytes:
-    """One LZ4 frame.
+    """Unpack one LZ4 frame.
 
     Raises:
         BagError: it unpacks to more than `limit` bytes.
@@ -94,7 +107,7 @@ def bounded() -> Iterator[None]:
     import apsw
     from rosbags.rosbag2 import storage_mcap
 
-    def limit_entries(connection: Any) -> None:
+    def limit_entries(connection: apsw.Connection) -> None:
         # A column may be computed: a small database can hold entries of any size.
         connection.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_UNPACKED_BYTES)
 
@@ -109,7 +122,7 @@ def bounded() -> Iterator[None]:
         table.update(unbounded)
 
 
-def take_over_messages(reader: Any) -> bool:
+def take_over_messages(reader: Reader) -> bool:
     """Have an open reader yield messages as they are packed; whether they are (by zstd)."""
     storage = reader.storage
     packed = bool(storage.metadata.compression_mode == "message")
@@ -118,7 +131,7 @@ def take_over_messages(reader: Any) -> bool:
     return packed
 
 
-def require_bounded_chunks(reader: Any) -> None:
+def require_bounded_chunks(reader: Reader) -> None:
     """See that no packed chunk is too large, nor those that must be in memory together.
 
     Raises:
@@ -189,7 +202,7 @@ def _zstd_frames(data: memoryview) -> Iterator[tuple[memoryview, int | None]]:
         data = data[end:]
 
 
-def _pieces(decompressor: Any, data: bytes | memoryview) -> Iterator[bytes]:
+def _pieces(decompressor: Decompressor, data: bytes | memoryview) -> Iterator[bytes]:
     """What some packed data unpacks to, in pieces of `PIECE_BYTES` at most."""
     yield decompressor.decompress(data, max_length=PIECE_BYTES)
     while not decompressor.eof:

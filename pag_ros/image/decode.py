@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import ImageError
 from pag_ros.image.compressed import MAX_PIXELS, read_color, read_grey
-from pag_ros.image.messages import CompressedPicture, Picture, RawPicture, is_compressed
+from pag_ros.image.messages import CompressedImageMessage, ImageMessage, PictureMessage
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 _NO_DEPTH = 65535
 """What some drivers store where they measured nothing, besides 0."""
@@ -109,11 +112,13 @@ ENCODINGS = {
 _Array = TypeVar("_Array", bound=NDArray[Any])
 
 
-def _raising_image_errors(read: Callable[[Picture], _Array]) -> Callable[[Picture], _Array]:
+def _raising_image_errors(
+    read: Callable[[PictureMessage], _Array],
+) -> Callable[[PictureMessage], _Array]:
     """Let nothing but ImageError out of a reader, whatever OpenCV and NumPy make of a message."""
 
     @wraps(read)
-    def guarded(message: Picture) -> _Array:
+    def guarded(message: PictureMessage) -> _Array:
         try:
             return read(message)
         except (cv2.error, ValueError, TypeError, OverflowError, MemoryError) as error:
@@ -123,8 +128,13 @@ def _raising_image_errors(read: Callable[[Picture], _Array]) -> Callable[[Pictur
     return guarded
 
 
+def is_compressed(message: PictureMessage) -> TypeIs[CompressedImageMessage]:
+    """Whether a message is a CompressedImage (it has `format`) and not an Image."""
+    return hasattr(message, "format")
+
+
 @_raising_image_errors
-def to_rgb(message: Picture) -> NDArray[np.uint8]:
+def to_rgb(message: PictureMessage) -> NDArray[np.uint8]:
     """The camera picture in a sensor_msgs Image or CompressedImage.
 
     16-bit channels are scaled by 255/65535 to 8 bits, as cv_bridge does. A JPEG's orientation
@@ -154,7 +164,7 @@ def to_rgb(message: Picture) -> NDArray[np.uint8]:
 
 
 @_raising_image_errors
-def to_depth(message: Picture) -> NDArray[np.float32]:
+def to_depth(message: PictureMessage) -> NDArray[np.float32]:
     """Metric depth: Image 32FC1 (metres) or 16UC1 (millimetres, 0 and 65535 = invalid).
 
     Either one may be compressed by image_transport's `compressedDepth` or `compressed` (PNG).
@@ -174,14 +184,14 @@ def to_depth(message: Picture) -> NDArray[np.float32]:
     raise ImageError(f"depth encoding {message.encoding!r} is not 32FC1 (m) or 16UC1 (mm)")
 
 
-def usual_unit_m(message: Picture) -> float:
+def usual_unit_m(message: PictureMessage) -> float:
     """Metres per unit of a depth message as `to_depth` reads it: floats are metres, else mm."""
     encoding = message.format if is_compressed(message) else message.encoding
     return 1.0 if encoding.startswith("32FC1") else 1e-3
 
 
 @_raising_image_errors
-def to_normals(message: Picture) -> NDArray[np.float32]:
+def to_normals(message: PictureMessage) -> NDArray[np.float32]:
     """Surface normals: Image 32FC3, or an 8-bit colour PNG (CompressedImage) of (n + 1) / 2 * 255.
 
     Returns:
@@ -206,7 +216,7 @@ def to_normals(message: Picture) -> NDArray[np.float32]:
 
 
 @_raising_image_errors
-def to_labels(message: Picture) -> NDArray[np.uint8]:
+def to_labels(message: PictureMessage) -> NDArray[np.uint8]:
     """Class ids: Image mono8 / 8UC1, or a grey PNG (CompressedImage).
 
     Returns:
@@ -229,7 +239,7 @@ def to_labels(message: Picture) -> NDArray[np.uint8]:
     return np.ascontiguousarray(labels, np.uint8)
 
 
-def _pixels(message: RawPicture, encoding: _Encoding) -> NDArray[Any]:
+def _pixels(message: ImageMessage, encoding: _Encoding) -> NDArray[Any]:
     """The message's data as [rows,w] or [rows,w,channels], native byte order, padding left out."""
     height, width, step = int(message.height), int(message.width), int(message.step)
     if min(height, width) < 1 or height * width > MAX_PIXELS:
@@ -263,7 +273,7 @@ def _convert(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
 
 
-def _compressed_to_rgb(message: CompressedPicture) -> NDArray[np.uint8]:
+def _compressed_to_rgb(message: CompressedImageMessage) -> NDArray[np.uint8]:
     pixels = read_color(memoryview(message.data))
     # "rgb8; jpeg compressed rgb8": the writer handed RGB to an encoder that expects BGR.
     if "compressed rgb" in message.format:
@@ -271,7 +281,7 @@ def _compressed_to_rgb(message: CompressedPicture) -> NDArray[np.uint8]:
     return pixels
 
 
-def _compressed_to_depth(message: CompressedPicture) -> NDArray[np.float32]:
+def _compressed_to_depth(message: CompressedImageMessage) -> NDArray[np.float32]:
     data = memoryview(message.data)
     scale, offset = 0.0, 0.0
     if "compressedDepth" in message.format:

@@ -1,48 +1,47 @@
-"""The fields of image messages that are read, whoever deserialised them: rclpy or rosbags."""
+"""The fields of camera pictures' messages that are read, whoever deserialised them; no ROS.
+
+Data may be an array of NumPy's as well, which its types call a buffer only from Python 3.12 on.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer, TypeIs
+from array import array
+from typing import Protocol
 
 
-class CompressedPicture(Protocol):
-    """A sensor_msgs/CompressedImage."""
+class TimeStamp(Protocol):
+    """A builtin_interfaces/Time."""
 
-    @property
-    def format(self) -> str: ...
-
-    @property
-    def data(self) -> Buffer: ...
+    sec: int
+    nanosec: int
 
 
-class RawPicture(Protocol):
+class MessageHeader(Protocol):
+    """A std_msgs/Header."""
+
+    stamp: TimeStamp
+    frame_id: str
+
+
+class ImageMessage(Protocol):
     """A sensor_msgs/Image."""
 
-    @property
-    def height(self) -> int: ...
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def encoding(self) -> str: ...
-
-    @property
-    def is_bigendian(self) -> int: ...
-
-    @property
-    def step(self) -> int: ...
-
-    @property
-    def data(self) -> Buffer: ...
+    header: MessageHeader
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: bytes | memoryview | array[int]
 
 
-Picture = RawPicture | CompressedPicture
+class CompressedImageMessage(Protocol):
+    """A sensor_msgs/CompressedImage."""
+
+    header: MessageHeader
+    format: str
+    data: bytes | memoryview | array[int]
 
 
-def is_compressed(message: Picture) -> TypeIs[CompressedPicture]:
-    """Whether a message is a CompressedImage, which alone has a format."""
-    return hasattr(message, "format")
+PictureMessage = ImageMessage | CompressedImageMessage
+"""What a camera may send."""

@@ -19,12 +19,16 @@ from pag_ros.evaluation.results import Evaluation, FramePictures, FrameRecord, R
 from pag_ros.evaluation.samples import make_sample, spread
 from pag_ros.evaluation.scoring import Outputs, Scoreboard, tally_truth
 from pag_ros.image.decode import to_labels
+from pag_ros.image.messages import PictureMessage
 from pag_ros.manifest import Manifest
 from pag_ros.ros.budget_report import NODE_PARTS
 from pag_ros.ros.topics import MAP_TOPICS
 from pag_ros.runtime.outputs import BY_NAME
 
-READERS: Mapping[str, Callable[[Any], NDArray[Any]]] = {**TRUTH_READERS, "computed": to_labels}
+READERS: Mapping[str, Callable[[PictureMessage], NDArray[Any]]] = {
+    **TRUTH_READERS,
+    "computed": to_labels,
+}
 """What is compared with a bag's truth, and where it was computed: field of `Outputs` -> reader."""
 
 OUTPUT_TOPICS = {name: MAP_TOPICS[name] for name in READERS}
@@ -218,7 +222,7 @@ def evaluate(
 
 
 def _outputs(entry: Sent, frame: Frame, bag: Bag) -> Outputs:
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for kind, data in entry.data.items():
         try:
             array = read_pixels(READERS[kind], bag.deserialise(data, "sensor_msgs/msg/Image"))
@@ -229,7 +233,13 @@ def _outputs(entry: Sent, frame: Frame, bag: Bag) -> Outputs:
             arrays[kind] = array
         else:
             bag.problems[f"output {OUTPUT_TOPICS[kind]} differs from the image's size"] += 1
-    return Outputs(**arrays)
+    return Outputs(
+        depth=arrays.get("depth"),
+        normals=arrays.get("normals"),
+        labels=arrays.get("labels"),
+        boundary=arrays.get("boundary"),
+        computed=arrays.get("computed"),
+    )
 
 
 def _sample(

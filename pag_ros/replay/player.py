@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
@@ -263,14 +262,14 @@ class Player:
 
         return arrived
 
-    def _on_budget(self, message: Any) -> None:
+    def _on_budget(self, message: DiagnosticArray) -> None:
         stamp = message.header.stamp
         report = read_report({item.key: item.value for item in message.status[0].values})
         if report is not None:
             stamp_ns = stamp.sec * 10**9 + stamp.nanosec
             self._log.report(stamp_ns, report.density, report.late, report.parts_ms)
 
-    def _on_diagnostics(self, message: Any) -> None:
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             values = {item.key: item.value for item in status.values}
             if status.name == f"{self._perception}: counters {self._camera}".rstrip():

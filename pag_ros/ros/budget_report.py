@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 NODE_PARTS = ("to_node", "waiting", "prepare", "network", "publish")
-"""Of a frame's time: from the stamp to the node's callback, until the worker took it, decoding and
-resizing, the network, and making and sending the messages. Their durations are fields below."""
+"""Parts of a frame's time: from the stamp to the node's callback, until the worker took it,
+decoding and resizing, the network, and making and sending the messages. Their durations are fields
+below."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,28 @@ class BudgetReport:
 def read_report(values: Mapping[str, str]) -> BudgetReport | None:
     """The report in a status's values; None if they are something else, or of another version."""
     try:
-        read = {field.name: _READ[str(field.type)](values[field.name]) for field in _FIELDS}
+        return BudgetReport(
+            budget=float(values["budget"]),
+            density=float(values["density"]),
+            keep=_read_pixels(values["keep"]),
+            keep_planned=_read_pixels(values["keep_planned"]),
+            network_planned_ms=float(values["network_planned_ms"]),
+            network_allowed_ms=float(values["network_allowed_ms"]),
+            time_allowed_ms=float(values["time_allowed_ms"]),
+            late=_read_bool(values["late"]),
+            slowdown=float(values["slowdown"]),
+            margin=float(values["margin"]),
+            to_node_ms=float(values["to_node_ms"]),
+            waiting_ms=float(values["waiting_ms"]),
+            prepare_ms=float(values["prepare_ms"]),
+            network_ms=float(values["network_ms"]),
+            publish_ms=float(values["publish_ms"]),
+            slowest_output=values["slowest_output"],
+            slow_publishing=_read_bool(values["slow_publishing"]),
+            thinned_outputs=values["thinned_outputs"],
+        )
     except (KeyError, ValueError):
         return None
-    return BudgetReport(**read)
 
 
 def _read_bool(text: str) -> bool:
@@ -80,12 +98,3 @@ def _read_bool(text: str) -> bool:
 
 def _read_pixels(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split()))
-
-
-_FIELDS = fields(BudgetReport)
-_READ: Mapping[str, Callable[[str], Any]] = {
-    "float": float,
-    "bool": _read_bool,
-    "str": str,
-    "tuple[int, ...]": _read_pixels,
-}

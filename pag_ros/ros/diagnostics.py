@@ -21,7 +21,7 @@ from pag_ros.runtime import Session
 from pag_ros.runtime.machine_state import MachineState
 
 _LOST_SHARE_TO_WARN = 0.05
-"""Of the images since the last report."""
+"""Share of the images since the last report."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from std_msgs.msg import Float64, Header
@@ -35,7 +34,7 @@ class Figure:
     """One topic: the class of its messages, and how they are made."""
 
     message_type: type
-    render: Callable[[Figures], Any]
+    render: Callable[[Figures], DiagnosticArray | Float64]
 
 
 def _budget(figures: Figures) -> DiagnosticArray:

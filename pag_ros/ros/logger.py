@@ -1,4 +1,4 @@
-"""What we use of a node's logger; rclpy has no types that could be checked."""
+"""What we use of a node's logger, which rclpy has no types for."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from typing import Protocol
 
 
 class Logger(Protocol):
-    """An rclpy logger: of a node, or a child of that."""
+    """A node's logger. `throttle_duration_sec` is the shortest time between two lines of one place
+    in the code; with `skip_first` the first one is left out."""
 
-    def info(self, message: str, *, throttle_duration_sec: float = ...) -> object: ...
-
+    def info(self, message: str) -> object: ...
     def warning(
         self, message: str, *, throttle_duration_sec: float = ..., skip_first: bool = ...
     ) -> object: ...
-
     def error(self, message: str, *, throttle_duration_sec: float = ...) -> object: ...

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import (
@@ -19,6 +19,7 @@ from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.subscription import Subscription
+from rclpy.timer import Timer
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
@@ -26,6 +27,7 @@ from std_srvs.srv import SetBool, Trigger
 from pag_ros.budget import Schedule
 from pag_ros.budget.outcomes import IDLE, LOST, SUPERSEDED
 from pag_ros.errors import PagError, ParameterError
+from pag_ros.image.messages import PictureMessage
 from pag_ros.ros import diagnostics
 from pag_ros.ros.camera_info import described
 from pag_ros.ros.channel import Channel
@@ -71,7 +73,20 @@ NUMBERED = hasattr(Subscription, "CallbackType")
 _Job = tuple[Channel, CameraFrame]
 """A frame with the state of its camera."""
 
-Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+Transition = Callable[["PerceptionNode", LifecycleState], TransitionCallbackReturn]
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class Answer(Protocol):
+    """The response of one of our services."""
+
+    success: bool
+    message: str
+
+
+_Reply = TypeVar("_Reply", bound=Answer)
 
 
 def _reported(transition: Transition) -> Transition:
@@ -113,8 +128,8 @@ class PerceptionNode(LifecycleNode):
         self._channels: list[Channel] = []
         self._schedule = Schedule()
         self._reports: Publishers | None = None
-        self._diagnostics_timer: Any = None
-        self._follow_timer: Any = None
+        self._diagnostics_timer: Timer | None = None
+        self._follow_timer: Timer | None = None
         self._machine = read_machine_state()
         self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
         self.create_service(Trigger, "~/calibrate", self._on_calibrate)
@@ -304,8 +319,10 @@ class PerceptionNode(LifecycleNode):
         for service in self.services:
             service.callback = self._guarded(service.srv_name, service.callback)
 
-    def _guarded(self, name: str, callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        def answer(request: Any, response: Any) -> Any:
+    def _guarded(
+        self, name: str, callback: Callable[[_Request, _Response], _Response]
+    ) -> Callable[[_Request, _Response], _Response]:
+        def answer(request: _Request, response: _Response) -> _Response:
             try:
                 return callback(request, response)
             except Exception as error:
@@ -317,7 +334,9 @@ class PerceptionNode(LifecycleNode):
 
     # Frames.
 
-    def _on_numbered_image(self, channel: Channel, message: Any, info: dict[str, Any]) -> None:
+    def _on_numbered_image(
+        self, channel: Channel, message: PictureMessage, info: Mapping[str, int]
+    ) -> None:
         """Also account for the images that newer ones have replaced in the DDS queue."""
         replaced = channel.gaps.arrived(info["publication_sequence_number"])
         # With several publishers the numbers of one say nothing of the other's.
@@ -341,7 +360,7 @@ class PerceptionNode(LifecycleNode):
     def _on_lost_infos(self, channel: Channel, infos: int) -> None:
         """Calibrations are small, and the next one says the same."""
 
-    def _on_image(self, channel: Channel, message: Any) -> None:
+    def _on_image(self, channel: Channel, message: PictureMessage) -> None:
         arrived = time.perf_counter()
         if self._worker is None or channel.arrivals is None:
             return
@@ -373,22 +392,30 @@ class PerceptionNode(LifecycleNode):
 
     # Services.
 
-    def _on_set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> Any:
+    def _on_set_enabled(
+        self, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
         if not self._channels:
             return _answer(response, False, "not configured")
         for channel in self._channels:
             channel.pipeline.enabled = request.data
         return _answer(response, True, "enabled" if request.data else "disabled: frames are idle")
 
-    def _on_calibrate(self, request: Trigger.Request, response: Trigger.Response) -> Any:
+    def _on_calibrate(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         """Takes some ten seconds, during which the node does nothing else."""
         self.get_logger().info("calibrating; frames that come meanwhile are dropped")
         return self._on_worker(recalibrate, response)
 
-    def _on_save_snapshot(self, request: Trigger.Request, response: Trigger.Response) -> Any:
+    def _on_save_snapshot(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         return self._on_worker(lambda _: _save_snapshots(self._channels), response)
 
-    def _on_worker(self, job: Callable[[Perception], str], response: Trigger.Response) -> Any:
+    def _on_worker(
+        self, job: Callable[[Perception], str], response: Trigger.Response
+    ) -> Trigger.Response:
         """Answer a request with a job's result, or with why there is none."""
         if self._worker is None or self._perception is None or not self._channels:
             return _answer(response, False, "not configured")
@@ -527,7 +554,7 @@ def _save_snapshots(channels: Sequence[Channel]) -> str:
     return ", ".join(map(str, files))
 
 
-def _answer(response: Any, success: bool, message: str) -> Any:
+def _answer(response: _Reply, success: bool, message: str) -> _Reply:
     response.success, response.message = success, message
     return response
 

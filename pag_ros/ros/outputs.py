@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,7 @@ class OutputTopic:
     """
 
     message_type: type
-    render: Callable[[Finished, Style], Any]
+    render: Callable[[Finished, Style], Image | CameraInfo | PointCloud2 | None]
     needs: frozenset[str] = frozenset()
     shows: frozenset[str] = frozenset()
     metric: bool = False

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from pag_ros.errors import ParameterError
 from pag_ros.runtime.models import DEFAULT_MODEL
@@ -43,16 +43,26 @@ class ParameterRule:
     change: Change = Change.ANY_TIME
 
 
+ParameterValue = bool | int | float | str
+
+_Value = TypeVar("_Value", bool, int, float, str)
+
 _CAMERA_NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
 """A part of a topic's name; two underscores in a row are ROS's own."""
 _MAX_CAMERAS = 16
 
 
-def _parameter(default: Any, text: str, **rule: Any) -> Any:
-    return field(default=default, metadata={"rule": ParameterRule(text, **rule)})
-
-
-_FIXED = {"change": Change.UNCONFIGURED}
+def _parameter(
+    default: _Value,
+    text: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: tuple[str, ...] = (),
+    change: Change = Change.ANY_TIME,
+) -> _Value:
+    rule = ParameterRule(text, low, high, choices, change)
+    return field(default=default, metadata={"rule": rule})
 
 
 @dataclass(frozen=True)
@@ -62,19 +72,28 @@ class Settings:
     model: str = _parameter(
         "",
         f"ONNX file (its manifest beside it) or name of a shipped model; empty: {DEFAULT_MODEL}",
-        **_FIXED,
+        change=Change.UNCONFIGURED,
     )
     device: str = _parameter(
-        "auto", "where the network runs", choices=("auto", "tensorrt", "cpu"), **_FIXED
+        "auto",
+        "where the network runs",
+        choices=("auto", "tensorrt", "cpu"),
+        change=Change.UNCONFIGURED,
     )
     threads: int = _parameter(
-        0, "CPU threads of the network, 0: as many as there are cores", low=0, high=256, **_FIXED
+        0,
+        "CPU threads of the network, 0: as many as there are cores",
+        low=0,
+        high=256,
+        change=Change.UNCONFIGURED,
     )
     engine_cache_dir: str = _parameter(
-        "", "folder of built TensorRT engines; empty: pag_ros/engines in the user's cache", **_FIXED
+        "",
+        "folder of built TensorRT engines; empty: pag_ros/engines in the user's cache",
+        change=Change.UNCONFIGURED,
     )
     force_engine_rebuild: bool = _parameter(
-        False, "build the TensorRT engine anew at every configuration", **_FIXED
+        False, "build the TensorRT engine anew at every configuration", change=Change.UNCONFIGURED
     )
     build_only: bool = _parameter(
         False,
@@ -86,13 +105,13 @@ class Settings:
         "raw",
         "raw: sensor_msgs/Image; compressed: sensor_msgs/CompressedImage (JPEG or PNG)",
         choices=("raw", "compressed"),
-        **_FIXED,
+        change=Change.UNCONFIGURED,
     )
     cameras: str = _parameter(
         "",
         "names of several cameras, 'front rear': each has topics NAME/image, NAME/camera_info and "
         "outputs NAME/...; empty: one camera without a name",
-        **_FIXED,
+        change=Change.UNCONFIGURED,
     )
     deadline_ms: float = _parameter(
         0.0, "from capture to output, 0: the camera's period", low=0.0, high=10_000.0
@@ -126,7 +145,7 @@ class Settings:
         True,
         "when even budget_min is late: half the input resolution (on the CPU), then half the frame "
         "rate; when publishing makes frames late: slow outputs less often; not in mode fixed",
-        **_FIXED,
+        change=Change.UNCONFIGURED,
     )
     depth_encoding: str = _parameter(
         "32FC1",
@@ -139,16 +158,18 @@ class Settings:
     palette: str = _parameter(
         "",
         "YAML file `class: [red, green, blue]` for segmentation/color; empty: the model's",
-        **_FIXED,
+        change=Change.UNCONFIGURED,
     )
     snapshot_dir: str = _parameter(
         "", "folder of ~/save_snapshot; empty: pag_ros in ROS's home (~/.ros)"
     )
     log_decisions: str = _parameter(
-        "", "file for the controller's decisions, for `pag_ros explain`; empty: none", **_FIXED
+        "",
+        "file for the controller's decisions, for `pag_ros explain`; empty: none",
+        change=Change.UNCONFIGURED,
     )
     diagnostics_period_s: float = _parameter(
-        1.0, "time between diagnostics", low=0.1, high=60.0, **_FIXED
+        1.0, "time between diagnostics", low=0.1, high=60.0, change=Change.UNCONFIGURED
     )
     diagnostics_no_image_s: float = _parameter(
         2.0, "without an image for so long the input is an ERROR", low=0.1, high=3600.0
@@ -162,10 +183,10 @@ class Settings:
 
 
 RULES: Mapping[str, ParameterRule] = {f.name: f.metadata["rule"] for f in fields(Settings)}
-DEFAULTS: Mapping[str, Any] = {f.name: f.default for f in fields(Settings)}
+DEFAULTS: Mapping[str, ParameterValue] = vars(Settings())
 
 
-def updated(settings: Settings, changes: Mapping[str, Any], configured: bool) -> Settings:
+def updated(settings: Settings, changes: Mapping[str, object], configured: bool) -> Settings:
     """Settings with some values changed, or the reason why not.
 
     Args:
@@ -175,7 +196,8 @@ def updated(settings: Settings, changes: Mapping[str, Any], configured: bool) ->
     Raises:
         ParameterError: a value outside its limits, of another type, or not to be changed now.
     """
-    checked = {name: _checked(name, value) for name, value in changes.items()}
+    # Any, as mypy cannot know that each value has the type of the default of its name.
+    checked: dict[str, Any] = {name: _checked(name, value) for name, value in changes.items()}
     for name, value in checked.items():
         change = RULES[name].change
         if configured and change is not Change.ANY_TIME and value != getattr(settings, name):
@@ -219,17 +241,17 @@ def camera_names(text: str) -> tuple[str, ...]:
     return tuple(names) or ("",)
 
 
-def _checked(name: str, value: Any) -> Any:
+def _checked(name: str, value: object) -> ParameterValue:
     rule, default = RULES[name], DEFAULTS[name]
     if isinstance(default, float) and type(value) is int:
         value = float(value)
-    if type(value) is not type(default):
+    if not isinstance(value, int | float | str) or type(value) is not type(default):
         raise ParameterError(
             f"{name} must be a {type(default).__name__}, got {value!r} ({type(value).__name__})"
         )
     if rule.choices and value not in rule.choices:
         raise ParameterError(f"{name} must be one of {', '.join(rule.choices)}, got {value!r}")
     # Written so that NaN fails.
-    if isinstance(default, (int, float)) and not rule.low <= value <= rule.high:
+    if isinstance(value, int | float) and not rule.low <= value <= rule.high:
         raise ParameterError(f"{name} must lie in {rule.low:g} to {rule.high:g}, got {value}")
     return value

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo
 
 from pag_ros.budget import Allowance, Conditions, FrameTiming, Outcome, Timekeeper, Verdict
 from pag_ros.budget.outcomes import BAD, IDLE, SKIPPED
 from pag_ros.errors import ImageError, ParameterError
 from pag_ros.image.camera_info import focal_length_px
 from pag_ros.image.decode import to_rgb
+from pag_ros.image.messages import PictureMessage
 from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.budget_report import BudgetReport
 from pag_ros.ros.engine import controller_settings
@@ -37,12 +38,12 @@ class CameraFrame:
     """A picture on its way through the node.
 
     Attributes:
-        message: sensor_msgs Image or CompressedImage.
+        message: of the camera.
         info: the newest CameraInfo, None if none has come.
         timing: of the frame, on `time.perf_counter`.
     """
 
-    message: Image | CompressedImage
+    message: PictureMessage
     info: CameraInfo | None
     timing: FrameTiming
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
 
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import String
@@ -45,7 +45,7 @@ def refused(topic: str, error: Exception) -> ParameterError:
 
 
 class Publishers:
-    """One publisher a topic.
+    """One publisher for each topic.
 
     Plain ones, not lifecycle publishers: Humble's never leave the node's list of managed entities,
     so that every clean-up would leak; and an inactive node has no frames to publish anyway.
@@ -62,7 +62,7 @@ class Publishers:
     def __init__(self, node: Node, types: Mapping[str, type], camera: str = "") -> None:
         self._node = node
         self._camera = camera
-        self._by_topic: dict[str, Any] = {}
+        self._by_topic: dict[str, Publisher] = {}
         try:
             for name, kind in types.items():
                 self._by_topic[name] = self._create(name, kind, RELIABLE)
@@ -78,7 +78,7 @@ class Publishers:
             if publisher.get_subscription_count() > 0
         )
 
-    def publish(self, messages: Mapping[str, Any]) -> dict[str, float]:
+    def publish(self, messages: Mapping[str, object]) -> dict[str, float]:
         """Send one message on each of some topics; how long each took, in seconds."""
         watch = Stopwatch()
         for topic, message in messages.items():
@@ -108,11 +108,11 @@ class Publishers:
             self._node.destroy_publisher(publisher)
         self._by_topic = {}
 
-    def _latch(self, topic: str, message: Any) -> None:
+    def _latch(self, topic: str, message: object) -> None:
         self._by_topic[topic] = self._create(topic, type(message), LATCHED)
         self._by_topic[topic].publish(message)
 
-    def _create(self, topic: str, message_type: type, qos: QoSProfile) -> Any:
+    def _create(self, topic: str, message_type: type, qos: QoSProfile) -> Publisher:
         name = topic_of(self._camera, topic)
         try:
             return self._node.create_publisher(

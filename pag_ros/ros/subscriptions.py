@@ -9,7 +9,7 @@ publisher that offers best effort only, so the choice follows the publishers, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
@@ -21,6 +21,7 @@ from rclpy.qos import (
     qos_policy_name_from_kind,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 
 from pag_ros.ros.publishers import refused
 
@@ -52,6 +53,18 @@ def choose_reliability(
     if all(reliability == ReliabilityPolicy.RELIABLE for reliability in offered):
         return ReliabilityPolicy.RELIABLE
     return ReliabilityPolicy.BEST_EFFORT
+
+
+class LostMessages(Protocol):
+    """What the middleware tells of messages that it has lost."""
+
+    total_count_change: int
+
+
+class IncompatibleQos(Protocol):
+    """What the middleware tells of a publisher whose messages cannot come."""
+
+    last_policy_kind: QoSPolicyKind
 
 
 class CameraSubscription:
@@ -112,7 +125,7 @@ class CameraSubscription:
         return True
 
     def describe(self) -> str:
-        """For people: topic, type, QoS."""
+        """Describe topic, type and QoS for people."""
         qos = self._subscription.qos_profile
         reliability = qos.reliability.name.lower().replace("_", " ")
         return f"{self.topic} ({self._message_type.__name__}, {reliability}, keep last {qos.depth})"
@@ -153,7 +166,7 @@ class CameraSubscription:
             raise ValueError(f"reliability {value!r} is none of {choices}")
         return known[value]
 
-    def _subscribe(self) -> Any:
+    def _subscribe(self) -> Subscription:
         # A profile of its own each time: rclpy writes the user's overrides into it.
         qos = QoSProfile(
             history=HistoryPolicy.KEEP_LAST, depth=QUEUE_DEPTH, reliability=self._reliability
@@ -163,21 +176,23 @@ class CameraSubscription:
         except UnsupportedEventTypeError:  # not every middleware tells
             return self._create(qos)
 
-    def _create(self, qos: QoSProfile, **events: Any) -> Any:
+    def _create(
+        self, qos: QoSProfile, message_lost: Callable[[LostMessages], None] | None = None
+    ) -> Subscription:
         return self._node.create_subscription(
             self._message_type,
             self.topic,
             self._callback,
             qos,
             event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=self._on_incompatible, **events
+                incompatible_qos=self._on_incompatible, message_lost=message_lost
             ),
             qos_overriding_options=QoSOverridingOptions(
                 (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
             ),
         )
 
-    def _on_incompatible(self, event: Any) -> None:
+    def _on_incompatible(self, event: IncompatibleQos) -> None:
         """Say so, unless it is what `follow` is about to mend."""
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         if policy == "RELIABILITY" and self._override is None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pag_ros.errors import ImageError
 from pag_ros.manifest import Manifest
 from pag_ros.runtime.computed_map import computed_map
-from pag_ros.runtime.outputs import COMPUTED, OUTPUTS, Output
+from pag_ros.runtime.outputs import BY_NAME
 from pag_ros.runtime.session import Deadline, Prediction
 
 MAX_FOCAL_PX = 1e5
@@ -57,32 +57,29 @@ def prediction_of(
     """
     keep_used = tuple(outputs["count"].tolist())
     index = [outputs[f"index{slot}"] for slot in range(len(keep_used))]
-    maps = {o.name: _map_of(o, outputs, manifest) for o in OUTPUTS if o.part != COMPUTED}
     return Prediction(
-        depth=_required(maps["depth"]),
-        normals=_required(maps["normals"]),
-        labels=_required(maps["labels"]),
-        confidence=_required(maps["confidence"]),
-        boundary=maps["boundary"],
+        depth=_map_or_filling("depth", outputs, manifest),
+        normals=_map_or_filling("normals", outputs, manifest),
+        labels=_map_or_filling("labels", outputs, manifest),
+        confidence=_map_or_filling("confidence", outputs, manifest),
+        boundary=_map_of("boundary", outputs),
         computed=computed_map(index, keep_used, manifest),
         keep_used=keep_used,
         stage_seconds=stage_seconds,
     )
 
 
-def _required(pixels: NDArray[Any] | None) -> NDArray[Any]:
-    """Narrow the type: of these outputs something stands for a missing head."""
-    assert pixels is not None
-    return pixels
+def _map_of(name: str, outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+    """A copy of a map [H,W] or [H,W,channels]; None where the model lacks the head."""
+    return outputs[name][0].copy() if name in outputs else None
 
 
-def _map_of(
-    output: Output, outputs: Mapping[str, NDArray[Any]], manifest: Manifest
-) -> NDArray[Any] | None:
-    """A copy of a map [H,W] or [H,W,channels], or what stands for it where the head is missing."""
-    if output.name in outputs:
-        copied: NDArray[Any] = outputs[output.name][0].copy()
-        return copied
-    if output.absent is None:
-        return None
+def _map_or_filling(
+    name: str, outputs: Mapping[str, NDArray[Any]], manifest: Manifest
+) -> NDArray[Any]:
+    """The same, or what stands for it where the model lacks the head."""
+    found = _map_of(name, outputs)
+    if found is not None:
+        return found
+    output = BY_NAME[name]
     return np.full(output.shape(manifest.height, manifest.width), output.absent, output.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pag_ros.image import pictures
 from pag_ros.image.pictures import Picture
 from pag_ros.manifest import Manifest
-from pag_ros.runtime.outputs import maps_in
 from pag_ros.runtime.perception import FrameResult
+
+_Value = TypeVar("_Value", bound=np.generic)
 
 MAX_SIDE_PX = 2048
 """Larger frames are shown smaller: a JPEG has room for 65,500 pixels in a row, and six parts of a
@@ -65,8 +66,18 @@ def _shrink(image: NDArray[np.uint8], result: FrameResult) -> tuple[NDArray[np.u
         return image, result
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
 
-    def pick(values: NDArray[Any]) -> Any:
-        return cv2.resize(values, size, interpolation=cv2.INTER_NEAREST)
+    def pick(values: NDArray[_Value] | None) -> NDArray[_Value] | None:
+        if values is None:
+            return None
+        return cv2.resize(values, size, interpolation=cv2.INTER_NEAREST)  # type: ignore
 
     small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return small, replace(result, **{name: pick(map_) for name, map_ in maps_in(result).items()})
+    return small, replace(
+        result,
+        depth=pick(result.depth),
+        normals=pick(result.normals),
+        labels=pick(result.labels),
+        confidence=pick(result.confidence),
+        boundary=pick(result.boundary),
+        computed=pick(result.computed),
+    )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from pag_ros.manifest import Manifest
 from pag_ros.runtime.outputs import OUTPUTS
 
-Layout = dict[str, tuple[Any, tuple[int, ...]]]
+Layout = dict[str, tuple[type[np.generic], tuple[int, ...]]]
 """Tensor name -> (NumPy type, shape)."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Output:
         return np.dtype(self.dtype).itemsize * self.channels
 
     def shape(self, height: int, width: int) -> tuple[int, ...]:
-        """Of the map of a picture of that size."""
+        """Return the shape of the map of a picture of that size."""
         return (height, width) if self.channels == 1 else (height, width, self.channels)
 
 
@@ -71,7 +71,24 @@ def parts_for(*names: str) -> frozenset[str]:
     return frozenset(BY_NAME[name].part for name in names)
 
 
-def maps_in(result: Any) -> dict[str, Any]:
-    """The maps that a `Prediction` or `FrameResult` has, by name."""
+class Maps(Protocol):
+    """What has a frame's maps: a `Prediction` or a `FrameResult`. None: there is no such map."""
+
+    @property
+    def depth(self) -> NDArray[np.float32] | None: ...
+    @property
+    def normals(self) -> NDArray[np.float32] | None: ...
+    @property
+    def labels(self) -> NDArray[np.uint8] | None: ...
+    @property
+    def confidence(self) -> NDArray[np.float32] | None: ...
+    @property
+    def boundary(self) -> NDArray[np.float32] | None: ...
+    @property
+    def computed(self) -> NDArray[np.uint8] | None: ...
+
+
+def maps_in(result: Maps) -> dict[str, Any]:
+    """The maps that there are, by name; they are arrays of several types."""
     maps = {output.name: getattr(result, output.name) for output in OUTPUTS}
     return {name: pixels for name, pixels in maps.items() if pixels is not None}

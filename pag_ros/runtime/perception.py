@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,10 @@ from pag_ros.budget import Allowance, Controller, ControllerSettings, Escalation
 from pag_ros.errors import ImageError
 from pag_ros.image.letterbox import Letterbox
 from pag_ros.runtime.calibration import keep_learned
-from pag_ros.runtime.outputs import OUTPUTS, PARTS
+from pag_ros.runtime.outputs import BY_NAME, PARTS
 from pag_ros.runtime.session import Deadline, Prediction, Session
+
+_Value = TypeVar("_Value", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -141,15 +143,21 @@ class Perception:
         )
         inferred = time.perf_counter()
         self.controller.observe(plan, prediction.keep_used, prediction.stage_seconds)
-        outputs = _enlarged(prediction, box, wanted)
+        enlarge = _Enlarging(box, wanted)
+        depth = enlarge("depth", prediction.depth)
+        normals = enlarge("normals", prediction.normals)
+        labels = enlarge("labels", prediction.labels)
+        confidence = enlarge("confidence", prediction.confidence)
+        boundary = enlarge("boundary", prediction.boundary)
+        computed = enlarge("computed", prediction.computed)
         resizing_s = time.perf_counter() - inferred + ready - began
         return FrameResult(
-            depth=outputs.get("depth"),
-            normals=outputs.get("normals"),
-            labels=outputs.get("labels"),
-            confidence=outputs.get("confidence"),
-            boundary=outputs.get("boundary"),
-            computed=outputs.get("computed"),
+            depth=depth,
+            normals=normals,
+            labels=labels,
+            confidence=confidence,
+            boundary=boundary,
+            computed=computed,
             prediction=prediction,
             budget=plan.budget,
             keep_planned=plan.keep,
@@ -234,13 +242,16 @@ class Perception:
         return used / max(1, sum(b.pixels * b.macs_per_pixel for b in blocks))
 
 
-def _enlarged(
-    prediction: Prediction, box: Letterbox, wanted: frozenset[str]
-) -> dict[str, NDArray[Any]]:
-    """The wanted outputs at the camera's size, by their name in `FrameResult`."""
-    large: dict[str, NDArray[Any]] = {}
-    for output in OUTPUTS:
-        small = getattr(prediction, output.name)
-        if output.part in wanted and small is not None:
-            large[output.name] = output.enlarge(box, small)
-    return large
+@dataclass(frozen=True)
+class _Enlarging:
+    """Brings the wanted maps of a prediction to the camera's size."""
+
+    box: Letterbox
+    wanted: frozenset[str]
+
+    def __call__(self, name: str, small: NDArray[_Value] | None) -> NDArray[_Value] | None:
+        """The map of that name enlarged; None if it is not wanted, or not there."""
+        output = BY_NAME[name]
+        if small is None or output.part not in self.wanted:
+            return None
+        return output.enlarge(self.box, small)

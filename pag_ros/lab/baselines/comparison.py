@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class Comparison:
 
     def run(self, job: TrainingJob, progress: Callable[[], object] = lambda: None) -> None:
         """Train, score and store one job; `progress` is called after every training iteration."""
-        recipe = Recipe(**{**vars(self.recipe), "seed": job.seed})
+        recipe = replace(self.recipe, seed=job.seed)
         method = make_method(job.method, self.network, job.budgets[0], recipe.size, job.seed)
         for module in (method.network, method.extra):
             if module is not None:
@@ -139,7 +139,7 @@ class Comparison:
 
 
 def _shared_budgets(method: str, budgets: Sequence[float]) -> tuple[float, ...]:
-    """Of a training that serves them all: full first, which has nothing but that."""
+    """Return the budgets of a training that serves them all, 1 first; `FULL` has no other."""
     if method == FULL:
         return (1.0,)
     return (1.0, *(budget for budget in budgets if budget != 1.0))

@@ -52,7 +52,7 @@ def fill_macs(block: GatedBlock, mask: Tensor) -> Tensor:
 
 
 def nearest_computed(mask: Tensor) -> Tensor:
-    """For every pixel the flat index of the nearest computed one, of equals the lower: [H*W] int64.
+    """Find every pixel's nearest computed one, of equals the lower: flat indices [H*W] int64.
 
     Args:
         mask: [H,W] bool; where nothing is computed, every pixel is its own nearest.

@@ -19,7 +19,7 @@ from pag_ros.lab.training.rooms import EndlessSampler, Rooms
 from pag_ros.lab.training.tasks import task_losses
 
 _WEIGHTS = {"depth": 1.0, "normals": 1.0, "segmentation": 0.5, "boundary": 0.5}
-"""Of the tasks' losses, as in `TrainConfig`."""
+"""Weights of the tasks' losses, as in `TrainConfig`."""
 
 _FINAL_SHARE = 0.2
 """The last iterations train what is scored: no noise, fixed normalisation statistics."""
@@ -28,7 +28,7 @@ _FROZEN_BLOCKS = 3
 _FINAL_RATE = 0.05
 """Learning rate at the end, relative to that at the start."""
 _FINAL_TEMPERATURE = 0.2
-"""Of MultiPool's choice: the starting network has learned it already."""
+"""Temperature of MultiPool's choice, which the starting network has learned already."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def finetune(
 
 
 def to_input(image: Tensor, device: torch.device) -> Tensor:
-    """uint8 [B,3,H,W] -> what a network takes."""
+    """Convert uint8 [B,3,H,W] to what a network takes."""
     return image.to(device).float().contiguous(memory_format=torch.channels_last)
 
 

@@ -22,7 +22,7 @@ from pag_ros.lab.model.blocks import GatedBlock
 from pag_ros.lab.model.gating import logistic_noise
 
 _TEMPERATURE = 0.25
-"""Of the soft step that carries the gradient; halting scores grow by at most one a block."""
+"""Temperature of the soft step that carries the gradient; scores grow by at most one a block."""
 
 
 class HaltingGating(MeasuredGating):

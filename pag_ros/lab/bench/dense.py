@@ -30,7 +30,7 @@ def installed() -> list[str]:
 def dense_runs(
     model: bytes, module: nn.Module | None, feeds: Feeds, threads: int
 ) -> dict[str, Callable[[], object]]:
-    """One dense run for each runtime that is installed.
+    """Prepare a dense run for each runtime that is installed.
 
     Args:
         model: ONNX file.

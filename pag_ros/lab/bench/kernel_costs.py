@@ -29,7 +29,7 @@ from pag_ros.lab.kernel_compiler.machine_code import MainLoop, main_loop
 REACHED = 0.6
 """Share of their bounds that good kernels reach. Assumed, for ours and for dense ones alike."""
 LAUNCH_US = 1.0
-"""From one kernel to the next within a CUDA graph. Assumed."""
+"""Time from one kernel to the next within a CUDA graph. Assumed."""
 DENSITIES = (1.0, 0.5, 0.3)
 
 _SCHEDULERS = 4
@@ -37,9 +37,9 @@ _REGISTERS, _REGISTER_STEP = 65536, 8
 _SHARED_KB = {80: 164, 86: 100, 87: 164, 89: 100, 90: 228, 110: 228, 120: 100}
 _THREADS = {80: 2048, 86: 1536, 87: 1536, 89: 1536, 90: 2048, 110: 1536, 120: 1536}
 _PROGRAMS = {80: 32, 86: 16, 87: 16, 89: 24, 90: 32, 110: 24, 120: 24}
-"""Of a multiprocessor; CUDA C++ Programming Guide, Compute Capabilities."""
+"""What a multiprocessor has; CUDA C++ Programming Guide, Compute Capabilities."""
 _RESERVED_KB = 1
-"""Of shared memory, for each program."""
+"""Shared memory that is reserved for each program."""
 _WARP_PRODUCT = 16 * 8 * 16
 """Multiply-adds of mma.sync m16n8k16."""
 

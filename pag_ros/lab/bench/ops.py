@@ -249,7 +249,7 @@ class _Chain:
         return TorchChain(self.steps, residual=self.case.op == "block")
 
     def _pack(self, step: list[tuple[Layer, Array, Array]]) -> list[Branch]:
-        """One branch, or for scope "conv3x3" one for each convolution."""
+        """Make one branch, or for scope "conv3x3" one for each convolution."""
         packed = [
             Convolution(w, b, depthwise=layer.depthwise, activation=layer.activation)
             for layer, w, b in step

@@ -12,7 +12,7 @@ _COLUMNS = 3
 
 
 def plot_operations(rows: Sequence[Row], path: Path) -> None:
-    """One panel an operation: our speed-up at each density and mask, beside 1 / density."""
+    """Draw a panel for each operation: our speed-up by density and mask, beside 1 / density."""
     panels: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         panels.setdefault(operation_name(row), {}).setdefault(row["mask"], []).append(row)
@@ -20,7 +20,7 @@ def plot_operations(rows: Sequence[Row], path: Path) -> None:
 
 
 def plot_networks(rows: Sequence[Row], path: Path) -> None:
-    """One panel a network."""
+    """Draw a panel for each network."""
     panels: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         panels.setdefault(f"{row['model']} {row['size']}", {}).setdefault("", []).append(row)

@@ -16,7 +16,7 @@ def operation_name(row: Row) -> str:
 
 
 def operations_table(rows: Sequence[Row]) -> str:
-    """One line an operation and mask: dense times, then the speed-up at every density."""
+    """Return a table with the dense times and the speed-ups of every operation and mask."""
     densities = sorted({row["density"] for row in rows})
     runtimes = list(rows[0]["dense_ms"])
     header = ["operation", "mask", *(f"{name} ms" for name in runtimes), "ours d=1 ms"]
@@ -34,7 +34,7 @@ def operations_table(rows: Sequence[Row]) -> str:
 
 
 def networks_table(rows: Sequence[Row]) -> str:
-    """One line a network and density."""
+    """Return a table with a line for each network and density."""
     runtimes = list(rows[0]["dense_ms"])
     table = [["network", "gated", *(f"{name} ms" for name in runtimes), "d", "ours ms", "speed-up"]]
     for row in rows:

@@ -59,7 +59,7 @@ class Cityscapes:
         return depth_of(files.read_gray16(path), focal_baseline)
 
     def _camera(self, picture: Path) -> tuple[float, float]:
-        """fx in pixels and the stereo baseline in metres; without a file, no baseline."""
+        """Return fx in pixels and the stereo baseline in metres, 0 without a file."""
         path = self._beside(picture, "camera", "camera.json")
         if not path.is_file():
             if self._beside(picture, "disparity", "disparity.png").is_file():

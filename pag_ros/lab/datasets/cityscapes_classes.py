@@ -31,10 +31,10 @@ CLASSES = (
     "motorcycle",
     "bicycle",
 )
-"""By train id."""
+"""The classes, by train id."""
 
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""Of each class, as gtFine's labelIds pictures have them; all other ids are not scored."""
+"""Each class's id in gtFine's labelIds pictures; all other ids are not scored."""
 
 
 def train_ids(label_ids: NDArray[np.uint8]) -> NDArray[np.uint8]:

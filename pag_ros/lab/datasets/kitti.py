@@ -130,7 +130,7 @@ def parse_line(path: Path, number: int, line: str) -> ListLine | None:
 
 
 def rectified_focal_px(path: Path) -> float:
-    """fx of the left colour camera after rectification, from a calib_cam_to_cam.txt."""
+    """Read the left colour camera's fx after rectification from a calib_cam_to_cam.txt."""
     for line in files.read_text(path).splitlines():
         if line.startswith("P_rect_02:"):
             focal_px = _number(line.split()[1]) if len(line.split()) == 13 else None

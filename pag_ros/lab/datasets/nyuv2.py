@@ -28,7 +28,7 @@ from pag_ros.manifest import NO_LABEL
 from pag_ros.reading import reading
 
 CAMERA = Pinhole(518.857901, 519.469611, 325.582449, 253.736166)
-"""Of the colour camera, to which depth is registered (the dataset's toolbox, camera_params.m)."""
+"""The colour camera, to which depth is registered (the dataset's toolbox, camera_params.m)."""
 
 VALID = np.s_[45:471, 41:601]
 """Rows and columns with depth of their own (Eigen's crop); around them it is extrapolated, and the

@@ -23,7 +23,7 @@ from pag_ros.writing import write_bytes
 ROWS = 4
 WIDTH_PX = 320
 _DEPTH_RANGE_M = (0.3, 10.0)
-"""Of the colours where no model says one."""
+"""Range of the colours of depth where no model says one."""
 _QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 85)
 
 Tile = tuple[str, pictures.Picture]

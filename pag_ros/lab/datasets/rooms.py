@@ -21,7 +21,7 @@ from pag_ros.reading import reading, reason_of
 
 HEADER = "dataset.json"
 MAX_INDEX_BYTES = 1 << 28
-"""Of frames.jsonl: about two million frames."""
+"""Limit of frames.jsonl, enough for about two million frames."""
 
 TRUTHS = ("depth", "normals", "labels")
 """What a frame may have besides its picture; its line in the index may name fewer."""

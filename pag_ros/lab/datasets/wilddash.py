@@ -73,7 +73,7 @@ class WildDash:
 
 
 class _Panoptic:
-    """panoptic.json: which class each segment of a panoptic picture is of."""
+    """What panoptic.json says: which class each segment of a panoptic picture is of."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def load_run(path: Path) -> RunResult:
         data = json.loads(read_limited(path, MAX_RESULT_BYTES))
         if data.pop("format") != FORMAT:
             raise ValueError(f"not of format {FORMAT}")
-        run = RunResult(**data)
+        run = _run_from_json(data)
         _check(run)
         return run
 
@@ -124,6 +124,22 @@ def load_runs(folder: Path) -> list[RunResult]:
     order = list(TITLES)
     runs = [load_run(path) for path in paths]
     return sorted(runs, key=lambda run: (order.index(run.method), -run.budget, run.seed))
+
+
+def _run_from_json(data: dict[str, Any]) -> RunResult:
+    if unknown := data.keys() - {entry.name for entry in fields(RunResult)}:
+        raise ValueError(f"{checks.shown(sorted(unknown))} are no entries of a result")
+    return RunResult(
+        method=data["method"],
+        budget=data["budget"],
+        seed=data["seed"],
+        scores=data["scores"],
+        macs=data["macs"],
+        realised_budget=data["realised_budget"],
+        settings=data["settings"],
+        milliseconds=data.get("milliseconds"),
+        timing=data.get("timing", ""),
+    )
 
 
 def _check(run: RunResult) -> None:

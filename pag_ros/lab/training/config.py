@@ -19,7 +19,7 @@ MAX_CONFIG_BYTES = 1 << 20
 GatingMode = Literal["budgets", "paper"]
 
 _SIDES_PX = (32, 4096)
-"""Of a sample; a smaller one leaves the deepest features without a pixel."""
+"""Limits of a sample's sides; a smaller one leaves the deepest features without a pixel."""
 
 _MAX_BATCH, _MAX_WORKERS, _MAX_COUNT = 1 << 16, 1 << 10, (1 << 31) - 1
 """What no machine needs, and what no counter overflows at."""
@@ -206,7 +206,7 @@ class TrainConfig:
 
     @property
     def iterations(self) -> int:
-        """Of all phases."""
+        """The sum of all phases' iterations."""
         return sum(phase.iterations for phase in self.phases)
 
     @classmethod

@@ -169,7 +169,7 @@ def is_final(progress: float, final_share: float) -> bool:
 
 
 def cooled(temperature: tuple[float, float], progress: float, final_share: float) -> float:
-    """From start to end geometrically; the end is reached where the last part begins."""
+    """Return the temperature, which falls geometrically to its end where the last part begins."""
     start, end = temperature
     if is_final(progress, final_share):
         return end

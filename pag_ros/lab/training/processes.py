@@ -46,7 +46,7 @@ class Processes:
         return batch // self.count
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes are here."""
         if self.count > 1:
             dist.barrier()
 

@@ -10,7 +10,7 @@ from pag_ros.errors import TrainingError
 from pag_ros.lab.model.finite import find_non_finite
 
 MAX_REFUSED_STEPS = 5
-"""In a row. One step that overflows is bad luck; five are no training."""
+"""Steps in a row that overflow until training ends: one is bad luck, five are no training."""
 
 
 def find_spoilt(network: nn.Module) -> list[str]:

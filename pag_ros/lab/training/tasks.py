@@ -82,7 +82,7 @@ def canonical_depth(batch: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
 
 
 def task_scores(outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """delta1 of the depth and pixel accuracy of the labels: quick scores for the log.
+    """Return depth's delta1 and the labels' pixel accuracy: quick scores for the log.
 
     A head without any truth in the batch has no score.
     """

@@ -1,8 +1,8 @@
-"""What we use of OpenVINO's objects: its own package has no types that could be checked."""
+"""What we use of OpenVINO's objects: its own stubs are not marked for type checkers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,108 +10,94 @@ from numpy.typing import NDArray
 
 
 class ElementType(Protocol):
-    """Of a tensor."""
-
-    def to_dtype(self) -> np.dtype[Any]: ...
+    """An `openvino.Type`."""
 
     def is_integral(self) -> bool: ...
+    def to_dtype(self) -> np.dtype[Any]: ...
 
 
-class Value(Protocol):
-    """An output of a node: `openvino.Output`."""
-
-    @property
-    def names(self) -> set[str]: ...
-
-    @property
-    def partial_shape(self) -> object: ...
-
-    @property
-    def element_type(self) -> ElementType: ...
-
-    def get_node(self) -> Node: ...
-
-
-class Target(Protocol):
-    """An input of a node: `openvino.Input`."""
-
-    def replace_source_output(self, value: Value) -> None: ...
-
-
-class Node(Protocol):
-    """A node of the graph: `openvino.Node`; `data` is a constant's."""
+class HostTensor(Protocol):
+    """An `openvino.Tensor` in the memory of the CPU."""
 
     @property
     def data(self) -> NDArray[Any]: ...
 
+
+class GraphInput(Protocol):
+    """An `openvino.Input`: where a node reads."""
+
+    def replace_source_output(self, source: GraphOutput) -> None: ...
+
+
+class GraphOutput(Protocol):
+    """An `openvino.Output`: what a node gives, or what the model takes or gives."""
+
+    @property
+    def names(self) -> Set[str]: ...
+    @property
+    def partial_shape(self) -> object: ...
+    @property
+    def element_type(self) -> ElementType: ...
+    def get_node(self) -> GraphNode: ...
+
+
+class GraphNode(Protocol):
+    """An `openvino.Node`."""
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """Its values; constants alone have it."""
+        ...
+
     def get_type_name(self) -> str: ...
-
-    def get_friendly_name(self) -> str: ...
-
     def get_element_type(self) -> ElementType: ...
+    def input(self, position: int) -> GraphInput: ...
+    def input_value(self, position: int) -> GraphOutput: ...
 
-    def input(self, position: int) -> Target: ...
-
-    def input_value(self, position: int) -> Value: ...
-
-    def set_partial_shape(self, shape: object) -> None: ...
+    def set_partial_shape(self, shape: object) -> None:
+        """Give it another size; the model's inputs alone have it."""
+        ...
 
 
-class FoundOperator(Protocol):
-    """An operator that the ONNX front end asks us to convert: its `NodeContext`.
+class NetworkGraph(Protocol):
+    """An `openvino.Model`, before it is compiled."""
 
-    Attributes are int, float, str or lists of these, as the ONNX file has them.
-    """
+    @property
+    def inputs(self) -> Sequence[GraphOutput]: ...
+    @property
+    def outputs(self) -> Sequence[GraphOutput]: ...
+    def input(self, name: str) -> GraphOutput: ...
+    def get_ops(self) -> Sequence[GraphNode]: ...
+    def validate_nodes_and_infer_types(self) -> None: ...
 
-    def get_attribute(self, name: str, default: Any = ...) -> Any: ...
 
-    def get_input(self, position: int) -> Value: ...
+class InferRequest(Protocol):
+    """An `openvino.InferRequest`: one run at a time of a compiled graph."""
 
+    def infer(self) -> object: ...
+    def get_tensor(self, port: GraphOutput) -> HostTensor: ...
+    def set_tensor(self, name: str, tensor: HostTensor) -> None: ...
+
+
+class CompiledGraph(Protocol):
+    """An `openvino.CompiledModel`."""
+
+    def create_infer_request(self) -> InferRequest: ...
+    def output(self, name: str) -> GraphOutput: ...
+
+
+class OnnxNode(Protocol):
+    """An `openvino.frontend.NodeContext`: a node of the ONNX file that is being converted."""
+
+    def get_attribute(self, name: str, default: object = ...) -> Any:
+        """What the file says, of whatever type."""
+        ...
+
+    def get_input(self, position: int) -> GraphOutput: ...
     def get_input_size(self) -> int: ...
 
 
 class AttributeVisitor(Protocol):
-    """Collects what an operator is, beside its inputs."""
+    """An `openvino.AttributeVisitor`: it is told what makes an operator differ from others."""
 
-    def on_attributes(self, attributes: Mapping[str, object]) -> None: ...
-
-
-class TensorView(Protocol):
-    """`openvino.Tensor`: memory of OpenVINO's as an array."""
-
-    @property
-    def data(self) -> NDArray[Any]: ...
-
-
-class Graph(Protocol):
-    """A model before it is compiled: `openvino.Model`."""
-
-    @property
-    def inputs(self) -> Sequence[Value]: ...
-
-    @property
-    def outputs(self) -> Sequence[Value]: ...
-
-    def get_ops(self) -> Sequence[Node]: ...
-
-    def input(self, name: str) -> Value: ...
-
-    def validate_nodes_and_infer_types(self) -> None: ...
-
-
-class Request(Protocol):
-    """`openvino.InferRequest`."""
-
-    def infer(self) -> object: ...
-
-    def set_tensor(self, name: str, tensor: object) -> None: ...
-
-    def get_tensor(self, port: Value) -> TensorView: ...
-
-
-class Compiled(Protocol):
-    """`openvino.CompiledModel`."""
-
-    def create_infer_request(self) -> Request: ...
-
-    def output(self, name: str) -> Value: ...
+    def on_attributes(self, attributes: Mapping[str, int | str]) -> None: ...

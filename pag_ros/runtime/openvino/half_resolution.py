@@ -13,7 +13,7 @@ from openvino import opset13
 
 from pag_ros.errors import ModelError
 from pag_ros.manifest import BlockSpec, Manifest
-from pag_ros.runtime.openvino.api import Graph, Node
+from pag_ros.runtime.openvino.api import GraphNode, NetworkGraph
 
 HALF = 2
 
@@ -45,7 +45,7 @@ def halved_manifest(manifest: Manifest) -> Manifest:
     )
 
 
-def halve_graph(graph: Graph, manifest: Manifest) -> None:
+def halve_graph(graph: NetworkGraph, manifest: Manifest) -> None:
     """Give a graph that was exported for one size half of it, in place, before it is compiled.
 
     Sizes are constants in three places: where maps are enlarged, expanded and flattened. The
@@ -75,7 +75,7 @@ def halve_graph(graph: Graph, manifest: Manifest) -> None:
     graph.validate_nodes_and_infer_types()
 
 
-def _sizes(operator: Node) -> list[int] | None:
+def _sizes(operator: GraphNode) -> list[int] | None:
     """The constant sizes of the map that an operator makes; None if it makes no such map."""
     kind = operator.get_type_name()
     if kind not in ("Interpolate", "Broadcast", "Reshape"):

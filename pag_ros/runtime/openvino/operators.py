@@ -13,7 +13,7 @@ from openvino.frontend.onnx import ConversionExtension
 from pag_ros import kernels
 from pag_ros.kernels import Activation, Branch, Convolution, Workspace
 from pag_ros.runtime.frame_clock import THRESHOLD, FrameClock
-from pag_ros.runtime.openvino.api import AttributeVisitor, FoundOperator, TensorView, Value
+from pag_ros.runtime.openvino.api import AttributeVisitor, GraphOutput, HostTensor, OnnxNode
 
 DOMAIN = "pag"
 _ACTIVATIONS: dict[int, Activation] = {0: "none", 1: "relu", 6: "relu6"}
@@ -70,18 +70,18 @@ class Operators:
             operator.__dict__.clear()
         self.made.clear()
 
-    def _convert_select(self, node: FoundOperator) -> list[Value]:
+    def _convert_select(self, node: OnnxNode) -> list[GraphOutput]:
         stage = node.get_attribute("stage")
         if stage not in self.clock.blocks:
             raise ValueError(f"the manifest has no gated block {stage!r}")
         inputs = [node.get_input(position) for position in range(3)]
-        return Select(inputs, stage, self).values()
+        return Select(inputs, stage, self).results()
 
-    def _convert_classify(self, node: FoundOperator) -> list[Value]:
+    def _convert_classify(self, node: OnnxNode) -> list[GraphOutput]:
         size = (node.get_attribute("height"), node.get_attribute("width"))
-        return Classify([node.get_input(0)], size, self).values()
+        return Classify([node.get_input(0)], size, self).results()
 
-    def _convert_sparse_conv(self, node: FoundOperator) -> list[Value]:
+    def _convert_sparse_conv(self, node: OnnxNode) -> list[GraphOutput]:
         given = [node.get_input(position) for position in range(node.get_input_size())]
         x, index, count, weight, bias, *optional = given
         present = [value if _is_present(value) else None for value in optional]
@@ -108,15 +108,15 @@ class Operators:
             has_dilation_map=dilation_map is not None,
         )
         inputs = [x, index, count, *(value for value in (base, dilation_map) if value is not None)]
-        return SparseConv(inputs, form, self).values()
+        return SparseConv(inputs, form, self).results()
 
 
-def _is_present(value: Value) -> bool:
+def _is_present(value: GraphOutput) -> bool:
     """Whether an optional ONNX input was given; the front end puts a NullNode where it was not."""
     return bool(value.get_node().get_type_name() != "NullNode")
 
 
-def _constant(value: Value, name: str) -> NDArray[np.float32]:
+def _constant(value: GraphOutput, name: str) -> NDArray[np.float32]:
     """A constant of the graph, behind a cast or not."""
     node = value.get_node()
     if node.get_type_name() == "Convert":
@@ -139,7 +139,7 @@ class BranchForm:
 class _Operator(ov.Op):  # type: ignore[misc]
     """What all operators have in common: OpenVINO asks Python to compute them."""
 
-    def __init__(self, inputs: Sequence[Value], owner: Operators) -> None:
+    def __init__(self, inputs: Sequence[GraphOutput], owner: Operators) -> None:
         super().__init__(self)
         self._owner = owner
         owner.made.append(self)
@@ -149,16 +149,16 @@ class _Operator(ov.Op):  # type: ignore[misc]
     def has_evaluate(self) -> bool:
         return True
 
-    def values(self) -> list[Value]:
-        """What it gives, as inputs of other nodes."""
-        given: list[Value] = self.outputs()
-        return given
+    def results(self) -> list[GraphOutput]:
+        """Return what other nodes may read of it."""
+        outputs: list[GraphOutput] = self.outputs()
+        return outputs
 
 
 class Select(_Operator):
     """pag.Select: (score [1,h,w], keep [], limits [3]) -> (index [h*w], count [1])."""
 
-    def __init__(self, inputs: Sequence[Value], stage: str, owner: Operators) -> None:
+    def __init__(self, inputs: Sequence[GraphOutput], stage: str, owner: Operators) -> None:
         self._stage = stage
         super().__init__(inputs, owner)
 
@@ -168,14 +168,14 @@ class Select(_Operator):
         self.set_output_type(0, ov.Type.i32, ov.PartialShape([height * width]))
         self.set_output_type(1, ov.Type.i32, ov.PartialShape([1]))
 
-    def clone_with_new_inputs(self, inputs: Sequence[Value]) -> Select:
+    def clone_with_new_inputs(self, inputs: Sequence[GraphOutput]) -> Select:
         return Select(inputs, self._stage, self._owner)
 
     def visit_attributes(self, visitor: AttributeVisitor) -> bool:
         visitor.on_attributes({"stage": self._stage})
         return True
 
-    def evaluate(self, outputs: Sequence[TensorView], inputs: Sequence[TensorView]) -> bool:
+    def evaluate(self, outputs: Sequence[HostTensor], inputs: Sequence[HostTensor]) -> bool:
         score, keep, limits = (tensor.data for tensor in inputs)
         index, count = (tensor.data for tensor in outputs)
         wanted = int(keep)
@@ -192,7 +192,7 @@ class SparseConv(_Operator):
     Weights and biases are constants: packed once, they are no inputs any more.
     """
 
-    def __init__(self, inputs: Sequence[Value], form: BranchForm, owner: Operators) -> None:
+    def __init__(self, inputs: Sequence[GraphOutput], form: BranchForm, owner: Operators) -> None:
         self._form = form
         self._branch = Branch(form.convolutions, form.residual)
         super().__init__(inputs, owner)
@@ -206,7 +206,7 @@ class SparseConv(_Operator):
         self.set_output_size(1)
         self.set_output_type(0, ov.Type.f32, ov.PartialShape([1, height, width, outputs]))
 
-    def clone_with_new_inputs(self, inputs: Sequence[Value]) -> SparseConv:
+    def clone_with_new_inputs(self, inputs: Sequence[GraphOutput]) -> SparseConv:
         return SparseConv(inputs, self._form, self._owner)
 
     def visit_attributes(self, visitor: AttributeVisitor) -> bool:
@@ -237,7 +237,7 @@ class SparseConv(_Operator):
         self.set_arguments([x, index, count, *optional])
         self.constructor_validate_and_infer_types()
 
-    def evaluate(self, outputs: Sequence[TensorView], inputs: Sequence[TensorView]) -> bool:
+    def evaluate(self, outputs: Sequence[HostTensor], inputs: Sequence[HostTensor]) -> bool:
         x, index, count, *optional = (tensor.data for tensor in inputs)
         self._branch(
             x[0],
@@ -255,7 +255,9 @@ class SparseConv(_Operator):
 class Classify(_Operator):
     """pag.Classify: logits [1,K,h,w] -> (labels [1,H,W], confidence [1,H,W])."""
 
-    def __init__(self, inputs: Sequence[Value], size: tuple[int, int], owner: Operators) -> None:
+    def __init__(
+        self, inputs: Sequence[GraphOutput], size: tuple[int, int], owner: Operators
+    ) -> None:
         self._size = size
         super().__init__(inputs, owner)
 
@@ -269,14 +271,14 @@ class Classify(_Operator):
         height, width = self._size
         self._size = (height // 2, width // 2)
 
-    def clone_with_new_inputs(self, inputs: Sequence[Value]) -> Classify:
+    def clone_with_new_inputs(self, inputs: Sequence[GraphOutput]) -> Classify:
         return Classify(inputs, self._size, self._owner)
 
     def visit_attributes(self, visitor: AttributeVisitor) -> bool:
         visitor.on_attributes({"height": self._size[0], "width": self._size[1]})
         return True
 
-    def evaluate(self, outputs: Sequence[TensorView], inputs: Sequence[TensorView]) -> bool:
+    def evaluate(self, outputs: Sequence[HostTensor], inputs: Sequence[HostTensor]) -> bool:
         labels, confidence = (tensor.data[0] for tensor in outputs)
         kernels.classify(
             inputs[0].data[0],

@@ -21,7 +21,7 @@ from pag_ros.runtime.frame_clock import FrameClock, limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.onnx_precheck import check_onnx
-from pag_ros.runtime.openvino.api import Compiled, Graph, Request
+from pag_ros.runtime.openvino.api import CompiledGraph, InferRequest, NetworkGraph
 from pag_ros.runtime.openvino.half_resolution import HALF, halve_graph, halved_manifest
 from pag_ros.runtime.openvino.operators import Operators
 from pag_ros.runtime.session import Deadline, Device, Prediction
@@ -56,11 +56,13 @@ class OpenVinoSession:
         if half:
             self.backend += ", half resolution"
         with kept_signal_stack():
-            self._compiled: Compiled | None = self._compile(model)
-        self._request: Request | None = self._compiled.create_infer_request()
+            compiled = self._compile(model)
+        request = compiled.create_infer_request()
+        self._compiled: CompiledGraph | None = compiled
+        self._request: InferRequest | None = request
         _open_sessions.add(self)
-        self._inputs = _bind_inputs(self._request, self.manifest)
-        self._outputs = [(n, self._compiled.output(n)) for n in output_layout(self.manifest)]
+        self._inputs = _bind_inputs(request, self.manifest)
+        self._outputs = [(n, compiled.output(n)) for n in output_layout(self.manifest)]
 
     def infer(
         self,
@@ -71,7 +73,8 @@ class OpenVinoSession:
         thresholds: Sequence[float] | None = None,
     ) -> Prediction:
         """See `Session.infer`."""
-        if self._request is None:
+        request = self._request
+        if request is None:
             raise RuntimeError("the session is closed")
         check_frame(self.manifest, image, focal_px, keep, deadline, thresholds)
         self._clock.start()
@@ -80,8 +83,10 @@ class OpenVinoSession:
         self._inputs["keep"][:] = keep
         began = time.perf_counter()
         self._inputs["plan"][:] = limit_rows(deadline, began, len(keep), thresholds)
-        self._request.infer()
-        return self._prediction(self._request)
+        request.infer()
+        stage_seconds = self._clock.stage_seconds()
+        outputs = {name: request.get_tensor(port).data for name, port in self._outputs}
+        return prediction_of(outputs, self.manifest, stage_seconds)
 
     def close(self) -> None:
         """See `Session.close`."""
@@ -99,7 +104,7 @@ class OpenVinoSession:
         for kept in (self._compiled, self._request):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
-    def _compile(self, model: Path) -> Compiled:
+    def _compile(self, model: Path) -> CompiledGraph:
         core = ov.Core()
         for extension in self._operators.extensions():
             core.add_extension(extension)
@@ -107,7 +112,7 @@ class OpenVinoSession:
             content = model.read_bytes()
             check_onnx(content)
             # Bytes, not a path: the model cannot make the reader open any other file.
-            graph = core.read_model(content, b"")
+            graph: NetworkGraph = core.read_model(content, b"")
             _check_interface(graph, self._whole)
             if self._half:
                 self._operators.halve()
@@ -121,18 +126,13 @@ class OpenVinoSession:
                 # Some processors would run in bfloat16 unasked, with other results than the rest.
                 "INFERENCE_PRECISION_HINT": "f32",
             }
-            compiled: Compiled = core.compile_model(graph, "CPU", properties)
+            compiled: CompiledGraph = core.compile_model(graph, "CPU", properties)
             return compiled
         except Exception as error:  # OpenVINO and our operators stumble over a foreign graph
             self.close()
             raise ModelError(
                 f"{model}: not a usable model ({_pick_telling_line(error)})"
             ) from error
-
-    def _prediction(self, request: Request) -> Prediction:
-        stage_seconds = self._clock.stage_seconds()
-        outputs = {name: request.get_tensor(port).data for name, port in self._outputs}
-        return prediction_of(outputs, self.manifest, stage_seconds)
 
 
 _open_sessions: weakref.WeakSet[OpenVinoSession] = weakref.WeakSet()
@@ -155,7 +155,7 @@ def _describe_backend(threads: int) -> str:
     return f"openvino {version} cpu fp32 {instruction_set}, {threads} threads"
 
 
-def _bind_inputs(request: Request, manifest: Manifest) -> dict[str, NDArray[Any]]:
+def _bind_inputs(request: InferRequest, manifest: Manifest) -> dict[str, NDArray[Any]]:
     """Input arrays that the request reads from where they are."""
     arrays: dict[str, NDArray[Any]] = {}
     for name, (dtype, shape) in input_layout(manifest).items():
@@ -164,7 +164,7 @@ def _bind_inputs(request: Request, manifest: Manifest) -> dict[str, NDArray[Any]
     return arrays
 
 
-def _check_interface(graph: Graph, manifest: Manifest) -> None:
+def _check_interface(graph: NetworkGraph, manifest: Manifest) -> None:
     """Raise ValueError unless the graph has the inputs and outputs that its manifest promises."""
     wanted = {**input_layout(manifest), **output_layout(manifest)}
     ports = {name: port for port in (*graph.inputs, *graph.outputs) for name in port.names}

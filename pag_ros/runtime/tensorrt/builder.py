@@ -13,6 +13,7 @@ from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.programs import StampSpec
 from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, load_kernels
 from pag_ros.runtime.tensorrt import plugin_class, plugin_quick
+from pag_ros.runtime.tensorrt.api import BuilderConfig, EngineBuilder, NetworkDefinition, TensorRt
 from pag_ros.runtime.tensorrt.driver import OutOfMemoryError
 from pag_ros.runtime.tensorrt.engine import TensorRtLog, logger_of, needed_bytes, started
 from pag_ros.runtime.tensorrt.graph import PLUGIN_VERSION, EngineGraph
@@ -49,7 +50,7 @@ class Plugins:
         kind: one of `KINDS`.
     """
 
-    def __init__(self, trt: Any, kind: str) -> None:
+    def __init__(self, trt: TensorRt, kind: str) -> None:
         self._trt, self._module = trt, KINDS[kind]
         self.kind = kind
 
@@ -77,7 +78,7 @@ class Plugins:
         self._module.register_programs(self._trt, graph.programs, kernels)
 
 
-def plugin_kinds(trt: Any) -> list[Plugins]:
+def plugin_kinds(trt: TensorRt) -> list[Plugins]:
     """The kinds of plugins that a TensorRT has, the better one first.
 
     Args:
@@ -101,7 +102,7 @@ def kernels_of(model: Path, graph: EngineGraph, gpu: Gpu) -> dict[str, CompiledK
 
 
 def build_engine(
-    trt: Any,
+    trt: TensorRt,
     plugins: Plugins,
     graph: EngineGraph,
     kernels: Mapping[str, CompiledKernel],
@@ -150,7 +151,7 @@ def require_memory(onnx_bytes: int, free_bytes: int) -> None:
 
 
 def compile_network(
-    trt: Any,
+    trt: TensorRt,
     onnx: bytes,
     progress: BuildProgress,
     ahead_of_time: bool = False,
@@ -183,7 +184,7 @@ def compile_network(
     return bytes(serialized)
 
 
-def builder_config(trt: Any, builder: Any) -> Any:
+def builder_config(trt: TensorRt, builder: EngineBuilder) -> BuilderConfig:
     """How engines are built: a trt.IBuilderConfig."""
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
@@ -197,7 +198,7 @@ def builder_config(trt: Any, builder: Any) -> Any:
     return config
 
 
-def engine_summary(trt: Any, content: bytes) -> dict[str, Any]:
+def engine_summary(trt: TensorRt, content: bytes) -> dict[str, Any]:
     """What an engine says of itself, see `build_engine`.
 
     Args:
@@ -244,14 +245,14 @@ def _type_of(text: str) -> str:
     return found[0] if found else text or "unknown"
 
 
-def _network_flags(trt: Any, ahead_of_time: bool) -> int:
+def _network_flags(trt: TensorRt, ahead_of_time: bool) -> int:
     """Later versions may drop a flag whose meaning has become the rule."""
     names = ["STRONGLY_TYPED", *(["PREFER_AOT_PYTHON_PLUGINS"] if ahead_of_time else [])]
     kinds = trt.NetworkDefinitionCreationFlag
     return sum(1 << int(getattr(kinds, name)) for name in names if hasattr(kinds, name))
 
 
-def _parse(trt: Any, network: Any, onnx: bytes, log: TensorRtLog) -> None:
+def _parse(trt: TensorRt, network: NetworkDefinition, onnx: bytes, log: TensorRtLog) -> None:
     parser = trt.OnnxParser(network, log.logger)
     if parser.parse(onnx):
         return

@@ -9,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.store import CompiledKernel
+from pag_ros.runtime.tensorrt.cuda_api import (
+    CudaContext,
+    CudaModule,
+    CudaStream,
+    DeviceAllocation,
+    HostAllocation,
+)
 from pag_ros.runtime.tensorrt.libcuda import Gpu, LibCuda
 from pag_ros.runtime.tensorrt.requirements import import_pycuda
 
@@ -107,15 +114,15 @@ class PyCudaDriver:
         self._libcuda = LibCuda()
         self.gpu = self._libcuda.gpu()
         self._cuda = import_pycuda()
-        self._arrays: list[Any] = []
-        self._buffers: list[Any] = []
-        self._modules: list[Any] = []
+        self._arrays: list[NDArray[np.uint8]] = []
+        self._buffers: list[DeviceAllocation] = []
+        self._modules: list[CudaModule] = []
         self._graphs: list[int] = []
         with _translate_errors():
             self._cuda.init()
-            self._context = self._cuda.Device(0).retain_primary_context()
+            self._context: CudaContext | None = self._cuda.Device(0).retain_primary_context()
             with self.active():
-                self._stream = self._cuda.Stream(_NON_BLOCKING)
+                self._stream: CudaStream = self._cuda.Stream(_NON_BLOCKING)
         self.stream = int(self._stream.handle)
 
     @contextmanager
@@ -142,7 +149,7 @@ class PyCudaDriver:
             flags = self._cuda.host_alloc_flags.DEVICEMAP
             array = self._cuda.pagelocked_empty(size, np.uint8, mem_flags=flags)
             self._arrays.append(array)
-            return array, int(array.base.get_device_pointer())
+            return array, int(_allocation(array).get_device_pointer())
 
     def device_memory(self, size: int) -> int:
         """See `Driver.device_memory`."""
@@ -215,15 +222,20 @@ class PyCudaDriver:
             for buffer in self._buffers:
                 buffer.free()
             for array in self._arrays:
-                array.base.free()
+                _allocation(array).free()
             self._modules.clear()
-            self._stream = None
+            del self._stream
         self._graphs, self._buffers, self._arrays = [], [], []
         context, self._context = self._context, None
         with suppress(BackendError), _translate_errors():
             # PyCUDA pushes a context that it releases, and leaves it there.
             context.detach()
             self._libcuda.pop_context()
+
+
+def _allocation(array: NDArray[np.uint8]) -> HostAllocation:
+    """The memory that an array of PyCUDA's lies in."""
+    return cast("HostAllocation", array.base)
 
 
 @contextmanager

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Literal, Protocol, overload
 
 import numpy as np
 
 from pag_ros.errors import BackendError
 from pag_ros.manifest import Manifest
 from pag_ros.runtime.model_layout import Layout, input_layout, output_layout
+from pag_ros.runtime.tensorrt.api import (
+    CudaEngine,
+    EngineBuilder,
+    EngineRuntime,
+    ExecutionContext,
+    LoggerBase,
+    TensorRt,
+)
 from pag_ros.runtime.tensorrt.driver import OutOfMemoryError
 
 
@@ -51,30 +59,33 @@ class TensorRtEngine:
         OutOfMemoryError: the engine may be sound, but there is no room for it.
     """
 
-    def __init__(self, trt: Any, content: bytes, manifest: Manifest) -> None:
+    def __init__(self, trt: TensorRt, content: bytes, manifest: Manifest) -> None:
         self._log = logger_of(trt)
         self._log.forget()
-        self._runtime: Any = started(trt, "Runtime")
-        self._engine: Any = self._runtime.deserialize_cuda_engine(content)
-        if self._engine is None:
+        runtime = started(trt, "Runtime")
+        engine = runtime.deserialize_cuda_engine(content)
+        if engine is None:
             error = OutOfMemoryError if self._log.tells_of_memory else BackendError
             raise error(f"TensorRT {trt.__version__} refuses the engine{self._log.reason}")
-        _check_tensors(trt, self._engine, manifest)
-        self._context: Any = self._engine.create_execution_context()
-        if self._context is None:
+        _check_tensors(trt, engine, manifest)
+        context = engine.create_execution_context()
+        if context is None:
             # It has read the engine, so what it lacks is room to work in.
             raise OutOfMemoryError(
-                f"TensorRT cannot prepare the engine{self._log.reason}; {needed_text(self._engine)}"
+                f"TensorRT cannot prepare the engine{self._log.reason}; {needed_text(engine)}"
             )
+        self._runtime: EngineRuntime | None = runtime
+        self._engine: CudaEngine | None = engine
+        self._context: ExecutionContext | None = context
 
     def bind(self, name: str, address: int) -> None:
         """See `Engine.bind`."""
-        if not self._context.set_tensor_address(name, address):
+        if not self._open_context.set_tensor_address(name, address):
             raise BackendError(f"TensorRT refuses the memory of {name}{self._log.reason}")
 
     def enqueue(self, stream: int) -> None:
         """See `Engine.enqueue`."""
-        if not self._context.execute_async_v3(stream):
+        if not self._open_context.execute_async_v3(stream):
             raise BackendError(f"TensorRT cannot run the engine{self._log.reason}")
 
     def close(self) -> None:
@@ -84,6 +95,12 @@ class TensorRtEngine:
         self._engine = None
         self._runtime = None
 
+    @property
+    def _open_context(self) -> ExecutionContext:
+        if self._context is None:
+            raise RuntimeError("the engine is closed")
+        return self._context
+
 
 class TensorRtLog:
     """TensorRT's logger, which keeps what the last errors were.
@@ -92,20 +109,20 @@ class TensorRtLog:
         logger: a trt.ILogger.
     """
 
-    def __init__(self, trt: Any) -> None:
+    def __init__(self, trt: TensorRt) -> None:
         errors: deque[str] = deque(maxlen=2)
         severe = (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR)
 
-        class Logger(trt.ILogger):  # type: ignore[misc]
+        class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
             def __init__(self) -> None:
                 trt.ILogger.__init__(self)
 
-            def log(self, severity: Any, message: str) -> None:
+            def log(self, severity: object, message: str) -> None:
                 if severity in severe:
                     errors.append(" ".join(message.split()))
 
         self._errors = errors
-        self.logger = Logger()
+        self.logger: LoggerBase = Logger()
 
     @property
     def reason(self) -> str:
@@ -123,26 +140,34 @@ class TensorRtLog:
         self._errors.clear()
 
 
-_logs: dict[Any, TensorRtLog] = {}
+_logs: dict[TensorRt, TensorRtLog] = {}
 """Module tensorrt -> its log. TensorRT takes the first logger of a process for everything."""
 
 
-def logger_of(trt: Any) -> TensorRtLog:
+def logger_of(trt: TensorRt) -> TensorRtLog:
     """The process's one logger of a module tensorrt."""
     if trt not in _logs:
         _logs[trt] = TensorRtLog(trt)
     return _logs[trt]
 
 
-def started(trt: Any, kind: str) -> Any:
-    """A trt.Builder or trt.Runtime.
+@overload
+def started(trt: TensorRt, kind: Literal["Builder"]) -> EngineBuilder: ...
+
+
+@overload
+def started(trt: TensorRt, kind: Literal["Runtime"]) -> EngineRuntime: ...
+
+
+def started(trt: TensorRt, kind: Literal["Builder", "Runtime"]) -> EngineBuilder | EngineRuntime:
+    """Start a trt.Builder or trt.Runtime.
 
     Raises:
         BackendError: there is none: the driver is too old for this TensorRT, for one.
     """
     log = logger_of(trt)
     try:
-        return getattr(trt, kind)(log.logger)
+        return (trt.Builder if kind == "Builder" else trt.Runtime)(log.logger)
     except TypeError as error:  # The bindings raise it for a null pointer.
         raise BackendError(f"TensorRT {trt.__version__} cannot start{log.reason}") from error
 
@@ -157,7 +182,7 @@ def engine_outputs(manifest: Manifest) -> Layout:
     return {**output_layout(manifest), "stamps": (np.int32, (len(manifest.blocks), 2))}
 
 
-def needed_bytes(engine: Any) -> int:
+def needed_bytes(engine: CudaEngine) -> int:
     """Memory that an engine works in, besides its weights."""
     for name in ("device_memory_size_v2", "device_memory_size"):  # _v2 since 10.1
         if hasattr(engine, name):
@@ -165,19 +190,22 @@ def needed_bytes(engine: Any) -> int:
     return 0
 
 
-def needed_text(engine: Any) -> str:
+def needed_text(engine: CudaEngine) -> str:
     """`needed_bytes` in words, for people."""
     return f"it works in {needed_bytes(engine) / (1 << 20):.0f} MiB of GPU memory"
 
 
-def _check_tensors(trt: Any, engine: Any, manifest: Manifest) -> None:
+def _check_tensors(trt: TensorRt, engine: CudaEngine, manifest: Manifest) -> None:
     wanted = {True: engine_inputs(manifest), False: engine_outputs(manifest)}
-    found: Mapping[bool, dict[str, Any]] = {True: {}, False: {}}
+    found: Mapping[bool, dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]]] = {
+        True: {},
+        False: {},
+    }
     for number in range(engine.num_io_tensors):
         name = engine.get_tensor_name(number)
         is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-        dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
-        found[is_input][name] = dtype, tuple(engine.get_tensor_shape(name))
+        number_type = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
+        found[is_input][name] = number_type, tuple(engine.get_tensor_shape(name))
     for is_input, layout in wanted.items():
         kind = "input" if is_input else "output"
         for name, (dtype, shape) in layout.items():

@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -351,14 +351,37 @@ def _rejection_from_json(data: Any, key: EngineKey) -> str:
 def _note_from_json(data: Any) -> _Note:
     if data["format"] != FORMAT:
         raise ValueError(f"format {shown(data['format'])}, this version reads {FORMAT}")
-    given = data["key"]
-    key = EngineKey(**{each.name: given[each.name] for each in fields(EngineKey)})
-    types = {"capability": int, "multiprocessors": int}
-    if any(type(value) is not types.get(name, str) for name, value in asdict(key).items()):
-        raise ValueError("its key has values of other types")
+    key = _key_from_json(data["key"])
     if not isinstance(data["summary"], dict) or not isinstance(data["sha256"], str):
         raise ValueError("it has values of other types")
     return _Note(key, data["sha256"], data["checked"] is True, data["summary"])
+
+
+def _key_from_json(data: Any) -> EngineKey:
+    def text(name: str) -> str:
+        value = data[name]
+        if not isinstance(value, str):
+            raise ValueError("its key has values of other types")
+        return value
+
+    def whole(name: str) -> int:
+        value = data[name]
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError("its key has values of other types")
+        return value
+
+    return EngineKey(
+        model=text("model"),
+        model_sha256=text("model_sha256"),
+        tensorrt=text("tensorrt"),
+        gpu=text("gpu"),
+        capability=whole("capability"),
+        precision=text("precision"),
+        size=text("size"),
+        kernels=text("kernels"),
+        multiprocessors=whole("multiprocessors"),
+        pag_ros=text("pag_ros"),
+    )
 
 
 def _read_limited(path: Path, max_bytes: int) -> bytes:

@@ -122,7 +122,9 @@ def _cast_node(source: str, target: str, half: bool) -> NodeProto:
     return helper.make_node("Cast", [source], [target], name=f"cast {target}", to=to)
 
 
-def _last_convolutions(nodes: Sequence[NodeProto], plugins: Mapping[str, Any]) -> set[str]:
+def _last_convolutions(
+    nodes: Sequence[NodeProto], plugins: Mapping[str, Sequence[str]]
+) -> set[str]:
     """Results of convolutions that lead to no other convolution, and to no plugin."""
     leads_on: set[str] = set()
     last: set[str] = set()

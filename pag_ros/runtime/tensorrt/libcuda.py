@@ -8,9 +8,8 @@ They are described in the CUDA driver API's reference ("Device Management", "Mod
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pag_ros.errors import BackendError
 
@@ -164,23 +163,24 @@ class LibCuda:
         """Take the top of this thread's stack of contexts away."""
         self._pointer("cuCtxPopCurrent_v2")
 
-    def _function(self, name: str) -> Any:
+    def _function(self, name: str) -> Callable[..., int]:
         function = getattr(self._library, name, None)
         if function is None:
             raise BackendError(f"the NVIDIA driver is too old: it has no {name}")
         function.restype = ctypes.c_int
-        return function
+        found: Callable[..., int] = function
+        return found
 
-    def _call(self, name: str, *arguments: Any) -> None:
+    def _call(self, name: str, *arguments: object) -> None:
         self._check(self._function(name)(*arguments), name)
 
-    def _integer(self, name: str, *arguments: Any) -> int:
+    def _integer(self, name: str, *arguments: object) -> int:
         """The result of a function that writes an integer to its first argument."""
         value = ctypes.c_int()
         self._call(name, ctypes.byref(value), *arguments)
         return value.value
 
-    def _pointer(self, name: str, *arguments: Any, first: bool = True) -> int:
+    def _pointer(self, name: str, *arguments: object, first: bool = True) -> int:
         """The result of a function that writes a handle to its first, or else last, argument."""
         value = ctypes.c_void_p()
         given = (ctypes.byref(value), *arguments) if first else (*arguments, ctypes.byref(value))

@@ -14,6 +14,7 @@ from pag_ros.errors import BackendError, ModelError
 from pag_ros.kernels.gpu.programs import StampSpec
 from pag_ros.kernels.gpu.store import kernels_path, load_kernels
 from pag_ros.manifest import Manifest, load_manifest
+from pag_ros.runtime.tensorrt.api import TensorRt
 from pag_ros.runtime.tensorrt.builder import (
     PRECISIONS,
     Plugins,
@@ -25,6 +26,7 @@ from pag_ros.runtime.tensorrt.driver import MIB, Driver, OutOfMemoryError, PyCud
 from pag_ros.runtime.tensorrt.engine import TensorRtEngine
 from pag_ros.runtime.tensorrt.engine_cache import BuiltEngine, EngineCache, EngineKey
 from pag_ros.runtime.tensorrt.graph import EngineGraph, engine_graph
+from pag_ros.runtime.tensorrt.libcuda import Gpu
 from pag_ros.runtime.tensorrt.options import EngineOptions
 from pag_ros.runtime.tensorrt.progress import log_lines
 from pag_ros.runtime.tensorrt.requirements import import_tensorrt, tensorrt_problem
@@ -74,13 +76,12 @@ def open_tensorrt(
 
 
 def engine_key(
-    manifest: Manifest, model: Path, precision: str, tensorrt: str, kind: str, gpu: Any
+    manifest: Manifest, model: Path, precision: str, tensorrt: str, kind: str, gpu: Gpu
 ) -> EngineKey:
     """Everything that the engine of a model depends on.
 
     Args:
         kind: of plugins, see `builder.Plugins`.
-        gpu: a `libcuda.Gpu`.
 
     Raises:
         BackendError: the model has no kernels beside it.
@@ -114,7 +115,7 @@ class _Opening:
         self,
         model: Path,
         manifest: Manifest,
-        trt: Any,
+        trt: TensorRt,
         plugins: Plugins,
         options: EngineOptions,
         precision: str,

@@ -11,14 +11,21 @@ kernels are loaded when a plugin is attached to an execution context, and never 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import BackendError
+from pag_ros.runtime.tensorrt.api import (
+    DynamicDescription,
+    NodeAttribute,
+    PluginFields,
+    SizeBuilder,
+    TensorRt,
+)
 from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, plugin_name
 from pag_ros.runtime.tensorrt.libcuda import LIBRARY, LibCuda
 from pag_ros.runtime.tensorrt.plugin_attributes import base_position, find_program
@@ -32,12 +39,12 @@ PLUGIN_VERSION = "2"
 
 _programs: dict[str, tuple[Spec, CompiledKernel]] = {}
 """Programs of all models that this process builds or runs: TensorRT has one registry a process."""
-_creators: dict[str, Any] = {}
+_creators: dict[str, object] = {}
 """Kind of node -> creator of its plugins. TensorRT refers to them without owning them."""
 
 
 def register_programs(
-    trt: Any,
+    trt: TensorRt,
     programs: Mapping[str, Spec],
     kernels: Mapping[str, CompiledKernel],
     library: str = LIBRARY,
@@ -68,7 +75,7 @@ def register_programs(
             _creators[name] = creator
 
 
-def _plugin_class(trt: Any, kind: str, library: str) -> Any:
+def _plugin_class(trt: TensorRt, kind: str, library: str) -> Callable[[str], object]:
     """The class of one kind of node, which derives from this TensorRT's classes."""
     # From 10.3 on a plugin can say that an output lies in an input.
     build = getattr(trt, "IPluginV3OneBuildV2", trt.IPluginV3OneBuild)
@@ -87,15 +94,15 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
             self.num_outputs = len(self._spec.outputs)
             self._launcher: _Launcher | None = None
 
-        def get_capability_interface(self, kind: Any) -> Any:
+        def get_capability_interface(self, kind: object) -> Plugin:
             return self
 
-        def clone(self) -> Any:
+        def clone(self) -> Plugin:
             copy = Plugin(self._spec.name)
             copy._launcher = self._launcher
             return copy
 
-        def attach_to_context(self, context: Any) -> Any:
+        def attach_to_context(self, context: object) -> Plugin:
             attached = Plugin(self._spec.name)
             # TensorRT needs a plugin from here, whatever happens; `on_shape_change` tries again.
             with suppress(BackendError):
@@ -105,13 +112,15 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
         def _load(self) -> None:
             self._launcher = _Launcher(self._spec, self._kernel, LibCuda(library))
 
-        def get_fields_to_serialize(self) -> Any:
+        def get_fields_to_serialize(self) -> PluginFields:
             return self._fields
 
-        def get_output_data_types(self, input_types: Sequence[Any]) -> list[Any]:
+        def get_output_data_types(self, input_types: Sequence[object]) -> list[object]:
             return [types[tensor.dtype] for tensor in self._spec.outputs]
 
-        def get_output_shapes(self, inputs: Any, shape_inputs: Any, builder: Any) -> list[Any]:
+        def get_output_shapes(
+            self, inputs: object, shape_inputs: object, builder: SizeBuilder
+        ) -> list[object]:
             return [
                 trt.DimsExprs([builder.constant(size) for size in tensor.shape])
                 for tensor in self._spec.outputs
@@ -121,16 +130,18 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
             base = base_position(self._spec)
             return -1 if base is None else base
 
-        def supports_format_combination(self, place: int, tensors: Any, inputs: int) -> bool:
+        def supports_format_combination(
+            self, place: int, tensors: Sequence[DynamicDescription], inputs: int
+        ) -> bool:
             wanted = (*self._spec.inputs, *self._spec.outputs)[place]
             found = tensors[place].desc
             is_linear = found.format == trt.TensorFormat.LINEAR
             return bool(is_linear and found.type == types[wanted.dtype])
 
-        def configure_plugin(self, inputs: Any, outputs: Any) -> None:
+        def configure_plugin(self, inputs: object, outputs: object) -> None:
             """Nothing to configure: a program has one size only."""
 
-        def on_shape_change(self, inputs: Any, outputs: Any) -> None:
+        def on_shape_change(self, inputs: object, outputs: object) -> None:
             """Shapes never change, but this comes before every first `enqueue`."""
             if self._launcher is None:
                 self._load()
@@ -138,13 +149,13 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
         def set_tactic(self, tactic: int) -> None:
             """There is only one tactic."""
 
-        def get_workspace_size(self, inputs: Any, outputs: Any) -> int:
+        def get_workspace_size(self, inputs: object, outputs: object) -> int:
             return 0
 
         def enqueue(
             self,
-            input_desc: Any,
-            output_desc: Any,
+            input_desc: object,
+            output_desc: object,
             inputs: Sequence[int],
             outputs: Sequence[int],
             workspace: int,
@@ -157,8 +168,8 @@ def _plugin_class(trt: Any, kind: str, library: str) -> Any:
     return Plugin
 
 
-def _creator_class(trt: Any, plugin: Any) -> Any:
-    class Creator(trt.IPluginCreatorV3One):  # type: ignore[misc]
+def _creator_class(trt: TensorRt, plugin: Callable[[str], object]) -> Callable[[str], object]:
+    class Creator(trt.IPluginCreatorV3One):  # type: ignore[misc, name-defined]
         def __init__(self, kind: str) -> None:
             trt.IPluginCreatorV3One.__init__(self)
             self.name = kind
@@ -166,7 +177,9 @@ def _creator_class(trt: Any, plugin: Any) -> Any:
             self._text = _text_of("")
             self.field_names = _text_fields(trt, self._text)
 
-        def create_plugin(self, name: str, fields: Any, phase: Any) -> Any:
+        def create_plugin(
+            self, name: str, fields: Iterable[NodeAttribute], phase: object
+        ) -> object:
             given = {field.name: field.data for field in fields}
             spec, _ = find_program(_programs, given["program"])
             return plugin(spec.name)
@@ -179,7 +192,7 @@ def _text_of(program: str) -> NDArray[np.int8]:
     return text
 
 
-def _text_fields(trt: Any, text: NDArray[np.int8]) -> Any:
+def _text_fields(trt: TensorRt, text: NDArray[np.int8]) -> PluginFields:
     """The attribute `program`. TensorRT keeps only addresses of the text and of the result."""
     return trt.PluginFieldCollection([trt.PluginField("program", text, trt.PluginFieldType.CHAR)])
 

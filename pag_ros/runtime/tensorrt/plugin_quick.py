@@ -11,11 +11,12 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from pag_ros.errors import BackendError
+from pag_ros.runtime.tensorrt.api import PluginFrontEnd, QuickTensor, TensorRt
 from pag_ros.runtime.tensorrt.graph import PLUGIN_NAMESPACE, plugin_name
-from pag_ros.runtime.tensorrt.plugin_attributes import base_position, find_program
+from pag_ros.runtime.tensorrt.plugin_attributes import Attribute, base_position, find_program
 
 if TYPE_CHECKING:
     from pag_ros.kernels.gpu.programs import Spec
@@ -27,7 +28,7 @@ _registered: set[str] = set()
 
 
 def register_programs(
-    trt: Any, programs: Mapping[str, Spec], kernels: Mapping[str, CompiledKernel]
+    trt: TensorRt, programs: Mapping[str, Spec], kernels: Mapping[str, CompiledKernel]
 ) -> None:
     """Make the nodes of a graph known to TensorRT, before its parser meets them.
 
@@ -50,7 +51,7 @@ def register_programs(
             _registered.add(name)
 
 
-def _front_end(trt: Any) -> Any:
+def _front_end(trt: TensorRt) -> PluginFrontEnd:
     """The module tensorrt.plugin, which `import tensorrt` does not bring along.
 
     Raises:
@@ -71,7 +72,7 @@ def _front_end(trt: Any) -> Any:
     )
 
 
-def _register(trt: Any, plugin: Any, name: str, example: Spec) -> None:
+def _register(trt: TensorRt, plugin: PluginFrontEnd, name: str, example: Spec) -> None:
     """Register one kind of node; the front end reads the functions' signatures.
 
     Args:
@@ -80,7 +81,7 @@ def _register(trt: Any, plugin: Any, name: str, example: Spec) -> None:
     types = {"fp16": trt.float16, "fp32": trt.float32, "i32": trt.int32}
     inputs, outputs = len(example.inputs), len(example.outputs)
 
-    def describe(*descriptions: Any, program: str) -> Any:
+    def describe(*descriptions: QuickTensor, program: str) -> QuickTensor | tuple[QuickTensor, ...]:
         spec, _ = find_program(_programs, program)
         results = tuple(
             plugin.from_shape_expr(tensor.shape, dtype=types[tensor.dtype])
@@ -91,8 +92,8 @@ def _register(trt: Any, plugin: Any, name: str, example: Spec) -> None:
             results = (descriptions[base].aliased(),)
         return results if outputs > 1 else results[0]
 
-    def implement(*arguments: Any) -> Any:
-        _, kernel = find_program(_programs, arguments[inputs])
+    def implement(*arguments: object) -> tuple[object, ...]:
+        _, kernel = find_program(_programs, cast("Attribute", arguments[inputs]))
         launch = plugin.KernelLaunchParams()
         launch.grid_x, launch.grid_y, launch.grid_z = kernel.grid
         launch.block_x = kernel.threads
@@ -117,5 +118,5 @@ def _register(trt: Any, plugin: Any, name: str, example: Spec) -> None:
     plugin.aot_impl(plugin_id)(implement)
 
 
-def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+def _parameter(name: str, annotation: object) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+
+from pag_ros.runtime.tensorrt.api import TensorRt
 
 Report = Callable[[float, float | None, str], None]
 """Takes (share done 0 to 1, seconds left or None if it is too early to say, phase)."""
@@ -85,14 +86,16 @@ class BuildProgress:
         return min(1.0, (phase.done + part) / phase.steps)
 
 
-def progress_monitor(trt: Any, progress: BuildProgress, is_stopped: Callable[[], bool]) -> Any:
+def progress_monitor(
+    trt: TensorRt, progress: BuildProgress, is_stopped: Callable[[], bool]
+) -> object:
     """A trt.IProgressMonitor that tells a `BuildProgress`; it has to outlive the build.
 
     Args:
         is_stopped: asked after every step whether the build is to end.
     """
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
 

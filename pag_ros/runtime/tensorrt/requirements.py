@@ -9,6 +9,8 @@ from typing import Any
 
 from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.programs import MIN_CAPABILITY
+from pag_ros.runtime.tensorrt.api import TensorRt
+from pag_ros.runtime.tensorrt.cuda_api import PyCuda
 from pag_ros.runtime.tensorrt.libcuda import Gpu, LibCuda
 
 CLASS_PLUGINS = (10, 0)
@@ -58,7 +60,7 @@ def require_gpu() -> Gpu:
     return gpu
 
 
-def import_tensorrt() -> Any:
+def import_tensorrt() -> TensorRt:
     """The module tensorrt.
 
     Raises:
@@ -70,7 +72,7 @@ def import_tensorrt() -> Any:
         if _JETSON.exists()
         else "pip install 'pag_ros[gpu]'"
     )
-    trt = _imported("tensorrt", "TensorRT", remedy)
+    trt: TensorRt = _imported("tensorrt", "TensorRT", remedy)
     if tensorrt_version(trt) < CLASS_PLUGINS:
         raise BackendError(
             f"TensorRT {trt.__version__} is too old, {_text(CLASS_PLUGINS)} is needed: {remedy}"
@@ -78,7 +80,7 @@ def import_tensorrt() -> Any:
     return trt
 
 
-def import_pycuda() -> Any:
+def import_pycuda() -> PyCuda:
     """The module pycuda.driver.
 
     Raises:
@@ -88,15 +90,16 @@ def import_pycuda() -> Any:
     pycuda = _imported("pycuda", "PyCUDA", remedy)
     if tuple(pycuda.VERSION[:2]) < MIN_PYCUDA:
         raise BackendError(f"PyCUDA {pycuda.VERSION_TEXT} is too old: {remedy}")
-    return _imported("pycuda.driver", "PyCUDA", remedy)
+    driver: PyCuda = _imported("pycuda.driver", "PyCUDA", remedy)
+    return driver
 
 
-def takes_kernels_ahead_of_time(trt: Any) -> bool:
+def takes_kernels_ahead_of_time(trt: object) -> bool:
     """Whether engines of the module tensorrt hold our kernels; else Python plugins launch them."""
     return tensorrt_version(trt) >= AHEAD_OF_TIME
 
 
-def describe_tensorrt(trt: Any) -> str:
+def describe_tensorrt(trt: object) -> str:
     """The version of the module tensorrt and how it runs our kernels, for people."""
     version = getattr(trt, "__version__", "no version told")
     if tensorrt_version(trt) < CLASS_PLUGINS:
@@ -109,7 +112,7 @@ def describe_tensorrt(trt: Any) -> str:
     )
 
 
-def tensorrt_version(trt: Any) -> tuple[int, int]:
+def tensorrt_version(trt: object) -> tuple[int, int]:
     """(10, 13) of the module tensorrt; (0, 0) where it does not say."""
     found = re.match(r"(\d+)\.(\d+)", str(getattr(trt, "__version__", "")))
     return (int(found[1]), int(found[2])) if found else (0, 0)

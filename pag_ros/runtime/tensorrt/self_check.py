@@ -22,6 +22,7 @@ from pag_ros.errors import BackendError, ModelError
 from pag_ros.manifest import Manifest
 from pag_ros.reading import reading
 from pag_ros.runtime.frame_io import MAX_FOCAL_PX
+from pag_ros.runtime.model_layout import Layout
 from pag_ros.runtime.outputs import OUTPUTS, parts_of
 from pag_ros.runtime.session import Session
 from pag_ros.writing import replacing
@@ -228,7 +229,7 @@ def _step(manifest: Manifest) -> int:
     return max(1, round(manifest.width / _SAMPLES_A_ROW))
 
 
-def _layout(manifest: Manifest) -> dict[str, tuple[Any, tuple[int, ...]]]:
+def _layout(manifest: Manifest) -> Layout:
     """Names, types and shapes of `Outputs`."""
     step = _step(manifest)
     size = (-(-manifest.height // step), -(-manifest.width // step))
@@ -271,7 +272,7 @@ def _read_outputs(arrays: dict[str, NDArray[Any]], slot: int, manifest: Manifest
 
 
 def _checked(
-    arrays: dict[str, NDArray[Any]], name: str, dtype: Any, shape: tuple[int, ...]
+    arrays: dict[str, NDArray[Any]], name: str, dtype: type[np.generic], shape: tuple[int, ...]
 ) -> NDArray[Any]:
     array = arrays[name]
     if array.dtype != dtype or array.shape != shape:

@@ -190,7 +190,7 @@ class _Arena:
     """
 
     def __init__(self, layout: Layout) -> None:
-        self._places: dict[str, tuple[int, int, Any, tuple[int, ...]]] = {}
+        self._places: dict[str, tuple[int, int, type[np.generic], tuple[int, ...]]] = {}
         self.size = 0
         self.first = next(iter(layout))
         for name, (dtype, shape) in layout.items():
