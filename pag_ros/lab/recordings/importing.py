@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from pag_ros import checks
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.bags import Bag, Frame, Topics
-from pag_ros.lab.datasets.geometry import Pinhole, edges, normals_of
+from pag_ros.image.camera_info import Intrinsics
+from pag_ros.lab.datasets.geometry import edges, normals_of
 from pag_ros.lab.datasets.rooms import HEADER
 from pag_ros.lab.datasets.sample import Sample
 from pag_ros.lab.recordings.account import Account
@@ -258,7 +259,7 @@ def _cleaned(depth: NDArray[np.float32]) -> NDArray[np.float32] | None:
 
 def _derived_normals(depth: NDArray[np.float32], focal_px: float) -> NDArray[np.float32] | None:
     height, width = depth.shape
-    camera = Pinhole(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2)
+    camera = Intrinsics(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2)
     window = round(_NORMALS_WINDOW * width / 320) | 1
     normals = normals_of(depth, camera, window)
     return normals if np.isfinite(normals[..., 0]).mean() >= _MIN_KNOWN else None
