@@ -55,6 +55,14 @@ class FixedFrames:
                 return _inverse(from_target) @ way_up[frame]
         raise ImageError(f"no transform {_names(source, target)} in /tf_static")
 
+    def are_joined(self, one: str, other: str) -> bool:
+        """Whether `between` knows a way."""
+        try:
+            self.between(one, other)
+        except ImageError:
+            return False
+        return True
+
     def _ancestors(self, frame: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """A frame, its parent and so on, with the transform from the frame to each."""
         matrix = np.eye(4)

@@ -110,6 +110,7 @@ def test_what_became_of_the_truth_is_on_the_page_and_in_the_json(tmp_path):
         "unmatched": {"no image within 50 ms": 2},
         "unusable": {"8x6 pixels <b>": 1},
         "unscored": {},
+        "notes": {},
         "unread": 0,
         "matched_by": "stamps",
         "offset_ms": {"median": 30.0, "min": 30.0, "max": 30.0},

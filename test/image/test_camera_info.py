@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_typestore
 
 from pag_ros.errors import ImageError
-from pag_ros.evaluation.bags import require_focal_length
+from pag_ros.evaluation.alignment import require_intrinsics
 from pag_ros.image.camera_info import Intrinsics, focal_length_px, intrinsics, pixel_scales
 
 FX = 500.0
@@ -173,7 +173,7 @@ def offline_focal_length(info: Info, width: int, height: int) -> float:
     """What a bag's frame gets, from a message as it comes out of a bag."""
     kind = "sensor_msgs/msg/CameraInfo"
     data = BAG_TYPES.serialize_cdr(bag_message(info), kind)
-    return require_focal_length(BAG_TYPES.deserialize_cdr(data, kind), (height, width, 3))
+    return require_intrinsics(BAG_TYPES.deserialize_cdr(data, kind), (height, width, 3)).fx
 
 
 def bag_message(info: Info) -> Any:
