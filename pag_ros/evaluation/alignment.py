@@ -123,10 +123,10 @@ def align_depth(
     ):
         return scale_depth(depth, image.shape)
     if same_frame:
-        how = f"registered without a transform, both are of {shown_frame(image.frame_id)}"
+        how = f"registered without a transform, both are of {_shown(image.frame_id)}"
         return _registered(depth, view, image, np.eye(4), how)
     transform = _transform(view, image, frames)
-    how = f"registered from {shown_frame(view.frame_id)} to {shown_frame(image.frame_id)}"
+    how = f"registered from {_shown(view.frame_id)} to {_shown(image.frame_id)}"
     return _registered(depth, view, image, transform, how)
 
 
@@ -158,11 +158,6 @@ def require_intrinsics(info: CameraInfo, shape: Sequence[int]) -> Intrinsics:
 def is_scaled(one: Sequence[int], other: Sequence[int]) -> bool:
     """Whether two sizes (h, w) have exactly one shape."""
     return one[0] * other[1] == one[1] * other[0]
-
-
-def shown_frame(frame_id: str) -> str:
-    """A frame_id for people."""
-    return one_line(frame_id, 100) or "''"
 
 
 def _transform(view: CameraView, image: CameraView, frames: FixedFrames) -> NDArray[np.float64]:
@@ -211,3 +206,8 @@ def _distortion(view: CameraView) -> tuple[Any, ...]:
     if view.is_rectified or not any(view.info.d):
         return ()
     return (view.info.distortion_model, *view.info.d)
+
+
+def _shown(frame_id: str) -> str:
+    """A frame_id for people."""
+    return one_line(frame_id, 100) or "''"

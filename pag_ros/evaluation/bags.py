@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -368,8 +368,9 @@ class Bag:
             raise ImageError("no readable camera_info: depth would not be metric")
         info = self.decode(messages["camera_info"])
         view = view_of(rgb.shape, image.header.frame_id, info, self._topic("image"))
-        if self._rectify and (undistortion := view.undistortion) is not None:
-            rgb = undistortion.rectify_picture(rgb)
+        with _costing_one_message():
+            if self._rectify and (undistortion := view.undistortion) is not None:
+                rgb = undistortion.rectify_picture(rgb)
         return Frame(
             number=number,
             time_ns=recorded.stamp_ns if self.matching.stamps_identify else recorded.time_ns,
@@ -384,10 +385,11 @@ class Bag:
         arrays: dict[str, NDArray[Any]] = {}
         for kind in TRUTH_READERS.keys() & messages.keys():
             try:
-                if kind == "depth":
-                    arrays[kind] = self._depth(messages, image)
-                else:
-                    arrays[kind] = self._map(messages[kind], image)
+                with _costing_one_message():
+                    if kind == "depth":
+                        arrays[kind] = self._depth(messages, image)
+                    else:
+                        arrays[kind] = self._map(messages[kind], image)
                 self.truth[kind].scored += 1
             except ImageError as error:
                 self.truth[kind].unusable[printable(str(error))] += 1
@@ -605,6 +607,17 @@ def _require_sound_index(reader: Any, path: Path) -> None:
                 f"{where}: message_count of {printable(topic)} is {found}, not a whole number "
                 f"from 0 to {MAX_COUNT}"
             )
+
+
+@contextmanager
+def _costing_one_message() -> Iterator[None]:
+    """Whatever calibrations and transforms of anybody's making raise becomes an ImageError."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # a broken calibration must not end the evaluation of a long bag
+        raise ImageError(f"cannot be brought to its image ({_brief(error)})") from error
 
 
 def _sizes(truth: tuple[int, ...], image: tuple[int, int]) -> str:

@@ -51,7 +51,7 @@ def choose_topics(
         depths = cameras.of_the_image(depths)
     chosen = {"image": image, "camera_info": info, "depth": choose("depth", depths)}
     for kind in ("normals", "labels"):
-        chosen[kind] = choose(kind, _preferred(found[kind]))
+        chosen[kind] = choose(kind, found[kind])
     if chosen["depth"] is not None:
         own = cameras.info_of(chosen["depth"])
         candidates = [] if own in (None, info) else [own]

@@ -135,12 +135,14 @@ def _distorting_map(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """[h,w] x and y in the rectified picture, of each pixel of the one as it is taken."""
     k, d = _matrix(camera), np.array(lens.coefficients)
-    rows, columns = np.mgrid[: shape[0], : shape[1]]
-    seen = np.stack([columns, rows], axis=2).reshape(-1, 1, 2).astype(np.float64)
     undistort = cv2.fisheye.undistortPoints if lens.model == "equidistant" else cv2.undistortPoints
-    straight = undistort(seen, k, d, R=np.eye(3), P=k)
-    x, y = np.moveaxis(straight.reshape(*shape, 2).astype(np.float32), 2, 0)
-    return x, y
+    seen = np.zeros((shape[1], 1, 2))
+    seen[:, 0, 0] = np.arange(shape[1])
+    straight = np.empty((*shape, 2), np.float32)
+    for row in range(shape[0]):
+        seen[:, 0, 1] = row
+        straight[row] = undistort(seen, k, d, R=np.eye(3), P=k)[:, 0]
+    return straight[..., 0], straight[..., 1]
 
 
 def _matrix(camera: Intrinsics) -> NDArray[np.float64]:

@@ -124,6 +124,33 @@ def test_depth_of_the_image_s_size_but_of_another_frame_is_registered_too(
     assert bag.truth["depth"].notes.total() == 3
 
 
+@pytest.mark.parametrize("case", ["nothing joins them", "the frame of its info", "a scaled info"])
+def test_the_same_view_under_another_name_is_taken_as_it_is(recording, tmp_path, messages, case):
+    recording.depth = recording.depth[4:16, 4:20].copy()
+    recording.info = messages.camera_info(frame_id=DEPTH)
+    if case == "nothing joins them":
+        recording.edges = []
+    else:
+        recording.info.header.frame_id = COLOR
+    if case == "a scaled info":
+        recording.info = messages.camera_info(32, 24, 40.0, frame_id=COLOR)
+    found, bag = depths_of(recording.write(tmp_path))
+    np.testing.assert_array_equal(found[0], recording.depth)
+    assert not bag.truth["depth"].notes
+
+
+@pytest.mark.parametrize(("field", "value"), [(0, 21.0), (4, 21.0), (2, 9.5), (5, 7.5)])
+def test_another_calibration_is_another_view_even_of_one_frame(
+    recording, tmp_path, messages, field, value
+):
+    recording.depth, recording.frame_id = np.ones((12, 16), np.float32), "elsewhere"
+    recording.info = messages.camera_info(frame_id=COLOR)
+    path = recording.write(tmp_path / "alike")
+    assert depths_of(path)[0][0].all()
+    recording.info.k[field] = value
+    assert "no transform elsewhere" in only_reason(recording.write(tmp_path / "other"))
+
+
 def test_without_transforms_it_is_said_which_one_is_missing(recording, tmp_path):
     recording.edges = EDGES[:3]
     reason = only_reason(recording.write(tmp_path))
@@ -201,6 +228,17 @@ def test_equal_frames_are_registered_without_a_transform_and_that_is_said(record
     assert found[0][6].tolist() == [2.0] * 8 + [1.0] * 2 + [2.0] * 6
     (note,) = bag.truth["depth"].notes
     assert note == "registered without a transform, both are of color_optical"
+
+
+def test_whatever_a_registration_raises_costs_one_message(recording, tmp_path, monkeypatch):
+    from pag_ros.evaluation import alignment
+
+    def register_depth(*arguments):
+        raise ZeroDivisionError("odd cameras")
+
+    monkeypatch.setattr(alignment, "register_depth", register_depth)
+    reason = only_reason(recording.write(tmp_path))
+    assert reason == "cannot be brought to its image (odd cameras)"
 
 
 def test_depth_that_falls_beside_the_image_is_said(recording, tmp_path):
@@ -290,12 +328,13 @@ class Several:
                 self.content.append((f"/cam/{name}/camera_info", 1, info))
 
 
-@pytest.mark.parametrize("case", ["no own info", "equal info", "frame", "name"])
+@pytest.mark.parametrize("case", ["no own info", "not its info", "equal info", "frame", "name"])
 def test_of_several_depths_the_one_of_the_image_s_camera_is_taken(messages, tmp_path, case):
     other = messages.camera_info(fx=30.0, frame_id=DEPTH)
     same = messages.camera_info(frame_id=COLOR)
     depths = {
         "no own info": {"depth": (DEPTH, other), "there": (DEPTH, None)},
+        "not its info": {"depth": (COLOR, same), "there": (COLOR, None)},
         "equal info": {"depth": (COLOR, other), "there": (DEPTH, same)},
         "frame": {"depth": (DEPTH, other), "there": (COLOR, other)},
         "name": {"depth": (COLOR, other), "there_aligned": (COLOR, other)},

@@ -145,7 +145,7 @@ def test_what_the_first_camera_did_not_see_stays_unknown():
 
 def test_unknown_depth_and_points_behind_the_camera_are_left_out():
     depth = np.full(SHAPE, np.nan, np.float32)
-    depth[3, 4:8] = np.inf, -1.0, 0.0, 1.0
+    depth[11, 13:17] = np.inf, -1.0, 0.0, 1.0
     assert np.isnan(register_depth(depth, CAMERA, CAMERA, SHAPE, moved(z=-1.5))).all()
     assert np.count_nonzero(register_depth(depth, CAMERA, CAMERA, SHAPE, np.eye(4)) > 0) == 1
 
