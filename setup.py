@@ -135,7 +135,7 @@ setup(
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     ext_modules=[kernels()],
     package_data={
-        NAME: ["*/*.xml", "*/*.j2", "lab/*/*.j2", "*/*.css", "*/*.json", "*/*.yaml", "*/*.pyi"]
+        NAME: ["*/*.xml", "*/*.j2", "*/*/*.j2", "*/*.css", "*/*.json", "*/*.yaml", "*/*.pyi"]
     },
     install_requires=[
         "filelock>=3.6,<5",

@@ -45,7 +45,8 @@ BELOW_IN_LAB = {
     "bench": {"export", "model", "kernel_compiler"},
     "baselines": {"bench", "export", "training", "model", "datasets", "results"},
     "gpu_check": {"bench", "kernel_compiler"},
-    "tuning": {"export", "training", "model", "recordings", "datasets"},
+    "teachers": {"recordings", "datasets"},
+    "tuning": {"export", "training", "model", "teachers", "recordings", "datasets"},
 }
 """Room of the workbench -> its other rooms that it may import; its commands may import all."""
 

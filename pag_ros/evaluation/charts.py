@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pag_ros.errors import BackendError
 from pag_ros.evaluation.results import FrameRecord, Run
 
 # Matplotlib wants colours, the page decides them: these stand-ins become CSS variables.
@@ -27,6 +28,18 @@ HIGHER_IS_BETTER = {
     ("segmentation", "mIoU"): "labels: mIoU",
     ("boundary", "ODS"): "boundary: ODS",
 }
+
+
+def require_matplotlib() -> None:
+    """See that charts can be drawn.
+
+    Raises:
+        BackendError: Matplotlib is not installed.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise BackendError(f"the report needs {error.name}: pip install 'pag_ros[eval]'") from error
 
 
 def latency_histogram(latencies_ms: NDArray[np.float64], deadline_ms: float | None) -> str:
@@ -79,14 +92,7 @@ def accuracy_against_budget(runs: Sequence[Run]) -> str:
             budgets, values = zip(*sorted(points), strict=True)
             axes.plot(budgets, values, color=color, marker=marker, markersize=4, label=text)
     axes.set(xlim=(0.0, 1.05), ylim=(0.0, 1.0), xlabel="budget", ylabel="score")
-    axes.legend(
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        ncol=3,
-        frameon=False,
-        labelcolor=INK,
-        fontsize=8,
-    )
+    _legend(axes)
     return _svg(figure, "accuracy")
 
 
@@ -104,20 +110,28 @@ def time_against_budget(runs: Sequence[Run]) -> str:
     return _svg(figure, "time")
 
 
-def before_and_after(before: Sequence[float], after: Sequence[float]) -> str:
-    """A score of every frame twice, in the order of the frames; NaN where one has none."""
-    figure, axes = _figure()
-    for values, color, text in ((before, FAINT, "before"), (after, ACCENT, "after")):
-        axes.plot(range(len(values)), values, color=color, marker="o", markersize=3, label=text)
-    axes.set(xlabel="frame", ylabel="score")
-    axes.legend(loc="lower right", frameon=False, labelcolor=INK, fontsize=8)
-    return _svg(figure, "before-and-after")
+def before_and_after(
+    times: Sequence[float],
+    before: Sequence[float],
+    after: Sequence[float],
+    x_label: str,
+    y_label: str,
+) -> str:
+    """A score of every frame by two models, over time; as wide as the page."""
+    figure, axes = _figure(width_in=11.2)
+    axes.plot(
+        times, before, color=SECOND, linewidth=1.0, marker="s", markersize=2.5, label="before"
+    )
+    axes.plot(times, after, color=ACCENT, linewidth=1.0, marker="o", markersize=2.5, label="after")
+    axes.set(ylim=(0.0, None), xlabel=x_label, ylabel=y_label)
+    _legend(axes)
+    return _svg(figure, "before_and_after")
 
 
-def _figure() -> tuple[Any, Any]:
+def _figure(width_in: float = 5.6) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6, 2.5), layout="constrained")
+    figure = Figure(figsize=(width_in, 2.5), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
@@ -127,6 +141,18 @@ def _figure() -> tuple[Any, Any]:
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set(color=INK, fontsize=9)
     return figure, axes
+
+
+def _legend(axes: Any) -> None:
+    """Above the axes, where no curve runs through it."""
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncol=3,
+        frameon=False,
+        labelcolor=INK,
+        fontsize=8,
+    )
 
 
 def _deadline(line: Any, axes: Any, deadline_ms: float | None) -> None:

@@ -54,6 +54,12 @@ class Classes:
     listed: tuple[LabelClass, ...]
     of_model: NDArray[np.uint8] | None = None
 
+    def relabelled(self, outputs: Outputs) -> Outputs:
+        """A model's outputs with labels by the ids that they are scored in."""
+        if outputs.labels is None or self.of_model is None:
+            return outputs
+        return replace(outputs, labels=self.of_model.take(outputs.labels))
+
 
 class Passes:
     """The same pictures at every budget.
@@ -108,7 +114,7 @@ class Passes:
         Returns:
             The outputs at the first budget.
         """
-        outputs = [self._scored_as(one.run(picture)) for one in self._passes]
+        outputs = [self._classes.relabelled(one.run(picture)) for one in self._passes]
         frames = [one.score(picture, o) for one, o in zip(self._passes, outputs, strict=True)]
         self.delta1.append(frames[0].scores().get("depth", {}).get("delta1", float("nan")))
         if shown:
@@ -118,12 +124,6 @@ class Passes:
     def runs(self) -> tuple[Run, ...]:
         """What each budget gave."""
         return tuple(one.result() for one in self._passes)
-
-    def _scored_as(self, outputs: Outputs) -> Outputs:
-        """The outputs with labels by the ids that they are scored in."""
-        if outputs.labels is None or self._classes.of_model is None:
-            return outputs
-        return replace(outputs, labels=self._classes.of_model.take(outputs.labels))
 
     def _sample(self, picture: Labelled, outputs: Sequence[Outputs]) -> FramePictures:
         smallest = min(range(len(self._passes)), key=lambda i: self._passes[i].budget)

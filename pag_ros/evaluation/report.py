@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from pag_ros.budget.outcomes import MEANINGS, PROCESSED, UNACCOUNTED
-from pag_ros.errors import BackendError
 from pag_ros.evaluation import charts
 from pag_ros.evaluation.html import fill, trusted
+from pag_ros.evaluation.named_metrics import METRICS, Metric, metric_of
+from pag_ros.evaluation.page_parts import BigNumber, data_uri, depth_scale
 from pag_ros.evaluation.results import BAG, Evaluation, TaskTable, percentiles, save_json
-from pag_ros.image.pictures import color_depth
 from pag_ros.writing import write_text
 
 HTML_NAME = "report.html"
@@ -25,72 +19,12 @@ JSON_NAME = "report.json"
 TEMPLATE = "evaluation/report.html.j2"
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How one metric is called and written: `scale` and `unit` for people, better up or down."""
-
-    task: str
-    name: str
-    text: str
-    scale: float
-    unit: str
-    higher_is_better: bool
-
-    def format(self, value: float | None) -> str:
-        """The value with its unit; a dash where there is none."""
-        return "-" if value is None else f"{value * self.scale:.{self.digits}f}{self.unit}"
-
-    @property
-    def digits(self) -> int:
-        return 1 if self.unit in (" %", "°") else 3
-
-
-DEPTH_TASKS = ("depth", "depth (median-scaled)")
-METRICS = (
-    *(
-        metric
-        for task in DEPTH_TASKS
-        for metric in (
-            Metric(task, "delta1", "δ < 1.25", 100, " %", True),
-            Metric(task, "delta2", "δ < 1.25²", 100, " %", True),
-            Metric(task, "delta3", "δ < 1.25³", 100, " %", True),
-            Metric(task, "AbsRel", "AbsRel", 1, "", False),
-            Metric(task, "SqRel", "SqRel", 1, " m", False),
-            Metric(task, "RMSE", "RMSE", 1, " m", False),
-            Metric(task, "RMSElog", "RMSE log", 1, "", False),
-            Metric(task, "SILog", "SILog", 1, "", False),
-        )
-    ),
-    Metric("normals", "mean", "mean angle", 1, "°", False),
-    Metric("normals", "median", "median angle", 1, "°", False),
-    Metric("normals", "RMSE", "RMSE", 1, "°", False),
-    Metric("normals", "<11.25", "within 11.25°", 100, " %", True),
-    Metric("normals", "<22.5", "within 22.5°", 100, " %", True),
-    Metric("normals", "<30", "within 30°", 100, " %", True),
-    Metric("segmentation", "mIoU", "mIoU", 100, " %", True),
-    Metric("segmentation", "pixel_accuracy", "pixel accuracy", 100, " %", True),
-    Metric("segmentation", "mean_accuracy", "mean accuracy", 100, " %", True),
-    Metric("boundary", "ODS", "ODS", 1, "", True),
-    Metric("boundary", "OIS", "OIS", 1, "", True),
-    Metric("boundary", "AP", "AP", 1, "", True),
-)
-
 HEADLINES = (
     ("depth", "delta1"),
     ("normals", "median"),
     ("segmentation", "mIoU"),
     ("boundary", "ODS"),
 )
-
-
-@dataclass(frozen=True)
-class BigNumber:
-    """One big number."""
-
-    value: str
-    text: str
-    note: str = ""
-    alert: bool = False
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
@@ -114,10 +48,7 @@ def render(evaluation: Evaluation) -> str:
     Raises:
         BackendError: the libraries of the `eval` extra are not installed.
     """
-    try:
-        import matplotlib  # noqa: F401 - charts.py draws with it
-    except ImportError as error:
-        raise BackendError(f"the report needs {error.name}: pip install 'pag_ros[eval]'") from error
+    charts.require_matplotlib()
     return fill(
         TEMPLATE,
         {"picture": data_uri},
@@ -155,7 +86,7 @@ def tiles(evaluation: Evaluation) -> Iterator[BigNumber]:
         yield BigNumber(f"{run.densities.mean():.2f}", "mean density", note)
     for task, name in HEADLINES:
         if task in run.scores.tasks:
-            metric = next(m for m in METRICS if (m.task, m.name) == (task, name))
+            metric = metric_of(task, name)
             yield BigNumber(
                 metric.format(run.scores.tasks[task][name]), f"{task}: {metric.text}", run.name
             )
@@ -214,19 +145,3 @@ def class_rows(evaluation: Evaluation) -> Iterator[tuple[Any, list[str]]]:
         ]
         if any(value is not None for value in values):
             yield label_class, ["-" if v is None else f"{100 * v:.1f} %" for v in values]
-
-
-def depth_scale(low_m: float, high_m: float) -> dict[str, Any]:
-    """The depth pictures' colour scale as a CSS gradient, and five distances along it."""
-    metres = low_m * (high_m / low_m) ** np.linspace(0.0, 1.0, 24, dtype=np.float32)
-    colors = color_depth(metres[None].astype(np.float32), low_m, high_m)[0]
-    stops = ", ".join(f"rgb({r}, {g}, {b})" for r, g, b in colors.tolist())
-    ticks = low_m * (high_m / low_m) ** np.linspace(0.0, 1.0, 5)
-    return {"gradient": f"linear-gradient(to right, {stops})", "ticks": [f"{t:.2g}" for t in ticks]}
-
-
-def data_uri(pixels: NDArray[np.uint8]) -> str:
-    """A picture [h,w,3] RGB as the text of an <img src>: JPEG, quality 85."""
-    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")

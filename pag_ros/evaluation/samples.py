@@ -74,7 +74,7 @@ def _as_outputs(truth: Truth) -> Outputs:
 
 
 def small(pixels: NDArray[Any], interpolation: int = cv2.INTER_NEAREST) -> NDArray[Any]:
-    """A picture or map at the size it has on a page."""
+    """A picture or map [h,w,...] at a width of `WIDTH_PX` if it is wider."""
     height, width = pixels.shape[:2]
     if width <= WIDTH_PX:
         return pixels

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import ImageError
 from pag_ros.image.compressed import MAX_PIXELS, read_color, read_grey
+from pag_ros.image.messages import CompressedPicture, Picture, RawPicture, is_compressed
 
 _NO_DEPTH = 65535
 """What some drivers store where they measured nothing, besides 0."""
@@ -116,12 +117,12 @@ _Options = ParamSpec("_Options")
 
 
 def _raising_image_errors(
-    read: Callable[Concatenate[Any, _Options], _Array],
-) -> Callable[Concatenate[Any, _Options], _Array]:
+    read: Callable[Concatenate[Picture, _Options], _Array],
+) -> Callable[Concatenate[Picture, _Options], _Array]:
     """Let nothing but ImageError out of a reader, whatever OpenCV and NumPy make of a message."""
 
     @wraps(read)
-    def guarded(message: Any, /, *args: _Options.args, **options: _Options.kwargs) -> _Array:
+    def guarded(message: Picture, /, *args: _Options.args, **options: _Options.kwargs) -> _Array:
         try:
             return read(message, *args, **options)
         except (cv2.error, ValueError, TypeError, OverflowError, MemoryError) as error:
@@ -131,13 +132,8 @@ def _raising_image_errors(
     return guarded
 
 
-def is_compressed(message: Any) -> bool:
-    """Whether a message is a CompressedImage (it has `format`) and not an Image."""
-    return hasattr(message, "format")
-
-
 @_raising_image_errors
-def to_rgb(message: Any) -> NDArray[np.uint8]:
+def to_rgb(message: Picture) -> NDArray[np.uint8]:
     """The camera picture in a sensor_msgs Image or CompressedImage.
 
     16-bit channels are scaled by 255/65535 to 8 bits, as cv_bridge does. A JPEG's orientation
@@ -167,7 +163,7 @@ def to_rgb(message: Any) -> NDArray[np.uint8]:
 
 
 @_raising_image_errors
-def to_depth(message: Any, metres_per_unit: float | None = None) -> NDArray[np.float32]:
+def to_depth(message: Picture, metres_per_unit: float | None = None) -> NDArray[np.float32]:
     """Metric depth: Image 32FC1 (metres) or 16UC1 (millimetres).
 
     Either one may be compressed by image_transport's `compressedDepth` or `compressed` (PNG).
@@ -193,7 +189,7 @@ def to_depth(message: Any, metres_per_unit: float | None = None) -> NDArray[np.f
 
 
 @_raising_image_errors
-def to_normals(message: Any) -> NDArray[np.float32]:
+def to_normals(message: Picture) -> NDArray[np.float32]:
     """Surface normals: Image 32FC3, or an 8-bit colour PNG (CompressedImage) of (n + 1) / 2 * 255.
 
     Returns:
@@ -218,7 +214,7 @@ def to_normals(message: Any) -> NDArray[np.float32]:
 
 
 @_raising_image_errors
-def to_labels(message: Any) -> NDArray[np.uint8]:
+def to_labels(message: Picture) -> NDArray[np.uint8]:
     """Class ids: Image mono8 / 8UC1, or a grey PNG (CompressedImage).
 
     Returns:
@@ -241,7 +237,7 @@ def to_labels(message: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(labels, np.uint8)
 
 
-def _pixels(message: Any, encoding: _Encoding) -> NDArray[Any]:
+def _pixels(message: RawPicture, encoding: _Encoding) -> NDArray[Any]:
     """The message's data as [rows,w] or [rows,w,channels], native byte order, padding left out."""
     height, width, step = int(message.height), int(message.width), int(message.step)
     if min(height, width) < 1 or height * width > MAX_PIXELS:
@@ -250,7 +246,7 @@ def _pixels(message: Any, encoding: _Encoding) -> NDArray[Any]:
     dtype = np.dtype(encoding.dtype).newbyteorder(">" if message.is_bigendian else "<")
     rows = int(height * encoding.rows_per_line)
     row_bytes = width * encoding.channels * dtype.itemsize
-    data = np.frombuffer(message.data, np.uint8)
+    data = np.frombuffer(memoryview(message.data), np.uint8)
     if step < row_bytes or data.size < step * (rows - 1) + row_bytes:
         raise ImageError(
             f"{message.encoding} image of {width}x{height} needs rows of {row_bytes} bytes, "
@@ -275,7 +271,7 @@ def _convert(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
 
 
-def _compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
+def _compressed_to_rgb(message: CompressedPicture) -> NDArray[np.uint8]:
     pixels = read_color(memoryview(message.data))
     # "rgb8; jpeg compressed rgb8": the writer handed RGB to an encoder that expects BGR.
     if "compressed rgb" in message.format:
@@ -283,7 +279,9 @@ def _compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
     return pixels
 
 
-def _compressed_to_depth(message: Any, metres_per_unit: float | None) -> NDArray[np.float32]:
+def _compressed_to_depth(
+    message: CompressedPicture, metres_per_unit: float | None
+) -> NDArray[np.float32]:
     data = memoryview(message.data)
     scale, offset = 0.0, 0.0
     if "compressedDepth" in message.format:

@@ -40,18 +40,6 @@ def color_depth(depth: NDArray[np.float32], low_m: float, high_m: float) -> Pict
     return picture
 
 
-def color_error(error: NDArray[np.float32], largest: float) -> Picture:
-    """How far a map is off, dark blue for 0 to red for `largest` and above; NaN is grey.
-
-    Args:
-        error: [H,W] float32, 0 or more.
-        largest: above 0.
-    """
-    picture = _turbo(np.nan_to_num(error, nan=0.0) / largest)
-    picture[np.isnan(error)] = NOTHING_RGB
-    return picture
-
-
 def depth_legend(height: int, low_m: float, high_m: float) -> Picture:
     """The colour scale of `color_depth` as a strip [height,74,3] with distances in metres."""
     _check_range(low_m, high_m)
@@ -66,6 +54,26 @@ def depth_legend(height: int, low_m: float, high_m: float) -> Picture:
         cv2.line(strip, (22, y), (26, y), _INK_RGB)
         _write(strip, f"{metres:.1f} m", 29, y + 4)
     return strip[:height]
+
+
+def color_depth_error(
+    depth: NDArray[np.float32], truth: NDArray[np.float32], largest_ratio: float
+) -> Picture:
+    """How far depth is from the truth as colours, even steps for even ratios of both.
+
+    Args:
+        depth, truth: [H,W] float32 metres; NaN in either is grey.
+        largest_ratio: above 1; from it on, too far or too near, the colour is the brightest, and
+            black where both are equal.
+    """
+    if not largest_ratio > 1.0:
+        raise ValueError(f"largest_ratio must be above 1, got {largest_ratio}")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        step = np.abs(np.log(depth / truth)) / np.log(largest_ratio)
+    grey = np.clip(np.nan_to_num(step, nan=0.0), 0.0, 1.0) * 255.0 + 0.5
+    picture = _color_map(grey.astype(np.uint8), cv2.COLORMAP_INFERNO)
+    picture[np.isnan(step)] = NOTHING_RGB
+    return picture
 
 
 def color_normals(normals: NDArray[np.float32]) -> Picture:

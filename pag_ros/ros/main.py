@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
 
 import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
@@ -16,6 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import ok, try_shutdown
 
 from pag_ros.errors import PagError
+from pag_ros.ros.logger import Logger
 from pag_ros.ros.memory import keep_freed_memory
 from pag_ros.ros.node import PerceptionNode
 from pag_ros.ros.remedies import WARN_EVERY_S
@@ -90,7 +90,7 @@ def _run() -> int:
         impatience.cancel()
 
 
-def _spin(executor: Executor, logger: Any) -> None:
+def _spin(executor: Executor, logger: Logger) -> None:
     """Run callbacks until ROS is shut down; one that fails is reported and ends nothing."""
     while ok():
         try:

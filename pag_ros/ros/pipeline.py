@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from pag_ros.budget import Allowance, Conditions, FrameTiming, Outcome, Timekeeper, Verdict
 from pag_ros.budget.outcomes import BAD, IDLE, SKIPPED
@@ -20,6 +19,7 @@ from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.budget_report import BudgetReport
 from pag_ros.ros.engine import controller_settings
 from pag_ros.ros.figures import FIGURES, Figures
+from pag_ros.ros.logger import Logger
 from pag_ros.ros.outputs import OUTPUTS, Finished, Style, parts_shown
 from pag_ros.ros.palette import recolored
 from pag_ros.ros.parameters import Settings
@@ -42,7 +42,7 @@ class CameraFrame:
         timing: of the frame, on `time.perf_counter`.
     """
 
-    message: Any
+    message: Image | CompressedImage
     info: CameraInfo | None
     timing: FrameTiming
 
@@ -69,7 +69,7 @@ class Pipeline:
         publishers: Publishers,
         statistics: FrameStatistics,
         settings: Settings,
-        logger: Any,
+        logger: Logger,
         camera: str = "",
         topic: str = "image",
     ) -> None:

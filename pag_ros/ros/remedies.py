@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pag_ros.budget import Allowance, Rung, Thinning, Verdict
+from pag_ros.ros.logger import Logger
 from pag_ros.ros.publishing import Published
 from pag_ros.runtime import FrameResult, Perception
 
@@ -31,7 +30,7 @@ class Remedies:
         logger: that is told of every step.
     """
 
-    def __init__(self, perception: Perception, logger: Any) -> None:
+    def __init__(self, perception: Perception, logger: Logger) -> None:
         self._perception = perception
         self._logger = logger
         self._thinning = Thinning()

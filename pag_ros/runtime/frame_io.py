@@ -57,18 +57,32 @@ def prediction_of(
     """
     keep_used = tuple(outputs["count"].tolist())
     index = [outputs[f"index{slot}"] for slot in range(len(keep_used))]
+    maps = {o.name: _map_of(o, outputs, manifest) for o in OUTPUTS if o.part != COMPUTED}
     return Prediction(
-        **{o.name: _map_of(o, outputs, manifest) for o in OUTPUTS if o.part != COMPUTED},
+        depth=_required(maps["depth"]),
+        normals=_required(maps["normals"]),
+        labels=_required(maps["labels"]),
+        confidence=_required(maps["confidence"]),
+        boundary=maps["boundary"],
         computed=computed_map(index, keep_used, manifest),
         keep_used=keep_used,
         stage_seconds=stage_seconds,
     )
 
 
-def _map_of(output: Output, outputs: Mapping[str, NDArray[Any]], manifest: Manifest) -> Any:
+def _required(pixels: NDArray[Any] | None) -> NDArray[Any]:
+    """Narrow the type: of these outputs something stands for a missing head."""
+    assert pixels is not None
+    return pixels
+
+
+def _map_of(
+    output: Output, outputs: Mapping[str, NDArray[Any]], manifest: Manifest
+) -> NDArray[Any] | None:
     """A copy of a map [H,W] or [H,W,channels], or what stands for it where the head is missing."""
     if output.name in outputs:
-        return outputs[output.name][0].copy()
+        copied: NDArray[Any] = outputs[output.name][0].copy()
+        return copied
     if output.absent is None:
         return None
     return np.full(output.shape(manifest.height, manifest.width), output.absent, output.dtype)

@@ -144,7 +144,12 @@ class Perception:
         outputs = _enlarged(prediction, box, wanted)
         resizing_s = time.perf_counter() - inferred + ready - began
         return FrameResult(
-            **outputs,
+            depth=outputs.get("depth"),
+            normals=outputs.get("normals"),
+            labels=outputs.get("labels"),
+            confidence=outputs.get("confidence"),
+            boundary=outputs.get("boundary"),
+            computed=outputs.get("computed"),
             prediction=prediction,
             budget=plan.budget,
             keep_planned=plan.keep,
@@ -229,11 +234,13 @@ class Perception:
         return used / max(1, sum(b.pixels * b.macs_per_pixel for b in blocks))
 
 
-def _enlarged(prediction: Prediction, box: Letterbox, wanted: frozenset[str]) -> dict[str, Any]:
+def _enlarged(
+    prediction: Prediction, box: Letterbox, wanted: frozenset[str]
+) -> dict[str, NDArray[Any]]:
     """The wanted outputs at the camera's size, by their name in `FrameResult`."""
-    outputs: dict[str, Any] = dict.fromkeys(output.name for output in OUTPUTS)
+    large: dict[str, NDArray[Any]] = {}
     for output in OUTPUTS:
         small = getattr(prediction, output.name)
         if output.part in wanted and small is not None:
-            outputs[output.name] = output.enlarge(box, small)
-    return outputs
+            large[output.name] = output.enlarge(box, small)
+    return large

@@ -10,7 +10,8 @@ import pytest
 
 from pag_ros.budget.outcomes import PROCESSED, UNACCOUNTED
 from pag_ros.evaluation.matching import STAMPS, Pairing
-from pag_ros.evaluation.report import METRICS, write_report
+from pag_ros.evaluation.named_metrics import METRICS, metric_of
+from pag_ros.evaluation.report import write_report
 from pag_ros.evaluation.results import (
     Evaluation,
     FramePictures,
@@ -195,6 +196,9 @@ def test_metrics_are_written_with_their_units():
     delta1 = next(m for m in METRICS if m.name == "delta1")
     assert delta1.format(0.5) == "50.0 %"
     assert delta1.format(None) == "-"
+    assert delta1.format_difference(0.051) == "+5.1 points"
+    assert metric_of("normals", "median").format_interval(-0.04, 1.26) == "+0.0 to +1.3°"
+    assert metric_of("depth", "AbsRel").format_difference(-0.0125) == "-0.013"
 
 
 def test_percentiles_by_hand():

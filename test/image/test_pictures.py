@@ -36,6 +36,18 @@ def test_equal_ratios_of_depth_are_equal_steps_of_colour():
     assert np.abs(difference).max() <= 12
 
 
+def test_an_error_of_depth_counts_alike_too_near_and_too_far():
+    depth = np.array([[2.0, 4.0, 1.0, 3.0, 9.0, np.nan, 2.0]], np.float32)
+    truth = np.array([[2.0, 2.0, 2.0, 2.0, 2.0, 2.0, np.nan]], np.float32)
+    equal, far, near, between, beyond, *unknown = pictures.color_depth_error(depth, truth, 2.0)[0]
+    assert equal.sum() < 10
+    assert far.tolist() == near.tolist() == beyond.tolist()
+    assert equal.sum() < between.sum() < far.sum()
+    assert all(color.tolist() == list(pictures.NOTHING_RGB) for color in unknown)
+    with pytest.raises(ValueError, match="largest_ratio"):
+        pictures.color_depth_error(depth, truth, 1.0)
+
+
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (2.0, 1.0), (-1.0, 1.0)])
 def test_an_impossible_range_is_refused(bounds):
     with pytest.raises(ValueError, match="low_m"):

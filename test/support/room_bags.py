@@ -170,3 +170,42 @@ def write_room(
                 ("/truth/labels", now + 4, messages.image(labels, "mono8", late)),
             ]
     return messages.bag(path, storage, content)
+
+
+def write_walk(
+    messages: Messages,
+    path: Path,
+    frames: int = 60,
+    seconds: float = 0.25,
+    edit: Callable[[int, dict[str, Any]], None] = lambda number, frame: None,
+) -> Path:
+    """A camera that walks along a patterned wall: each picture shows another part of it.
+
+    Args:
+        seconds: between two frames.
+        edit: may change a frame's "image" [48,64,3] uint8, "depth" [48,64] uint16 mm, "stamp_ns",
+            "depth_stamp_ns" before it is written; an entry that it sets to None is left out.
+    """
+    wall = np.random.default_rng(5).integers(0, 255, (6, 40 + 8 * frames, 3), np.uint8)
+    wall = cv2.resize(wall, (8 * wall.shape[1], 48), interpolation=cv2.INTER_NEAREST)
+    slope = np.linspace(2000, 1000, 48)[:, None] + np.zeros((48, 64))
+    content: list[tuple[str, int, Any]] = []
+    for number in range(frames):
+        stamp_ns = 10**9 + round(number * seconds * 1e9)
+        frame: dict[str, Any] = {
+            "image": np.ascontiguousarray(wall[:, 48 * number : 48 * number + 64]),
+            "depth": slope.astype(np.uint16),
+            "stamp_ns": stamp_ns,
+            "depth_stamp_ns": stamp_ns,
+        }
+        edit(number, frame)
+        stamp_ns = frame["stamp_ns"]
+        info = messages.camera_info(64, 48, 60.0, stamp_ns)
+        content.append(("/camera/camera_info", stamp_ns, info))
+        content.append(
+            ("/camera/image", stamp_ns + 1, messages.image(frame["image"], "rgb8", stamp_ns))
+        )
+        if frame["depth"] is not None:
+            depth = messages.image(frame["depth"], "16UC1", frame["depth_stamp_ns"])
+            content.append(("/camera/depth", frame["depth_stamp_ns"] + 2, depth))
+    return messages.bag(path, "mcap", sorted(content, key=lambda entry: entry[1]))

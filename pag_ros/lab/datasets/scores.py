@@ -96,14 +96,14 @@ def score_dataset(
     """
     manifest, protocol = session.manifest, protocol or dataset.protocol
     common = common_classes(manifest.classes, dataset.classes)
-    classes = _scored_classes(manifest, common)
+    classes = scored_classes(manifest, common)
     passes = Passes(session, budgets, classes, protocol, parts_of(manifest), mode)
     guesses = {name: Scoreboard(0, protocol) for name in TRIVIAL if trivial}
     count = len(dataset) if limit is None else min(limit, len(dataset))
     shown = spread(count)
     for index in range(count):
         sample = dataset[index]
-        truth = _truth(sample, common)
+        truth = truth_of(sample, common)
         title = f"sample {index}"
         passes.process(Labelled(title, sample.color, sample.focal_px, truth), index in shown)
         for name, board in guesses.items():
@@ -152,7 +152,7 @@ def main_scores(tasks: TaskTable) -> dict[str, float]:
     }
 
 
-def _scored_classes(manifest: Manifest, common: CommonClasses) -> Classes:
+def scored_classes(manifest: Manifest, common: CommonClasses) -> Classes:
     """The classes that both have, in the model's colours; the model's where they share none."""
     if not common.names:
         return Classes(manifest.classes)
@@ -160,7 +160,7 @@ def _scored_classes(manifest: Manifest, common: CommonClasses) -> Classes:
     return Classes(tuple(by_name[name] for name in common.names), common.of_model)
 
 
-def _truth(sample: Sample, common: CommonClasses) -> Truth:
+def truth_of(sample: Sample, common: CommonClasses) -> Truth:
     """The sample's truth, with labels by the ids of the common classes if there are any."""
     labels = None
     if sample.labels is not None and common.names:

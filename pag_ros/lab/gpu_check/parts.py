@@ -105,12 +105,15 @@ def _each(
             return
         try:
             yield from measure(case)
-        except PagError as error:
-            yield {"outcome": "failed", "text": str(error)}
         except _StoppedError:
             text = f"in case {number + 1} of {len(cases)}, for want of time"
             yield {"outcome": "stopped", "text": text}
             return
+        except Exception as error:  # of torch or the driver: the others may well run
+            name = getattr(case, "name", case)
+            kind = "" if isinstance(error, PagError) else f"{type(error).__name__}: "
+            text = one_line(f"{name}: {kind}{error}")
+            yield {"outcome": "failed", "text": text}
 
 
 def _machine(args: argparse.Namespace) -> Iterator[Row]:

@@ -28,6 +28,9 @@ _MAX_REASON = 300
 _MIN_PTX = {100: 86, 103: 88, 110: 90, 120: 87, 121: 88}
 """Capability -> the first PTX version (times ten) that knows it, where 8.4 does not."""
 _TENSOR_CORE = re.compile(r"\b(mma\.sync|wgmma\.mma_async|tcgen05\.mma)\b")
+_SHARED_STORE = re.compile(r"\bst(\.\w+)*\.shared\b")
+FENCED_TRITON = "3.7.1"
+"""The first version after 3.5.0 that puts a fence before `wgmma`."""
 _POINTERS = {"fp16": "*fp16", "fp32": "*fp32", "i32": "*i32"}
 
 
@@ -59,14 +62,21 @@ def compile_kernel(
         multiprocessors: of the chip; None is a large one of this capability.
 
     Raises:
-        BackendError: Triton is missing, interprets, or fails; or the kernel breaks what TensorRT
-            asks of it (no other arguments than the program's, no more than 48 KB shared memory).
+        BackendError: Triton is missing, interprets, or fails; its code has a race; or the kernel
+            breaks what TensorRT asks of it (no other arguments than the program's, no more than
+            48 KB shared memory).
         ValueError: the capability is too low.
     """
     size = multiprocessors or max(chips_of(capability))
     how = launch(spec, capability, size)
     triton = import_triton()
     source = _translate(triton, spec, how, capability, ptx_version)
+    if has_unfenced_wgmma(source.ptx):
+        raise BackendError(
+            f"Triton {triton.__version__} makes {spec.name} for {capability} so that wgmma "
+            "may read shared memory before it is written (no fence.proxy.async); take Triton "
+            f"{FENCED_TRITON} or later"
+        )
     ptx = _strip_hidden_parameters(source.ptx, source.entry, spec)
     if source.shared_bytes > MAX_SHARED_BYTES:
         raise BackendError(
@@ -88,6 +98,17 @@ def compile_kernel(
         + _number(r"(\d+) bytes spill loads", report),
         tensor_core=_TENSOR_CORE.search(ptx) is not None,
     )
+
+
+def has_unfenced_wgmma(ptx: str) -> bool:
+    """Whether tensor cores may read shared memory before it is written.
+
+    wgmma reads shared memory by the asynchronous proxy. What was written by ordinary stores is
+    seen there only after `fence.proxy.async` (PTX ISA, "Async proxy"). Triton 3.5.0 to 3.7.0 left
+    it out.
+    """
+    stores = _SHARED_STORE.search(ptx) is not None
+    return "wgmma.mma_async" in ptx and stores and "fence.proxy.async" not in ptx
 
 
 @dataclass(frozen=True)

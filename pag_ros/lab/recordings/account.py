@@ -19,6 +19,7 @@ class Account:
             the one before (at most 1 s).
         left_out: reason -> images.
         truths: "depth", "normals", "labels" -> frames that have it.
+        taught: what teachers have labelled, and could not -> frames.
         warnings: what a user should know, a line each.
     """
 
@@ -28,6 +29,7 @@ class Account:
     seconds: dict[str, float] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     truths: Counter[str] = field(default_factory=Counter)
+    taught: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
@@ -37,6 +39,8 @@ class Account:
             yield f"{side}: {frames} frames, {minutes:.1f} minutes"
         known = ", ".join(f"{name} of {count}" for name, count in self.truths.items())
         yield f"truth: {known or 'none'}"
+        for what, count in self.taught.most_common():
+            yield f"teachers: {what}, {count} frames"
         for reason, count in self.left_out.most_common():
             yield f"left out: {count} of {self.images} images, {reason}"
         yield from self.warnings
@@ -50,6 +54,7 @@ class Account:
             "seconds": dict(self.seconds),
             "left_out": dict(self.left_out),
             "truths": dict(self.truths),
+            "taught": dict(self.taught),
             "warnings": list(self.warnings),
         }
 
@@ -63,5 +68,6 @@ class Account:
             seconds={str(k): float(v) for k, v in data["seconds"].items()},
             left_out=Counter({str(k): int(v) for k, v in data["left_out"].items()}),
             truths=Counter({str(k): int(v) for k, v in data["truths"].items()}),
+            taught=Counter({str(k): int(v) for k, v in data["taught"].items()}),
             warnings=[str(text) for text in data["warnings"]],
         )

@@ -133,8 +133,20 @@ def import_recordings(
         _write_side(out, side, sides[side], classes)
     shutil.rmtree(out / "frames")
     _complete(account, sides)
-    write_text(out / ACCOUNT, json.dumps({"format": FORMAT, **account.to_json()}, indent=1))
+    save_account(out, account)
     return account
+
+
+def save_account(out: Path, account: Account) -> None:
+    """Write what `read_account` reads.
+
+    Raises:
+        DatasetError: it cannot be written.
+    """
+    try:
+        write_text(out / ACCOUNT, json.dumps({"format": FORMAT, **account.to_json()}, indent=1))
+    except OSError as error:
+        raise DatasetError(f"{out}: cannot be written to ({error.strerror})") from error
 
 
 def read_account(out: Path) -> Account | None:
@@ -238,7 +250,7 @@ def as_sample(frame: Frame, normals: bool = True) -> Sample:
     focal_px = frame.focal_px * size[0] / width
     given = None if truth.normals is None else _nearest(truth.normals, size)
     if given is None and normals and depth is not None:
-        given = _derived_normals(depth, focal_px)
+        given = derive_normals(depth, focal_px)
     color = frame.image
     if scale < 1.0:
         color = np.asarray(cv2.resize(color, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -257,7 +269,8 @@ def _cleaned(depth: NDArray[np.float32]) -> NDArray[np.float32] | None:
     return cleaned if np.isfinite(cleaned).mean() >= _MIN_KNOWN else None
 
 
-def _derived_normals(depth: NDArray[np.float32], focal_px: float) -> NDArray[np.float32] | None:
+def derive_normals(depth: NDArray[np.float32], focal_px: float) -> NDArray[np.float32] | None:
+    """The normals [h,w,3] that a depth [h,w] implies; None where it is too sparse to imply any."""
     height, width = depth.shape
     camera = Intrinsics(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2)
     window = round(_NORMALS_WINDOW * width / 320) | 1

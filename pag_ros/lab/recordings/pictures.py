@@ -15,15 +15,19 @@ _QUALITY = 95
 _MAX_MM = 65535
 
 
-def write_sample(folder: Path, name: str, sample: Sample) -> None:
+def write_sample(folder: Path, name: str, sample: Sample, picture: bool = True) -> None:
     """Write FOLDER/NAME.color.jpg, and .depth.png, .normal.png, .label.png as far as it has them.
 
     Not one by one whole or not at all: the index that names them is written after all of them.
 
+    Args:
+        picture: write it, too; else the truths alone.
+
     Raises:
         DatasetError: they cannot be written.
     """
-    _write(folder / f"{name}.color.jpg", sample.color[..., ::-1])
+    if picture:
+        _write(folder / f"{name}.color.jpg", sample.color[..., ::-1])
     if sample.depth is not None:
         millimetres = np.nan_to_num(sample.depth * 1000.0, nan=0.0).clip(0, _MAX_MM)
         _write(folder / f"{name}.depth.png", millimetres.round().astype(np.uint16))

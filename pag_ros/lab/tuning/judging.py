@@ -1,154 +1,142 @@
-"""Is the tuned network better? Paired differences over held-out frames, and what was forgotten."""
+"""Whether a tuned model is better than the one it comes from, in a word and with the reasons."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from pag_ros.evaluation.named_metrics import Metric
+from pag_ros.lab.tuning.changes import BETTER, UNDECIDED, WORSE, ScoreChange
+from pag_ros.lab.tuning.paired_scores import MAIN_METRICS
 
-from pag_ros.lab.tuning.comparing import MEASURES, PairedScores
-
-BLOCK = 5
-"""Frames in a row that are drawn together, since neighbours show nearly the same; of few frames a
-quarter of them."""
-MIN_FRAMES = 4
-"""Fewer say nothing of their mean."""
-DRAWS = 2000
-CONFIDENCE = 0.95
 FORGOTTEN = 0.03
-"""Relative loss on rendered rooms from which it is said."""
-
-_SEED = 0
-
-
-@dataclass(frozen=True)
-class MeasuredChange:
-    """How one measure changed at one budget.
-
-    Attributes:
-        task, metric: key of `MEASURES`.
-        budget: that both models ran at.
-        frames: how many have truth for it.
-        before, after: means over these frames.
-        low, high: interval of the mean difference, after - before, that holds with 95 %.
-    """
-
-    task: str
-    metric: str
-    budget: float
-    frames: int
-    before: float
-    after: float
-    low: float
-    high: float
-
-    @property
-    def is_better(self) -> bool:
-        """Beyond doubt."""
-        return self.low > 0.0 if MEASURES[self.task, self.metric] else self.high < 0.0
-
-    @property
-    def is_worse(self) -> bool:
-        """Beyond doubt."""
-        return self.high < 0.0 if MEASURES[self.task, self.metric] else self.low > 0.0
-
-    @property
-    def relative_loss(self) -> float:
-        """Share of the value before that was lost; negative where it was gained."""
-        if not self.before:
-            return 0.0
-        loss = (self.before - self.after) / abs(self.before)
-        return loss if MEASURES[self.task, self.metric] else -loss
+"""Share of a score whose loss on rendered rooms is pointed out."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is said of a tuned network.
+    """Whether the tuned model is better, and why.
 
     Attributes:
-        is_better: whether it is, beyond doubt.
-        reasons: sentences for people: what was gained and what was lost.
+        main: the metric that decides; None where no held-out frame has a truth.
+        reasons: short sentences for people.
+        forgotten: what lost more than `FORGOTTEN` of its score on rendered rooms.
     """
 
-    is_better: bool
+    better: bool
+    main: Metric | None
     reasons: tuple[str, ...]
+    forgotten: tuple[ScoreChange, ...]
 
 
-def changes(comparison: PairedScores) -> list[MeasuredChange]:
-    """Every measure at every budget, the first budget first."""
-    found = []
-    for budget, pairs in comparison.frames.items():
-        for task, metric in comparison.measured():
-            key = task, metric
-            scored = [(p.before[key], p.after[key]) for p in pairs if key in p.before]
-            if not scored:
-                continue
-            before, after = np.asarray(scored, np.float64).T
-            low, high = interval_of_mean(after - before)
-            found.append(
-                MeasuredChange(
-                    *key, budget, len(scored), float(before.mean()), float(after.mean()), low, high
-                )
-            )
-    return found
+def judge(
+    held_out: Sequence[ScoreChange], rooms: Sequence[ScoreChange], taught: Sequence[str] = ()
+) -> Judgement:
+    """Judge the tuned model by held-out frames, and tell what it forgot.
 
-
-def interval_of_mean(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The interval in which the mean lies with 95 %, of values that depend on their neighbours.
-
-    The moving block bootstrap (Kuensch, Annals of Statistics 1989): stretches of values are drawn
-    with replacement until there are as many as values.
+    It is better if the main metric is better at the first budget, and no head's main metric is
+    worse at any budget. What it forgot is told, and decides nothing.
 
     Args:
-        values: [n] in their order.
+        held_out: of frames that it was not tuned on.
+        rooms: of rendered rooms, on which the model before was trained; empty if not measured.
+        taught: tasks, the most important first; the first with a truth decides where there is no
+            true depth.
     """
-    count = len(values)
-    if count < MIN_FRAMES:
-        return -np.inf, np.inf
-    block = min(BLOCK, count // MIN_FRAMES)
-    rng = np.random.default_rng(_SEED)
-    blocks = -(-count // block)
-    starts = rng.integers(0, count - block + 1, (DRAWS, blocks))
-    drawn = (starts[..., None] + np.arange(block)).reshape(DRAWS, -1)[:, :count]
-    tail = 50.0 * (1.0 - CONFIDENCE)
-    low, high = np.percentile(values[drawn].mean(axis=1), (tail, 100.0 - tail))
-    return float(low), float(high)
-
-
-def judge(held_out: Sequence[MeasuredChange], rendered: Sequence[MeasuredChange]) -> Judgement:
-    """Better is: the first measure is better at the first budget, and nothing is worse anywhere.
-
-    Args:
-        held_out: changes on held-out frames of the recording.
-        rendered: changes on rendered rooms; what is lost there is said, but decides nothing.
-    """
-    if not held_out:
-        return Judgement(False, ("no held-out frame has a truth to be compared with",))
-    first = held_out[0]
-    worse = [change for change in held_out if change.is_worse]
-    reasons = [*_gains(first), *(f"worse: {describe(change)}" for change in worse)]
-    reasons += [
-        f"lost on rendered rooms: {describe(change)}"
-        for change in rendered
-        if change.relative_loss > FORGOTTEN
+    forgotten = tuple(change for change in rooms if change.relative_loss > FORGOTTEN)
+    main = _main_metric(held_out, taught)
+    told = _tell_forgotten(rooms, forgotten)
+    if main is None:
+        reason = "No held-out frame has a truth that the models could be compared with."
+        return Judgement(False, None, (reason, told), forgotten)
+    first, *others = [change for change in held_out if change.metric == main]
+    heads = [c for c in held_out if c.metric in MAIN_METRICS.values() and c.metric != main]
+    worse = [change for change in (*others, *heads) if change.outcome == WORSE]
+    reasons = [
+        _tell(first),
+        *_tell_not_worse(others),
+        *(_tell(c) for c in worse),
+        *(_tell(c) for c in heads if c.outcome == BETTER and c.budget == first.budget),
+        *_tell_minor([c for c in held_out if c.metric not in MAIN_METRICS.values()]),
+        told,
     ]
-    return Judgement(first.is_better and not worse, tuple(reasons))
+    better = first.outcome == BETTER and not worse
+    return Judgement(better, main, tuple(reasons), forgotten)
 
 
-def describe(change: MeasuredChange) -> str:
-    """A change in words and numbers."""
-    return (
-        f"{change.task} {change.metric} {change.before:.3f} -> {change.after:.3f} at budget "
-        f"{change.budget:g} ({change.frames} frames)"
-    )
+def share_text(change: ScoreChange) -> str:
+    """The relative loss in percent, with its sign: + is worse."""
+    share = change.relative_loss
+    if math.isinf(share):
+        return "from 0"
+    return f"{round(100 * share, 1) + 0.0:+.1f} %"  # never "-0.0 %"
 
 
-def _gains(first: MeasuredChange) -> Iterator[str]:
-    if first.is_better:
-        yield f"better: {describe(first)}"
-    elif not np.isfinite(first.low):
-        yield f"too few held-out frames to be sure: {describe(first)}"
-    else:
-        yield f"no clear gain: {describe(first)}"
+def _main_metric(held_out: Sequence[ScoreChange], taught: Sequence[str]) -> Metric | None:
+    scored = {change.metric for change in held_out}
+    for task in ("depth", *taught):
+        metric = MAIN_METRICS.get(task)
+        if metric in scored:
+            return metric
+    return None
+
+
+def _tell(change: ScoreChange) -> str:
+    """One sentence of what became of a metric."""
+    metric = change.metric
+    begin = {BETTER: "Better", WORSE: "Worse", UNDECIDED: "Not decided"}[change.outcome]
+    values = f"{metric.format(change.before)} before, {metric.format(change.after)} after"
+    what = f"{begin}: {metric.task}, {metric.text} at budget {change.budget:.2f}, {values}"
+    if math.isinf(change.low):
+        return f"{what}; {change.frames} frames are too few to tell."
+    interval = metric.format_interval(change.low, change.high)
+    return f"{what}; difference {interval} on {change.frames} frames."
+
+
+def _tell_not_worse(others: Sequence[ScoreChange]) -> list[str]:
+    """The main metric at the budgets beside the first at which it is not worse."""
+    by_outcome = {
+        outcome: [f"{c.budget:.2f}" for c in others if c.outcome == outcome]
+        for outcome in (BETTER, UNDECIDED)
+    }
+    texts = {BETTER: "better, too", UNDECIDED: "neither better nor worse by what can be told"}
+    return [
+        f"At budget {', '.join(budgets)}: {texts[outcome]}."
+        for outcome, budgets in by_outcome.items()
+        if budgets
+    ]
+
+
+def _tell_minor(minor: Sequence[ScoreChange]) -> list[str]:
+    """What is worse among the metrics that decide nothing."""
+    budgets: dict[Metric, list[str]] = {}
+    for change in minor:
+        if change.outcome == WORSE:
+            budgets.setdefault(change.metric, []).append(f"{change.budget:.2f}")
+    return [
+        f"Worse, which decides nothing: {m.task}, {m.text} at budget {', '.join(at)}."
+        for m, at in budgets.items()
+    ]
+
+
+def _tell_forgotten(rooms: Sequence[ScoreChange], forgotten: Sequence[ScoreChange]) -> str:
+    if not rooms:
+        return "What it forgot on rendered rooms was not measured."
+    if not forgotten:
+        return f"On rendered rooms no score lost more than {100 * FORGOTTEN:g} % of its value."
+    texts = [
+        f"{c.metric.task}, {c.metric.text} ({share_text(c)} at budget {c.budget:.2f})"
+        for c in _largest_losses(forgotten)
+    ]
+    return f"Forgotten on rendered rooms, by more than {100 * FORGOTTEN:g} %: {'; '.join(texts)}."
+
+
+def _largest_losses(changes: Sequence[ScoreChange]) -> list[ScoreChange]:
+    """Of every metric the budget at which it lost most."""
+    largest: dict[Metric, ScoreChange] = {}
+    for change in changes:
+        known = largest.get(change.metric)
+        if known is None or change.relative_loss > known.relative_loss:
+            largest[change.metric] = change
+    return list(largest.values())

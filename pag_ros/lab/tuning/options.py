@@ -9,6 +9,7 @@ from typing import Any
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.passes import require_budgets
 from pag_ros.lab.recordings import ImportOptions
+from pag_ros.lab.teachers import TeacherSpec
 
 MAX_MINUTES = 10_000.0
 BUDGETS = (1.0, 0.5, 0.3)
@@ -25,6 +26,7 @@ class TuneOptions:
         minutes: to train, without reading bags and judging.
         budgets: that the result is judged at, the most important one first.
         recording: how bags are read.
+        teachers: that label what the recordings have no truth for.
         seed: of everything random.
 
     Raises:
@@ -37,6 +39,7 @@ class TuneOptions:
     minutes: float = 10.0
     budgets: tuple[float, ...] = BUDGETS
     recording: ImportOptions = field(default_factory=ImportOptions)
+    teachers: tuple[TeacherSpec, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,6 +62,7 @@ class TuneOptions:
             "bags": [str(bag.resolve()) for bag in self.bags],
             "model": str(self.model.resolve()),
             "recording": repr(self.recording),
+            "teachers": repr(self.teachers),
             "seed": self.seed,
         }
 

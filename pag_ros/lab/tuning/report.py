@@ -1,232 +1,257 @@
-"""A tuning as one HTML file that needs nothing else: the verdict, before and after, pictures."""
+"""What tuning did as one HTML file that needs nothing else, and its numbers as JSON beside it."""
 
 from __future__ import annotations
 
-import base64
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from pag_ros.evaluation import charts
 from pag_ros.evaluation.html import fill, trusted
-from pag_ros.evaluation.report import METRICS, data_uri, depth_scale
-from pag_ros.evaluation.samples import color_outputs, small
-from pag_ros.evaluation.scoring import Outputs
-from pag_ros.image.pictures import color_error
-from pag_ros.lab.datasets import Dataset, Sample
-from pag_ros.lab.tuning.comparing import AGREEMENT, Models, PairedScores
-from pag_ros.lab.tuning.judging import FORGOTTEN, Judgement, MeasuredChange
-from pag_ros.manifest import Manifest
-from pag_ros.runtime import Session
+from pag_ros.evaluation.named_metrics import Metric
+from pag_ros.evaluation.page_parts import BigNumber, data_uri, depth_scale, embedded, error_scale
+from pag_ros.evaluation.results import FramePictures
+from pag_ros.lab.tuning.changes import WORSE, Agreement, ScoreChange
+from pag_ros.lab.tuning.frame_pictures import CAPTIONS, LARGEST_RATIO
+from pag_ros.lab.tuning.judging import FORGOTTEN, Judgement, share_text
+from pag_ros.lab.tuning.paired_scores import MAIN_METRICS, FrameScores
+from pag_ros.manifest import LabelClass
 from pag_ros.writing import write_text
 
-HTML_NAME, JSON_NAME = "report.html", "report.json"
-TEMPLATE = "lab/tuning/report.html.j2"
 FORMAT = 1
-MAX_ERROR = 0.5
-"""|ln(depth / truth)| at which the colours of an error map end: 65 % too far."""
+HTML_NAME = "report.html"
+JSON_NAME = "report.json"
+TEMPLATE = "lab/tuning/report.html.j2"
 
 
 @dataclass(frozen=True)
-class Findings:
-    """All that a report shows.
+class TuningResult:
+    """Everything the report shows.
 
     Attributes:
-        held_out, rendered: both models on held-out frames and on rendered rooms.
-        about: what was done with what, for people.
-        curves: picture of the training's losses; left out where there is none.
+        title: one line.
+        about: what the data and the models were, for people.
+        held_out: every held-out frame's scores.
+        changes, agreements: of the held-out frames.
+        rooms: changes on rendered rooms; empty if not measured.
+        classes, depth_range_m: of the pictures' colours.
+        pictures: of single held-out frames; see `picture_frames`.
+        times_s: of every held-out frame, for the chart; empty numbers them.
+        curves: picture of the training's curves, .png, .jpg or .svg.
     """
 
     title: str
-    verdict: Judgement
-    held_out: PairedScores
-    rendered: PairedScores
-    held_out_changes: Sequence[MeasuredChange]
-    rendered_changes: Sequence[MeasuredChange]
     about: Mapping[str, str]
-    curves: Path
+    judgement: Judgement
+    held_out: Sequence[FrameScores]
+    changes: Sequence[ScoreChange]
+    agreements: Sequence[Agreement]
+    rooms: Sequence[ScoreChange]
+    classes: tuple[LabelClass, ...]
+    depth_range_m: tuple[float, float]
+    pictures: Sequence[FramePictures] = ()
+    times_s: Sequence[float] = ()
+    curves: Path | None = None
+
+
+def write_report(result: TuningResult, folder: Path) -> Path:
+    """Write report.html and report.json into a folder, each whole or not at all.
+
+    Returns:
+        The path of the HTML file.
+
+    Raises:
+        BackendError: the libraries of the `eval` extra are not installed.
+        ParameterError: the picture of the training's curves cannot be read.
+        OSError: the folder cannot be written.
+    """
+    html = render(result)
+    numbers = json.dumps(to_json(result), indent=2, allow_nan=False) + "\n"
+    write_text(folder / JSON_NAME, numbers, make_folder=True)
+    write_text(folder / HTML_NAME, html, make_folder=True)
+    return folder / HTML_NAME
+
+
+def to_json(result: TuningResult) -> dict[str, Any]:
+    """All numbers, without the pictures, as plain JSON values; what is not finite is None."""
+    judgement = result.judgement
+    return {
+        "format": FORMAT,
+        "title": result.title,
+        "about": dict(result.about),
+        "better": judgement.better,
+        "main": None if judgement.main is None else judgement.main.key,
+        "reasons": list(judgement.reasons),
+        "held_out": [_change_json(change) for change in result.changes],
+        "agreement": [
+            {
+                "metric": a.metric.key,
+                "budget": a.budget,
+                "mean": _finite(a.mean),
+                "frames": a.frames,
+            }
+            for a in result.agreements
+        ],
+        "rooms": [_change_json(change) for change in result.rooms],
+        "forgotten": [
+            {"metric": change.metric.key, "budget": change.budget} for change in judgement.forgotten
+        ],
+        "frames": [_frame_json(frame, result.times_s) for frame in result.held_out],
+    }
+
+
+def render(result: TuningResult) -> str:
+    """The report as HTML text.
+
+    Raises:
+        BackendError: the libraries of the `eval` extra are not installed.
+        ParameterError: the picture of the training's curves cannot be read.
+    """
+    charts.require_matplotlib()
+    return fill(
+        TEMPLATE,
+        {"picture": data_uri},
+        result=result,
+        tiles=list(tiles(result)),
+        charts=[(text, trusted(svg)) for text, svg in drawn(result)],
+        change_tables=tables(result.changes),
+        room_tables=tables(result.rooms),
+        agreement_rows=[_agreement_row(agreement) for agreement in result.agreements],
+        curves=None if result.curves is None else embedded(result.curves),
+        captions=captions(result),
+        depth_scale=depth_scale(*result.depth_range_m),
+        error_scale=error_scale(LARGEST_RATIO),
+        forgotten_percent=f"{100 * FORGOTTEN:g} %",
+    )
 
 
 @dataclass(frozen=True)
 class ChangeRow:
-    """A change as a line of a table; `mood` is "better", "worse" or empty."""
+    """A change as the texts of a table's row."""
 
+    metric: Metric
     budget: str
-    frames: int
     before: str
     after: str
+    difference: str
     interval: str
-    mood: str
+    loss: str
+    frames: int
+    outcome: str
+    is_worse: bool
+    is_forgotten: bool
 
 
-def write_report(
-    findings: Findings, held_out: Dataset, before: Session, after: Session, folder: Path
-) -> Path:
-    """Write report.html and report.json, each whole or not at all.
-
-    Args:
-        held_out: the frames that were judged by; some are shown.
-        before, after: the models.
-
-    Returns:
-        The path of the HTML file.
-    """
-    samples = _samples(findings.held_out, held_out, before, after)
-    html = fill(
-        TEMPLATE,
-        {"picture": data_uri},
-        findings=findings,
-        tables=[
-            ("Held-out frames", tables(findings.held_out_changes)),
-            ("Rendered rooms", tables(findings.rendered_changes)),
-        ],
-        agreement=agreement(findings.held_out),
-        charts=[(text, trusted(svg)) for text, svg in _charts(findings.held_out)],
-        samples=samples,
-        depth_scale=depth_scale(*before.manifest.depth_range_m),
-        error_scale=_error_scale(),
-        classes=before.manifest.classes,
-        curves=_png_uri(findings.curves),
-        forgotten=f"{100 * FORGOTTEN:g} %",
-    )
-    text = json.dumps(to_json(findings), indent=2, allow_nan=False)
-    write_text(folder / JSON_NAME, text + "\n")
-    write_text(folder / HTML_NAME, html)
-    return folder / HTML_NAME
-
-
-def to_json(findings: Findings) -> dict[str, Any]:
-    """All numbers as plain JSON values; None where one is not finite."""
-    return {
-        "format": FORMAT,
-        "title": findings.title,
-        "is_better": findings.verdict.is_better,
-        "reasons": list(findings.verdict.reasons),
-        "held_out": [_finite(asdict(change)) for change in findings.held_out_changes],
-        "rendered": [_finite(asdict(change)) for change in findings.rendered_changes],
-        "agreement": agreement(findings.held_out),
-        "about": dict(findings.about),
-    }
-
-
-def tables(changes: Sequence[MeasuredChange]) -> dict[str, list[ChangeRow]]:
-    """Heading -> rows, one a budget."""
-    found: dict[str, list[ChangeRow]] = {}
+def tables(changes: Sequence[ScoreChange]) -> dict[str, list[ChangeRow]]:
+    """Task -> its rows, in the changes' order."""
+    by_task: dict[str, list[ChangeRow]] = {}
     for change in changes:
-        metric = next(m for m in METRICS if (m.task, m.name) == (change.task, change.metric))
-        arrow = "↑" if metric.higher_is_better else "↓"
-        mood = "better" if change.is_better else "worse" if change.is_worse else ""
-        row = ChangeRow(
-            f"{change.budget:.2f}",
-            change.frames,
-            metric.format(change.before),
-            metric.format(change.after),
-            _interval(change, metric.scale, metric.digits),
-            mood,
+        by_task.setdefault(change.metric.task, []).append(_row(change))
+    return by_task
+
+
+def tiles(result: TuningResult) -> Iterator[BigNumber]:
+    """The row of big numbers: each head's main metric at the first budget."""
+    heads = [change for change in result.changes if change.metric in MAIN_METRICS.values()]
+    for change in _at_first_budget(heads):
+        metric = change.metric
+        yield BigNumber(
+            f"{metric.format(change.before)} → {metric.format(change.after)}",
+            f"{metric.task}: {metric.text}, budget {change.budget:.2f}",
+            f"{change.outcome}, {change.frames} held-out frames",
+            alert=change.outcome == WORSE,
         )
-        found.setdefault(f"{change.task}: {metric.text} {arrow}", []).append(row)
-    return found
+    for change in _at_first_budget([c for c in result.rooms if c.metric == result.judgement.main]):
+        metric = change.metric
+        yield BigNumber(
+            f"{metric.format(change.before)} → {metric.format(change.after)}",
+            f"rendered rooms, {metric.task}: {metric.text}, budget {change.budget:.2f}",
+            f"loss {share_text(change)}, {change.frames} frames",
+            alert=change in result.judgement.forgotten,
+        )
 
 
-def agreement(comparison: PairedScores) -> dict[str, dict[str, float]]:
-    """What is measured of heads without truth -> budget -> mean over the frames."""
-    found: dict[str, dict[str, float]] = {}
-    for budget, pairs in comparison.frames.items():
-        for key, text in AGREEMENT.items():
-            values = [pair.agreement[key] for pair in pairs if key in pair.agreement]
-            if values:
-                found.setdefault(text, {})[f"{budget:.2f}"] = round(float(np.mean(values)), 4)
-    return found
+def drawn(result: TuningResult) -> Iterator[tuple[str, str]]:
+    """(caption, SVG) of the main metric over the held-out frames at the first budget."""
+    main = result.judgement.main
+    if main is None:
+        return
+    budget = result.held_out[0].budget
+    frames = [f for f in result.held_out if f.budget == budget and main in f.before]
+    times = [result.times_s[f.index] if result.times_s else float(f.index) for f in frames]
+    before = [main.scale * frame.before[main] for frame in frames]
+    after = [main.scale * frame.after[main] for frame in frames]
+    caption = f"{main.task}: {main.text} of every held-out frame, budget {budget:.2f}"
+    x_label = "time, s" if result.times_s else "held-out frame"
+    y_label = f"{main.text}{f',{main.unit}' if main.unit else ''}"
+    yield caption, charts.before_and_after(times, before, after, x_label, y_label)
 
 
-def _interval(change: MeasuredChange, scale: float, digits: int) -> str:
-    if not math.isfinite(change.low):
+def captions(result: TuningResult) -> list[str]:
+    """The columns of the pictures: of `CAPTIONS` those that any of them has."""
+    known = {caption for p in result.pictures for row in p.rows.values() for caption in row}
+    return [caption for caption in CAPTIONS if caption in known]
+
+
+def _at_first_budget(changes: Sequence[ScoreChange]) -> list[ScoreChange]:
+    return [change for change in changes if change.budget == changes[0].budget]
+
+
+def _row(change: ScoreChange) -> ChangeRow:
+    metric = change.metric
+    return ChangeRow(
+        metric=metric,
+        budget=f"{change.budget:.2f}",
+        before=metric.format(change.before),
+        after=metric.format(change.after),
+        difference=metric.format_difference(change.after - change.before),
+        interval=_interval(change),
+        loss=share_text(change),
+        frames=change.frames,
+        outcome=change.outcome,
+        is_worse=change.outcome == WORSE,
+        is_forgotten=change.relative_loss > FORGOTTEN,
+    )
+
+
+def _interval(change: ScoreChange) -> str:
+    if math.isinf(change.low):
         return "too few frames"
-    return f"{change.low * scale:+.{digits}f} to {change.high * scale:+.{digits}f}"
+    return change.metric.format_interval(change.low, change.high)
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
+def _agreement_row(agreement: Agreement) -> tuple[str, str, str, int]:
+    metric = agreement.metric
+    head = f"{metric.task}: {metric.text}"
+    return head, f"{agreement.budget:.2f}", metric.format(agreement.mean), agreement.frames
+
+
+def _change_json(change: ScoreChange) -> dict[str, Any]:
     return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in values.items()
+        "metric": change.metric.key,
+        "budget": change.budget,
+        "before": _finite(change.before),
+        "after": _finite(change.after),
+        "low": _finite(change.low),
+        "high": _finite(change.high),
+        "relative_loss": _finite(change.relative_loss),
+        "frames": change.frames,
+        "outcome": change.outcome,
     }
 
 
-def _charts(comparison: PairedScores) -> list[tuple[str, str]]:
-    """The main measure over the frames, before and after."""
-    budget, pairs = next(iter(comparison.frames.items()))
-    measured = comparison.measured()
-    if not measured:
-        return []
-    task, metric = key = measured[0]
-    before, after = ([getattr(p, side).get(key, math.nan) for p in pairs] for side in SIDES)
-    caption = f"{task} {metric} of every held-out frame at budget {budget:g}, in order"
-    return [(caption, charts.before_and_after(before, after))]
+def _frame_json(frame: FrameScores, times_s: Sequence[float]) -> dict[str, Any]:
+    sides = {"before": frame.before, "after": frame.after, "agreement": frame.agreement}
+    values = {
+        name: {metric.key: _finite(value) for metric, value in side.items()}
+        for name, side in sides.items()
+    }
+    time_s = _finite(times_s[frame.index]) if times_s else None
+    return {"index": frame.index, "time_s": time_s, "budget": frame.budget, **values}
 
 
-SIDES = ("before", "after")
-
-
-def _samples(
-    comparison: PairedScores, dataset: Dataset, before: Session, after: Session
-) -> list[dict[str, Any]]:
-    """The worst, the median and the best frame by the main measure after tuning."""
-    budget, pairs = next(iter(comparison.frames.items()))
-    measured = comparison.measured()
-    if not measured:
-        return []
-    task, metric = key = measured[0]
-    scored = sorted((p.after[key], i) for i, p in enumerate(pairs) if key in p.after)
-    places = {"worst": 0, "median": len(scored) // 2, "best": len(scored) - 1}
-    models = Models(before, after, budget)
-    shown = []
-    for name, place in places.items():
-        value, index = scored[place]
-        sample = dataset[index]
-        title = f"{name}: frame {index}, {task} {metric} {pairs[index].before[key]:.3f} -> "
-        rows = _rows(sample, models.run(sample), before.manifest)
-        shown.append(
-            {
-                "title": f"{title}{value:.3f}",
-                "image": small(sample.color, cv2.INTER_AREA),
-                "rows": rows,
-            }
-        )
-    return shown
-
-
-def _rows(
-    sample: Sample, outputs: tuple[Outputs, Outputs], manifest: Manifest
-) -> dict[str, dict[str, NDArray[np.uint8]]]:
-    """Name -> caption -> picture: the truth, and both models' outputs with their error."""
-    truth = Outputs(sample.depth, sample.normals, sample.labels)
-    rows = {"ground truth": color_outputs(truth, manifest, small)}
-    for name, each in zip(SIDES, outputs, strict=True):
-        shown = Outputs(each.depth, each.normals, each.labels)
-        rows[name] = color_outputs(shown, manifest, small)
-        if each.depth is not None and sample.depth is not None:
-            error = np.abs(np.log(each.depth / sample.depth))
-            rows[name]["depth error"] = small(color_error(error, MAX_ERROR))
-    return rows
-
-
-def _error_scale() -> dict[str, Any]:
-    """The error maps' colours as a CSS gradient, and how far off they mean."""
-    errors = np.linspace(0.0, MAX_ERROR, 24, dtype=np.float32)[None]
-    colors = color_error(errors, MAX_ERROR)[0].tolist()
-    stops = ", ".join(f"rgb({r}, {g}, {b})" for r, g, b in colors)
-    ticks = [f"{100 * math.expm1(e):.0f} %" for e in np.linspace(0.0, MAX_ERROR, 5)]
-    return {"gradient": f"linear-gradient(to right, {stops})", "ticks": ticks}
-
-
-def _png_uri(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

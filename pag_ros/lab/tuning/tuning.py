@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,20 +24,29 @@ from filelock import FileLock, Timeout
 from pag_ros import checks
 from pag_ros.errors import ParameterError
 from pag_ros.lab.datasets import Dataset
-from pag_ros.lab.datasets.rooms import RoomPictures
+from pag_ros.lab.datasets.rooms import RoomPictures, read_index
 from pag_ros.lab.datasets.scores import with_scores
 from pag_ros.lab.export import ModelCard, export_model
 from pag_ros.lab.recordings import Account, import_recordings
-from pag_ros.lab.recordings.importing import forget
+from pag_ros.lab.recordings.importing import forget, save_account
 from pag_ros.lab.recordings.splitting import Side
+from pag_ros.lab.teachers import label_pictures
 from pag_ros.lab.training.checkpoint import load_weights, save_weights
+from pag_ros.lab.training.curves import write_curves
 from pag_ros.lab.training.trainer import Trainer
-from pag_ros.lab.tuning.comparing import PairedScores, compare
-from pag_ros.lab.tuning.judging import Judgement, MeasuredChange, changes, judge
+from pag_ros.lab.tuning.changes import (
+    STRETCH_FRAMES,
+    ScoreChange,
+    find_agreements,
+    find_changes,
+)
+from pag_ros.lab.tuning.frame_pictures import picture_frames
+from pag_ros.lab.tuning.judging import Judgement, judge
 from pag_ros.lab.tuning.options import TuneOptions, weights_of
+from pag_ros.lab.tuning.paired_scores import score_frames
 from pag_ros.lab.tuning.recipe import recipe
 from pag_ros.lab.tuning.rendered import unpack
-from pag_ros.lab.tuning.report import Findings, to_json, write_report
+from pag_ros.lab.tuning.report import TuningResult, to_json, write_report
 from pag_ros.lab.tuning.units import depth_ratio, require_plausible
 from pag_ros.manifest import Manifest, load_manifest, save_manifest
 from pag_ros.reading import read_limited, reading
@@ -46,6 +55,8 @@ from pag_ros.runtime.tensorrt.self_check import write_reference
 from pag_ros.writing import write_text
 
 FORMAT = 1
+DEVICE = "cpu"
+"""Where models are judged: the numbers are then the same on every machine."""
 _MAX_STATE_BYTES = 1 << 20
 
 
@@ -69,7 +80,7 @@ class Tuned:
     Attributes:
         model: the tuned model's ONNX file.
         report: its report.html.
-        verdict: whether it is better.
+        judgement: whether it is better.
         held_out, rendered: changes on held-out frames and on rendered rooms.
         account: what became of the recordings' images.
         numbers: all figures as plain JSON values.
@@ -77,9 +88,9 @@ class Tuned:
 
     model: Path
     report: Path
-    verdict: Judgement
-    held_out: tuple[MeasuredChange, ...]
-    rendered: tuple[MeasuredChange, ...]
+    judgement: Judgement
+    held_out: tuple[ScoreChange, ...]
+    rendered: tuple[ScoreChange, ...]
     account: Account
     numbers: Mapping[str, Any]
 
@@ -145,10 +156,9 @@ def _import(options: TuneOptions, progress: Progress) -> Account:
     classes = [each.name for each in manifest.classes]
     data = options.out / "data"
     progress.stage("reading the recordings")
-    account = import_recordings(
-        options.bags, data, classes, options.recording, progress=progress.step
-    )
-    with closing(open_session(options.model)) as session:
+    recording = replace(options.recording, unlabelled=bool(options.teachers))
+    account = import_recordings(options.bags, data, classes, recording, progress=progress.step)
+    with closing(open_session(options.model, DEVICE)) as session:
         ratio = depth_ratio(_side(options, Side.TRAIN), session)
     try:
         require_plausible(ratio, options.recording.depth_scale, options.bags)
@@ -156,9 +166,27 @@ def _import(options: TuneOptions, progress: Progress) -> Account:
         forget(data)
         (options.out / "tune.json").unlink()
         raise
+    if options.teachers and not account.taught:
+        _teach(options, account, progress)
     for line in account.lines():
         progress.say(line)
     return account
+
+
+def _teach(options: TuneOptions, account: Account, progress: Progress) -> None:
+    """Have the teachers label what has no truth, on both sides: both are judged alike."""
+    data = options.out / "data"
+    progress.stage("labelling by the teachers", account.train + account.held_out)
+    with closing(open_session(options.model, DEVICE)) as session:
+        for side in (Side.TRAIN, Side.HELD_OUT):
+            added = label_pictures(data / side.value, options.teachers, session, progress.step)
+            account.taught.update(added)
+    frames = [
+        frame for side in (Side.TRAIN, Side.HELD_OUT) for frame in read_index(data / side.value)
+    ]
+    account.truths.clear()
+    account.truths.update(truth for frame in frames for truth in frame.truths)
+    save_account(data, account)
 
 
 def _side(options: TuneOptions, side: Side) -> Dataset:
@@ -186,6 +214,7 @@ def _train(
         out,
         pretrained=None,
         initialize=weights,
+        on_validation=lambda log: write_curves(log, log.with_name("curves.png")),
         stop=stop,
     )
     trainer.run()
@@ -204,7 +233,7 @@ def _export(
     kernels = options.model.with_suffix(".kernels.zip")
     if kernels.is_file():  # of the same layers, and so the same
         shutil.copyfile(kernels, path.with_suffix(".kernels.zip"))
-    with closing(open_session(path, "cpu")) as session:
+    with closing(open_session(path, DEVICE)) as session:
         write_reference(session, path)
     return path
 
@@ -213,6 +242,7 @@ def card_of(options: TuneOptions, start: Manifest, account: Account) -> ModelCar
     """What is said of the tuned model: all of the start, and what it was tuned on."""
     names = ", ".join(bag.name for bag in options.bags)
     truths = ", ".join(account.truths) or "no truth"
+    taught = "".join(f", {spec.truth} by {spec.path.name}" for spec in options.teachers)
     return ModelCard(
         name=options.name,
         classes=start.classes,
@@ -221,8 +251,8 @@ def card_of(options: TuneOptions, start: Manifest, account: Account) -> ModelCar
         license=start.license,
         training_data=(
             f"{start.training_data.rstrip()} Tuned from {start.name} on {account.train} frames of "
-            f"{names} ({truths}), {account.held_out} others of it held out; the scale of its "
-            "depth is that of these recordings."
+            f"{names} ({truths}{taught}), {account.held_out} others of it held out; the scale "
+            "of its depth is that of these recordings."
         ),
     )
 
@@ -231,46 +261,50 @@ def _judge(
     options: TuneOptions, model: Path, forgetting: Path, account: Account, progress: Progress
 ) -> Tuned:
     held_out, rendered = _side(options, Side.HELD_OUT), RoomPictures([forgetting])
-    with closing(open_session(options.model)) as before, closing(open_session(model)) as after:
-        found = {}
+    with (
+        closing(open_session(options.model, DEVICE)) as before,
+        closing(open_session(model, DEVICE)) as after,
+    ):
+        scores = {}
         for title, dataset in (("held-out frames", held_out), ("rendered rooms", rendered)):
             progress.stage(f"judging by the {title}", len(dataset))
-            found[title] = compare(dataset, before, after, options.budgets, progress.step)
-        own, other = found["held-out frames"], found["rendered rooms"]
-        own_changes, other_changes = changes(own), changes(other)
-        verdict = judge(own_changes, other_changes)
-        findings = Findings(
+            scores[title] = score_frames(dataset, before, after, options.budgets, progress.step)
+        own, other = scores["held-out frames"], scores["rendered rooms"]
+        changes = find_changes(own, stretch_for(len(held_out)))
+        rooms = find_changes(other, stretch_for(len(rendered)))
+        judgement = judge(changes, rooms)
+        curves = options.out / "training" / "curves.png"
+        result = TuningResult(
             title=f"{options.name}, tuned from {before.manifest.name}",
-            verdict=verdict,
-            held_out=own,
-            rendered=other,
-            held_out_changes=own_changes,
-            rendered_changes=other_changes,
             about=_about(options, account, before),
-            curves=options.out / "training" / "curves.png",
+            judgement=judgement,
+            held_out=own,
+            changes=changes,
+            agreements=find_agreements(own),
+            rooms=rooms,
+            classes=before.manifest.classes,
+            depth_range_m=before.manifest.depth_range_m,
+            pictures=picture_frames(held_out, before, after, own, judgement.main),
+            curves=curves if curves.is_file() else None,
         )
-        report = write_report(findings, held_out, before, after, options.out)
-    _record(model, own)
-    return Tuned(
-        model,
-        report,
-        verdict,
-        tuple(own_changes),
-        tuple(other_changes),
-        account,
-        {**to_json(findings), "images": account.to_json()},
-    )
+        report = write_report(result, options.out)
+    _record(model, changes)
+    numbers = {**to_json(result), "images": account.to_json()}
+    return Tuned(model, report, judgement, tuple(changes), tuple(rooms), account, numbers)
 
 
-def _record(model: Path, held_out: PairedScores) -> None:
+def stretch_for(frames: int) -> int:
+    """Frames in a row that are drawn together: fewer where there are few at all."""
+    return min(STRETCH_FRAMES, max(1, frames // 4))
+
+
+def _record(model: Path, held_out: Sequence[ScoreChange]) -> None:
     """Keep the held-out scores in the manifest."""
-    manifest = load_manifest(model)
-    tables: dict[float, Mapping[str, Mapping[str, float]]] = {}
-    for change in changes(held_out):
-        table = dict(tables.get(change.budget, {}))
-        table[change.task] = {**table.get(change.task, {}), change.metric: change.after}
-        tables[change.budget] = table
-    save_manifest(with_scores(manifest, tables), model)
+    tables: dict[float, dict[str, dict[str, float]]] = {}
+    for change in held_out:
+        task = tables.setdefault(change.budget, {}).setdefault(change.metric.task, {})
+        task[change.metric.name] = change.after
+    save_manifest(with_scores(load_manifest(model), tables), model)
 
 
 def _about(options: TuneOptions, account: Account, session: Session) -> dict[str, str]:
@@ -278,5 +312,5 @@ def _about(options: TuneOptions, account: Account, session: Session) -> dict[str
         "recordings": ", ".join(str(bag) for bag in options.bags),
         **{f"frames, {n}": line for n, line in enumerate(account.lines(), 1)},
         "minutes of training": f"{options.minutes:g}",
-        "device": session.backend,
+        "judged on": session.backend,
     }

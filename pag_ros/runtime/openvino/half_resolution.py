@@ -7,13 +7,13 @@ time. Depth stays metric, since the focal length is counted in pixels of the who
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import openvino as ov
 from openvino import opset13
 
 from pag_ros.errors import ModelError
 from pag_ros.manifest import BlockSpec, Manifest
+from pag_ros.runtime.openvino.api import Graph, Node
 
 HALF = 2
 
@@ -45,14 +45,14 @@ def halved_manifest(manifest: Manifest) -> Manifest:
     )
 
 
-def halve_graph(graph: Any, manifest: Manifest) -> None:
+def halve_graph(graph: Graph, manifest: Manifest) -> None:
     """Give a graph that was exported for one size half of it, in place, before it is compiled.
 
     Sizes are constants in three places: where maps are enlarged, expanded and flattened. The
     operators of our own have to be halved by their owner.
 
     Args:
-        graph: `openvino.Model` with inputs as in `model_layout`.
+        graph: with inputs as in `model_layout`.
         manifest: of the whole resolution.
 
     Raises:
@@ -75,7 +75,7 @@ def halve_graph(graph: Any, manifest: Manifest) -> None:
     graph.validate_nodes_and_infer_types()
 
 
-def _sizes(operator: Any) -> list[int] | None:
+def _sizes(operator: Node) -> list[int] | None:
     """The constant sizes of the map that an operator makes; None if it makes no such map."""
     kind = operator.get_type_name()
     if kind not in ("Interpolate", "Broadcast", "Reshape"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -14,6 +13,7 @@ from openvino.frontend.onnx import ConversionExtension
 from pag_ros import kernels
 from pag_ros.kernels import Activation, Branch, Convolution, Workspace
 from pag_ros.runtime.frame_clock import THRESHOLD, FrameClock
+from pag_ros.runtime.openvino.api import AttributeVisitor, FoundOperator, TensorView, Value
 
 DOMAIN = "pag"
 _ACTIVATIONS: dict[int, Activation] = {0: "none", 1: "relu", 6: "relu6"}
@@ -31,9 +31,9 @@ class Operators:
     def __init__(self, clock: FrameClock, workspace: Workspace) -> None:
         self.clock = clock
         self.workspace = workspace
-        self.made: list[Any] = []
+        self.made: list[_Operator] = []
 
-    def extensions(self) -> list[Any]:
+    def extensions(self) -> list[ConversionExtension]:
         """What `openvino.Core.add_extension` takes."""
         return [
             ConversionExtension("Select", DOMAIN, self._convert_select),
@@ -67,21 +67,21 @@ class Operators:
         """
         for operator in self.made:
             operator.set_arguments([])
-            vars(operator).clear()
+            operator.__dict__.clear()
         self.made.clear()
 
-    def _convert_select(self, node: Any) -> Any:
+    def _convert_select(self, node: FoundOperator) -> list[Value]:
         stage = node.get_attribute("stage")
         if stage not in self.clock.blocks:
             raise ValueError(f"the manifest has no gated block {stage!r}")
         inputs = [node.get_input(position) for position in range(3)]
-        return Select(inputs, stage, self).outputs()
+        return Select(inputs, stage, self).values()
 
-    def _convert_classify(self, node: Any) -> Any:
+    def _convert_classify(self, node: FoundOperator) -> list[Value]:
         size = (node.get_attribute("height"), node.get_attribute("width"))
-        return Classify([node.get_input(0)], size, self).outputs()
+        return Classify([node.get_input(0)], size, self).values()
 
-    def _convert_sparse_conv(self, node: Any) -> Any:
+    def _convert_sparse_conv(self, node: FoundOperator) -> list[Value]:
         given = [node.get_input(position) for position in range(node.get_input_size())]
         x, index, count, weight, bias, *optional = given
         present = [value if _is_present(value) else None for value in optional]
@@ -108,15 +108,15 @@ class Operators:
             has_dilation_map=dilation_map is not None,
         )
         inputs = [x, index, count, *(value for value in (base, dilation_map) if value is not None)]
-        return SparseConv(inputs, form, self).outputs()
+        return SparseConv(inputs, form, self).values()
 
 
-def _is_present(value: Any) -> bool:
+def _is_present(value: Value) -> bool:
     """Whether an optional ONNX input was given; the front end puts a NullNode where it was not."""
     return bool(value.get_node().get_type_name() != "NullNode")
 
 
-def _constant(value: Any, name: str) -> NDArray[np.float32]:
+def _constant(value: Value, name: str) -> NDArray[np.float32]:
     """A constant of the graph, behind a cast or not."""
     node = value.get_node()
     if node.get_type_name() == "Convert":
@@ -139,7 +139,7 @@ class BranchForm:
 class _Operator(ov.Op):  # type: ignore[misc]
     """What all operators have in common: OpenVINO asks Python to compute them."""
 
-    def __init__(self, inputs: Sequence[Any], owner: Operators) -> None:
+    def __init__(self, inputs: Sequence[Value], owner: Operators) -> None:
         super().__init__(self)
         self._owner = owner
         owner.made.append(self)
@@ -149,11 +149,16 @@ class _Operator(ov.Op):  # type: ignore[misc]
     def has_evaluate(self) -> bool:
         return True
 
+    def values(self) -> list[Value]:
+        """What it gives, as inputs of other nodes."""
+        given: list[Value] = self.outputs()
+        return given
+
 
 class Select(_Operator):
     """pag.Select: (score [1,h,w], keep [], limits [3]) -> (index [h*w], count [1])."""
 
-    def __init__(self, inputs: Sequence[Any], stage: str, owner: Operators) -> None:
+    def __init__(self, inputs: Sequence[Value], stage: str, owner: Operators) -> None:
         self._stage = stage
         super().__init__(inputs, owner)
 
@@ -163,14 +168,14 @@ class Select(_Operator):
         self.set_output_type(0, ov.Type.i32, ov.PartialShape([height * width]))
         self.set_output_type(1, ov.Type.i32, ov.PartialShape([1]))
 
-    def clone_with_new_inputs(self, inputs: Sequence[Any]) -> Select:
+    def clone_with_new_inputs(self, inputs: Sequence[Value]) -> Select:
         return Select(inputs, self._stage, self._owner)
 
-    def visit_attributes(self, visitor: Any) -> bool:
+    def visit_attributes(self, visitor: AttributeVisitor) -> bool:
         visitor.on_attributes({"stage": self._stage})
         return True
 
-    def evaluate(self, outputs: Any, inputs: Any) -> bool:
+    def evaluate(self, outputs: Sequence[TensorView], inputs: Sequence[TensorView]) -> bool:
         score, keep, limits = (tensor.data for tensor in inputs)
         index, count = (tensor.data for tensor in outputs)
         wanted = int(keep)
@@ -187,7 +192,7 @@ class SparseConv(_Operator):
     Weights and biases are constants: packed once, they are no inputs any more.
     """
 
-    def __init__(self, inputs: Sequence[Any], form: BranchForm, owner: Operators) -> None:
+    def __init__(self, inputs: Sequence[Value], form: BranchForm, owner: Operators) -> None:
         self._form = form
         self._branch = Branch(form.convolutions, form.residual)
         super().__init__(inputs, owner)
@@ -201,10 +206,10 @@ class SparseConv(_Operator):
         self.set_output_size(1)
         self.set_output_type(0, ov.Type.f32, ov.PartialShape([1, height, width, outputs]))
 
-    def clone_with_new_inputs(self, inputs: Sequence[Any]) -> SparseConv:
+    def clone_with_new_inputs(self, inputs: Sequence[Value]) -> SparseConv:
         return SparseConv(inputs, self._form, self._owner)
 
-    def visit_attributes(self, visitor: Any) -> bool:
+    def visit_attributes(self, visitor: AttributeVisitor) -> bool:
         visitor.on_attributes({"convolutions": len(self._form.convolutions)})
         return True
 
@@ -232,7 +237,7 @@ class SparseConv(_Operator):
         self.set_arguments([x, index, count, *optional])
         self.constructor_validate_and_infer_types()
 
-    def evaluate(self, outputs: Any, inputs: Any) -> bool:
+    def evaluate(self, outputs: Sequence[TensorView], inputs: Sequence[TensorView]) -> bool:
         x, index, count, *optional = (tensor.data for tensor in inputs)
         self._branch(
             x[0],
@@ -250,7 +255,7 @@ class SparseConv(_Operator):
 class Classify(_Operator):
     """pag.Classify: logits [1,K,h,w] -> (labels [1,H,W], confidence [1,H,W])."""
 
-    def __init__(self, inputs: Sequence[Any], size: tuple[int, int], owner: Operators) -> None:
+    def __init__(self, inputs: Sequence[Value], size: tuple[int, int], owner: Operators) -> None:
         self._size = size
         super().__init__(inputs, owner)
 
@@ -264,14 +269,14 @@ class Classify(_Operator):
         height, width = self._size
         self._size = (height // 2, width // 2)
 
-    def clone_with_new_inputs(self, inputs: Sequence[Any]) -> Classify:
+    def clone_with_new_inputs(self, inputs: Sequence[Value]) -> Classify:
         return Classify(inputs, self._size, self._owner)
 
-    def visit_attributes(self, visitor: Any) -> bool:
+    def visit_attributes(self, visitor: AttributeVisitor) -> bool:
         visitor.on_attributes({"height": self._size[0], "width": self._size[1]})
         return True
 
-    def evaluate(self, outputs: Any, inputs: Any) -> bool:
+    def evaluate(self, outputs: Sequence[TensorView], inputs: Sequence[TensorView]) -> bool:
         labels, confidence = (tensor.data[0] for tensor in outputs)
         kernels.classify(
             inputs[0].data[0],

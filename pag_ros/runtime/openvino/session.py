@@ -21,6 +21,7 @@ from pag_ros.runtime.frame_clock import FrameClock, limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.onnx_precheck import check_onnx
+from pag_ros.runtime.openvino.api import Compiled, Graph, Request
 from pag_ros.runtime.openvino.half_resolution import HALF, halve_graph, halved_manifest
 from pag_ros.runtime.openvino.operators import Operators
 from pag_ros.runtime.session import Deadline, Device, Prediction
@@ -55,8 +56,8 @@ class OpenVinoSession:
         if half:
             self.backend += ", half resolution"
         with kept_signal_stack():
-            self._compiled: Any = self._compile(model)
-        self._request: Any = self._compiled.create_infer_request()
+            self._compiled: Compiled | None = self._compile(model)
+        self._request: Request | None = self._compiled.create_infer_request()
         _open_sessions.add(self)
         self._inputs = _bind_inputs(self._request, self.manifest)
         self._outputs = [(n, self._compiled.output(n)) for n in output_layout(self.manifest)]
@@ -80,7 +81,7 @@ class OpenVinoSession:
         began = time.perf_counter()
         self._inputs["plan"][:] = limit_rows(deadline, began, len(keep), thresholds)
         self._request.infer()
-        return self._prediction()
+        return self._prediction(self._request)
 
     def close(self) -> None:
         """See `Session.close`."""
@@ -98,7 +99,7 @@ class OpenVinoSession:
         for kept in (self._compiled, self._request):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
-    def _compile(self, model: Path) -> Any:
+    def _compile(self, model: Path) -> Compiled:
         core = ov.Core()
         for extension in self._operators.extensions():
             core.add_extension(extension)
@@ -120,16 +121,17 @@ class OpenVinoSession:
                 # Some processors would run in bfloat16 unasked, with other results than the rest.
                 "INFERENCE_PRECISION_HINT": "f32",
             }
-            return core.compile_model(graph, "CPU", properties)
+            compiled: Compiled = core.compile_model(graph, "CPU", properties)
+            return compiled
         except Exception as error:  # OpenVINO and our operators stumble over a foreign graph
             self.close()
             raise ModelError(
                 f"{model}: not a usable model ({_pick_telling_line(error)})"
             ) from error
 
-    def _prediction(self) -> Prediction:
+    def _prediction(self, request: Request) -> Prediction:
         stage_seconds = self._clock.stage_seconds()
-        outputs = {name: self._request.get_tensor(port).data for name, port in self._outputs}
+        outputs = {name: request.get_tensor(port).data for name, port in self._outputs}
         return prediction_of(outputs, self.manifest, stage_seconds)
 
 
@@ -153,7 +155,7 @@ def _describe_backend(threads: int) -> str:
     return f"openvino {version} cpu fp32 {instruction_set}, {threads} threads"
 
 
-def _bind_inputs(request: Any, manifest: Manifest) -> dict[str, NDArray[Any]]:
+def _bind_inputs(request: Request, manifest: Manifest) -> dict[str, NDArray[Any]]:
     """Input arrays that the request reads from where they are."""
     arrays: dict[str, NDArray[Any]] = {}
     for name, (dtype, shape) in input_layout(manifest).items():
@@ -162,7 +164,7 @@ def _bind_inputs(request: Any, manifest: Manifest) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _check_interface(graph: Any, manifest: Manifest) -> None:
+def _check_interface(graph: Graph, manifest: Manifest) -> None:
     """Raise ValueError unless the graph has the inputs and outputs that its manifest promises."""
     wanted = {**input_layout(manifest), **output_layout(manifest)}
     ports = {name: port for port in (*graph.inputs, *graph.outputs) for name in port.names}
