@@ -18,7 +18,6 @@ from pag_ros.evaluation.results import Evaluation, percentiles, to_json
 from pag_ros.evaluation.truth_tally import describe_failures
 
 MAX_SYNC_TOLERANCE_MS = 60_000.0
-DEPTH_SCALES = (1e-6, 10.0)
 
 if TYPE_CHECKING:
     from pag_ros.evaluation.bags import Topics
@@ -52,6 +51,7 @@ def add_topic_arguments(parser: argparse.ArgumentParser) -> None:
         ("image", "camera pictures, Image or CompressedImage"),
         ("camera-info", "CameraInfo of these pictures"),
         ("depth", "true depth, or none to leave it aside"),
+        ("depth-camera-info", "CameraInfo of a depth camera of its own, or none"),
         ("normals", "true normals, or none"),
         ("labels", "true class ids, or none"),
     ):
@@ -76,6 +76,8 @@ def chosen_depth_scale(args: argparse.Namespace) -> float | None:
     Raises:
         ParameterError: it is out of range.
     """
+    from pag_ros.evaluation.bags import DEPTH_SCALES
+
     scale: float | None = args.depth_scale
     low, high = DEPTH_SCALES
     if scale is not None and not low <= scale <= high:
@@ -93,6 +95,7 @@ def chosen_topics(args: argparse.Namespace) -> Topics:
         args.depth_topic,
         args.normals_topic,
         args.labels_topic,
+        args.depth_camera_info_topic,
     )
 
 

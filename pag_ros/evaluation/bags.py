@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.errors import BagError, ImageError
+from pag_ros.errors import BagError, ImageError, ParameterError
+from pag_ros.evaluation.alignment import (
+    AlignedDepth,
+    CameraView,
+    align_depth,
+    is_scaled,
+    scale_depth,
+    view_of,
+)
 from pag_ros.evaluation.matching import (
+    INFO_KINDS,
     MAX_HELD_BYTES,
     Matching,
     Recorded,
     find_matching,
     match,
 )
+from pag_ros.evaluation.topic_choice import CAMERA_INFO_TYPE, choose_topics
+from pag_ros.evaluation.transforms import FixedFrames
 from pag_ros.evaluation.truth import Truth
 from pag_ros.evaluation.truth_tally import TruthTally, describe_failures
 from pag_ros.evaluation.unpacking import (
@@ -37,9 +48,10 @@ from pag_ros.evaluation.unpacking import (
     take_over_messages,
     unpack_message,
 )
-from pag_ros.image.camera_info import CameraInfo, focal_length_px
-from pag_ros.image.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb, usual_unit_m
+from pag_ros.image.camera_info import Intrinsics
+from pag_ros.image.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb
 from pag_ros.image.messages import PictureMessage
+from pag_ros.manifest import NO_LABEL
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -48,6 +60,12 @@ if TYPE_CHECKING:
 MAX_INFO_BYTES = 1 << 16
 """Limit of a CameraInfo, which has some 400 bytes; all that differ stay in memory."""
 
+MAX_TF_BYTES = 1 << 20
+"""Of a message of transforms; one of a whole robot has some 20 000 bytes."""
+
+DEPTH_SCALES = (1e-6, 10.0)
+"""Metres that a unit of recorded depth may stand for."""
+
 MAX_COUNT = 1 << 40
 """Limit of messages in a bag; a larger number comes from damage."""
 
@@ -55,21 +73,25 @@ MAX_TIME_NS = 1 << 62
 """Recording times beyond (the year 2116) come from damage."""
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 LABEL_WORDS = ("label", "mask", "segmentation", "semantic")
-NO_TOPIC = "none"
+TF_TYPE = "tf2_msgs/msg/TFMessage"
+TF_STATIC = "tf_static"
 READING_STOPPED = "reading stopped"
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Which topic carries what. None: find it; "none": the bag's topic is not to be used."""
+    """Which topic carries what. None: find it; "none": the bag's topic is not to be used.
+
+    `depth_camera_info` is of a depth camera that is not the image's.
+    """
 
     image: str | None = None
     camera_info: str | None = None
     depth: str | None = None
     normals: str | None = None
     labels: str | None = None
+    depth_camera_info: str | None = None
 
     def text(self) -> str:
         """Those there are, for people."""
@@ -87,7 +109,7 @@ class Frame:
         stamp_ns: of the image's header.
         frame_id: of the image's header.
         image: [h,w,3] uint8 RGB.
-        focal_px: the camera's fx in pixels of this image.
+        intrinsics: of the camera, in pixels of this image.
     """
 
     number: int
@@ -95,8 +117,13 @@ class Frame:
     stamp_ns: int
     frame_id: str
     image: NDArray[np.uint8]
-    focal_px: float
+    intrinsics: Intrinsics
     truth: Truth
+
+    @property
+    def focal_px(self) -> float:
+        """The camera's fx in pixels of this image."""
+        return self.intrinsics.fx
 
 
 def frames(path: Path, wanted: Topics | None = None) -> Iterator[Frame]:
@@ -122,6 +149,7 @@ class Bag:
         wanted: Topics | None = None,
         tolerance_ns: int | None = None,
         depth_scale: float | None = None,
+        rectify: bool = False,
     ) -> None:
         """Open a bag.
 
@@ -130,30 +158,47 @@ class Bag:
             wanted: topics to use; found by their contents where None.
             tolerance_ns: how far truth may be stamped from its image, see `matching.find_matching`.
             depth_scale: metres per unit of the depth; None: millimetres in 16 bits, else metres.
+            rectify: give pictures and truths without the lens's distortion, so that the frame's
+                `intrinsics` are all there is to know of the camera. Without it they come as they
+                were recorded.
 
         Raises:
             BagError: the bag is missing or damaged, a named topic is not in it or of another type,
                 there is no image topic, or several topics could be meant.
+            ParameterError: the depth's scale is out of range.
         """
         from rosbags.typesys import Stores, get_typestore
 
+        low, high = DEPTH_SCALES
+        if depth_scale is not None and not low <= depth_scale <= high:
+            raise ParameterError(
+                f"the depth's scale must lie in {low:g}..{high:g} m, got {depth_scale:g}"
+            )
         self.path = path
         self.problems: Counter[str] = Counter()
         self.images_left_out = 0
         self._wanted = wanted or Topics()
         self._tolerance_ns = tolerance_ns
         self._depth_scale = depth_scale
-        # Only messages of three standard types are read, by definitions we bring along: those in
+        self._rectify = rectify
+        # Only messages of four standard types are read, by definitions we bring along: those in
         # the bag are not trusted, nor needed (bags before Jazzy in sqlite3 have none).
         self._typestore = get_typestore(Stores.ROS2_JAZZY)
         self._open_files = ExitStack()
         try:
             self._reader = _open_reader(path, self._open_files)
             self._packed = take_over_messages(self._reader)
-            self._connections = _resolve(self._candidates(), self._wanted, path)
+            self._connections = choose_topics(
+                self._candidates(), asdict(self._wanted), path, self._first_message
+            )
         except BaseException:
             self.close()
             raise
+        self._depth_info_is_the_image_s = (
+            self._connections.get("depth_camera_info") is self._connections["camera_info"]
+        )
+        if self._depth_info_is_the_image_s:
+            del self._connections["depth_camera_info"]
         self.topics = Topics(**{kind: c.topic for kind, c in self._connections.items()})
         self.types = {kind: str(c.msgtype) for kind, c in self._connections.items()}
         self.count = int(self._connections["image"].msgcount)
@@ -184,6 +229,28 @@ class Bag:
         return matching
 
     @cached_property
+    def fixed_frames(self) -> FixedFrames:
+        """Where the robot's cameras are; found by reading /tf_static once, if it can be needed."""
+        frames = FixedFrames()
+        if not self._depth_info_is_the_image_s and "depth_camera_info" not in self._connections:
+            return frames
+        connections = [
+            c
+            for c in self._reader.connections
+            if c.msgtype == TF_TYPE and c.topic.rpartition("/")[2] == TF_STATIC
+        ]
+        problems: Counter[str] = Counter()
+        for connection, _, data in self._messages(connections, problems) if connections else ():
+            try:
+                self._enter_transforms(data, frames)
+            except ImageError as error:
+                problems[f"{printable(connection.topic)}: {printable(str(error))}"] += 1
+        for text, count in problems.items():
+            if not text.startswith(READING_STOPPED):  # that is counted by `matching`
+                self.problems[text] += count
+        return frames
+
+    @cached_property
     def truth(self) -> dict[str, TruthTally]:
         """What became of each topic of ground truth: kind -> tally, filled by `frames`.
 
@@ -211,6 +278,7 @@ class Bag:
 
     def frames(self) -> Iterator[Frame]:
         """Every readable frame in recording order; what is not readable is counted."""
+        _ = self.fixed_frames  # rosbags reads a bag from one place at a time
         for number, messages in enumerate(self.groups()):
             self._count_far_apart(number, messages)
             try:
@@ -261,7 +329,7 @@ class Bag:
             found[kind] += 1
             if stamp_ns is None:
                 problems[f"{printable(connection.topic)}: message without a header"] += 1
-            elif kind == "camera_info" and len(data) > MAX_INFO_BYTES:
+            elif kind in INFO_KINDS and len(data) > MAX_INFO_BYTES:
                 problems[f"{printable(connection.topic)}: CameraInfo of {len(data)} bytes"] += 1
             else:
                 yield Recorded(kind, min(time_ns, MAX_TIME_NS), stamp_ns, data)
@@ -285,27 +353,48 @@ class Bag:
                     "wal_checkpoint(TRUNCATE)'` writes them into the bag"
                 ] += 1
 
+    def _enter_transforms(self, data: bytes, frames: FixedFrames) -> None:
+        if len(data) > MAX_TF_BYTES:
+            raise ImageError(f"message of {len(data)} bytes")
+        refused: ImageError | None = None
+        for transform in self.deserialise(data, TF_TYPE).transforms:
+            try:
+                frames.add(transform)
+            except ImageError as error:
+                refused = error
+        if refused is not None:
+            raise refused
+
     def _frame(self, number: int, messages: dict[str, Recorded]) -> Frame:
         recorded = messages["image"]
         image: PictureMessage = self.decode(recorded)
         rgb = read_pixels(to_rgb, image)
         if "camera_info" not in messages:
             raise ImageError("no readable camera_info: depth would not be metric")
+        info = self.decode(messages["camera_info"])
+        view = view_of(rgb.shape, image.header.frame_id, info, self._topic("image"))
+        with _costing_one_message():
+            if self._rectify and (undistortion := view.undistortion) is not None:
+                rgb = undistortion.rectify_picture(rgb)
         return Frame(
             number=number,
             time_ns=recorded.stamp_ns if self.matching.stamps_identify else recorded.time_ns,
             stamp_ns=recorded.stamp_ns,
             frame_id=str(image.header.frame_id),
             image=rgb,
-            focal_px=require_focal_length(self.decode(messages["camera_info"]), rgb.shape),
-            truth=self._truth(messages, rgb.shape),
+            intrinsics=view.camera,
+            truth=self._truth(messages, view),
         )
 
-    def _truth(self, messages: dict[str, Recorded], image_shape: tuple[int, ...]) -> Truth:
+    def _truth(self, messages: dict[str, Recorded], image: CameraView) -> Truth:
         arrays: dict[str, NDArray[Any]] = {}
         for kind in TRUTH_READERS.keys() & messages.keys():
             try:
-                arrays[kind] = self._read_truth(messages[kind], image_shape)
+                with _costing_one_message():
+                    if kind == "depth":
+                        arrays[kind] = self._depth(messages, image)
+                    else:
+                        arrays[kind] = self._map(messages[kind], image)
                 self.truth[kind].scored += 1
             except ImageError as error:
                 self.truth[kind].unusable[printable(str(error))] += 1
@@ -313,15 +402,60 @@ class Bag:
             depth=arrays.get("depth"), normals=arrays.get("normals"), labels=arrays.get("labels")
         )
 
-    def _read_truth(self, message: Recorded, image_shape: tuple[int, ...]) -> NDArray[Any]:
+    def _map(self, message: Recorded, image: CameraView) -> NDArray[Any]:
+        """Normals or labels."""
         array = read_pixels(TRUTH_READERS[message.kind], self.decode(message))
-        height, width = image_shape[:2]
-        if array.shape[:2] != (height, width):
-            size = f"{array.shape[1]}x{array.shape[0]}"
-            raise ImageError(f"{size} pixels, but its image has {width}x{height}")
-        if message.kind == "depth" and self._depth_scale is not None:
-            array *= np.float32(self._depth_scale / usual_unit_m(self.decode(message)))
+        if array.shape[:2] != image.shape:
+            raise ImageError(_sizes(array.shape, image.shape))
+        if self._rectify and (undistortion := image.undistortion) is not None:
+            unknown = NO_LABEL if message.kind == "labels" else np.nan
+            return undistortion.rectify_truth(array, unknown)
         return array
+
+    def _depth(self, messages: dict[str, Recorded], image: CameraView) -> NDArray[np.float32]:
+        """Depth as the image's camera sees it."""
+        message = self.decode(messages["depth"])
+        reader = TRUTH_READERS["depth"]
+        if self._depth_scale is not None:
+            reader = partial(reader, metres_per_unit=self._depth_scale)
+        recorded = read_pixels(reader, message)
+        aligned = self._aligned(recorded, str(message.header.frame_id), messages, image)
+        depth = aligned.depth
+        if aligned.is_rectified != self._rectify and (undistortion := image.undistortion):
+            undo = undistortion.rectify_truth if self._rectify else undistortion.distort_truth
+            depth = undo(depth, np.nan)
+        if aligned.how:
+            self.truth["depth"].notes[aligned.how] += 1
+        return depth
+
+    def _aligned(
+        self,
+        depth: NDArray[np.float32],
+        frame_id: str,
+        messages: dict[str, Recorded],
+        image: CameraView,
+    ) -> AlignedDepth:
+        same_size = depth.shape == image.shape
+        same_frame = frame_id.removeprefix("/") == image.frame_id
+        source = "camera_info" if self._depth_info_is_the_image_s else "depth_camera_info"
+        if same_size and (same_frame or source not in messages):
+            return AlignedDepth(depth)
+        if source in messages:
+            try:
+                info = self.decode(messages[source])
+                view = view_of(depth.shape, frame_id, info, self._topic("depth"))
+            except ImageError as error:
+                raise ImageError(f"the depth camera's CameraInfo: {error}") from error
+            return align_depth(depth, view, image, self.fixed_frames)
+        if same_frame and is_scaled(depth.shape, image.shape):
+            return scale_depth(depth, image.shape)
+        raise ImageError(
+            f"{_sizes(depth.shape, image.shape)}; the CameraInfo of its camera is missing "
+            "(--depth-camera-info-topic)"
+        )
+
+    def _topic(self, kind: str) -> str:
+        return str(self._connections[kind].topic)
 
     def _count_far_apart(self, number: int, messages: dict[str, Recorded]) -> None:
         """Count truth that belongs to an image but lies too far from it to be there."""
@@ -355,6 +489,14 @@ class Bag:
             return kind_of(connection.topic, self.deserialise(first[2], connection.msgtype))
         except ImageError:
             return "image"
+
+    def _first_message(self, connection: Any) -> Any:
+        """A topic's first message; None if it cannot be read."""
+        first = next(self._messages([connection], Counter()), None)
+        try:
+            return first and self.deserialise(first[2], connection.msgtype)
+        except ImageError:
+            return None
 
     def _messages(
         self, connections: Iterable[Connection], problems: Counter[str]
@@ -393,18 +535,6 @@ def kind_of(topic: str, message: PictureMessage) -> str | None:
     return "image" if hasattr(message, "format") or content in ENCODINGS else None
 
 
-def require_focal_length(info: CameraInfo, image_shape: tuple[int, ...]) -> float:
-    """Return a CameraInfo's fx in pixels of an image [h,w,...].
-
-    Raises:
-        ImageError: the camera is not calibrated, or the image not of what the CameraInfo describes.
-    """
-    focal_px = focal_length_px(info, image_shape[1], image_shape[0])
-    if focal_px is None:
-        raise ImageError(f"camera_info has fx = {info.k[0]:g}: the camera is not calibrated")
-    return focal_px
-
-
 def read_pixels(
     reader: Callable[[PictureMessage], NDArray[Any]], message: PictureMessage
 ) -> NDArray[Any]:
@@ -435,7 +565,7 @@ def stamp_of(data: bytes) -> int | None:
     return seconds * 1_000_000_000 + int(np.frombuffer(data, f"{order}u4", 1, 8)[0])
 
 
-TRUTH_READERS: dict[str, Callable[[PictureMessage], NDArray[Any]]] = {
+TRUTH_READERS: dict[str, Callable[..., NDArray[Any]]] = {
     "depth": to_depth,
     "normals": to_normals,
     "labels": to_labels,
@@ -489,73 +619,19 @@ def _require_sound_index(reader: Reader, path: Path) -> None:
             )
 
 
-def _resolve(
-    found: dict[str, list[Connection]], wanted: Topics, path: Path
-) -> dict[str, Connection]:
-    """Choose one connection for each kind that the bag has."""
-    every = {c.topic: c for connections in found.values() for c in connections}
-    chosen: dict[str, Connection] = {}
-    image = _choose("image", wanted.image, found["image"], every, path)
-    if image is None:
-        raise BagError(f"{path}: no image topic with messages (sensor_msgs Image, CompressedImage)")
-    chosen["image"] = image
-    for kind in ("camera_info", "depth", "normals", "labels"):
-        candidates = found[kind]
-        if kind == "camera_info":
-            candidates = _of_same_camera(image.topic, candidates)
-        connection = _choose(kind, getattr(wanted, kind), candidates, every, path)
-        if connection is not None:
-            chosen[kind] = connection
-    if "camera_info" not in chosen:
-        raise BagError(f"{path}: no camera_info topic with messages; depth needs the camera's fx")
-    return chosen
+@contextmanager
+def _costing_one_message() -> Iterator[None]:
+    """Whatever calibrations and transforms of anybody's making raise becomes an ImageError."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # a broken calibration must not end the evaluation of a long bag
+        raise ImageError(f"cannot be brought to its image ({_brief(error)})") from error
 
 
-def _choose(
-    kind: str,
-    name: str | None,
-    candidates: list[Connection],
-    every: dict[str, Connection],
-    path: Path,
-) -> Connection | None:
-    option = "--" + kind.replace("_", "-") + "-topic"
-    if name == NO_TOPIC:
-        return None
-    if name is not None:
-        is_info = name in every and every[name].msgtype == CAMERA_INFO_TYPE
-        if name not in every or is_info != (kind == "camera_info"):
-            having = printable(", ".join(sorted(every))) or "nothing of use"
-            raise BagError(f"{path}: no {kind} topic {name} with messages; the bag has {having}")
-        return every[name]
-    candidates = _preferred(candidates)
-    if len(candidates) > 1:
-        names = printable(", ".join(sorted(c.topic for c in candidates)))
-        raise BagError(f"{path}: several topics could be the {kind}; choose by {option}: {names}")
-    return candidates[0] if candidates else None
-
-
-def _preferred(candidates: list[Connection]) -> list[Connection]:
-    """Leave out compressed copies of raw topics; take only those called truth if there are any."""
-    names = {c.topic for c in candidates}
-    distinct = [c for c in candidates if c.topic.rpartition("/")[0] not in names]
-    return [c for c in distinct if "truth" in c.topic.lower()] or distinct
-
-
-def _of_same_camera(image_topic: str, candidates: list[Connection]) -> list[Connection]:
-    """Return those that share the most of the image's namespace.
-
-    By ROS convention `NS/camera_info` belongs to `NS/image...`.
-    """
-    if len(candidates) < 2:
-        return candidates
-    shared = {c.topic: _shared_parts(image_topic, c.topic) for c in candidates}
-    return [c for c in candidates if shared[c.topic] == max(shared.values())]
-
-
-def _shared_parts(one: str, other: str) -> int:
-    pairs = zip(one.split("/"), other.split("/"), strict=False)
-    equal = [a == b for a, b in pairs]
-    return equal.index(False) if False in equal else len(equal)
+def _sizes(truth: tuple[int, ...], image: tuple[int, int]) -> str:
+    return f"{truth[1]}x{truth[0]} pixels, but its image has {image[1]}x{image[0]}"
 
 
 def _brief(error: Exception) -> str:

@@ -25,13 +25,16 @@ MIN_PAIRED_BY_TIME = 0.75
 
 STAMPS, RECORDING_TIMES = "stamps", "recording times"
 
+INFO_KINDS = ("camera_info", "depth_camera_info")
+"""Of the images, and of the depth where it has a camera of its own."""
+
 
 @dataclass(frozen=True)
 class Recorded:
     """A message as it lies in the bag.
 
     Attributes:
-        kind: "image", "camera_info", or of what it is ground truth.
+        kind: "image", one of `INFO_KINDS`, or of what it is ground truth.
         time_ns: when it was recorded.
         stamp_ns: of its header.
         data: serialised (CDR).
@@ -89,21 +92,32 @@ class Pairing:
 
 
 @dataclass(frozen=True)
+class Calibrations:
+    """Which CameraInfo of one topic belongs to which image.
+
+    Attributes:
+        contents: the different ones there are.
+        of_image: index among them, for each image.
+    """
+
+    contents: tuple[Recorded, ...]
+    of_image: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Matching:
     """Which messages of a bag belong together.
 
     Attributes:
         images: how many there are.
         stamps_identify: whether the images can be told apart by their stamps.
-        camera_infos: the different ones there are.
-        info_of: of each image, the index of its camera_info; empty if there is none.
+        infos: of each of `INFO_KINDS` that there is, which one belongs to each image.
         truth: kind -> pairing, for the kinds of truth there are.
     """
 
     images: int
     stamps_identify: bool
-    camera_infos: tuple[Recorded, ...]
-    info_of: tuple[int, ...]
+    infos: Mapping[str, Calibrations]
     truth: Mapping[str, Pairing]
 
 
@@ -117,27 +131,19 @@ def find_matching(messages: Iterable[Recorded], tolerance_ns: int | None = None)
     """
     times: dict[str, list[int]] = {}
     stamps: dict[str, list[int]] = {}
-    different: dict[bytes, int] = {}
-    camera_infos: list[Recorded] = []
-    content_of_info: list[int] = []
+    contents = {kind: _Contents() for kind in INFO_KINDS}
     for message in messages:
         times.setdefault(message.kind, []).append(message.time_ns)
         stamps.setdefault(message.kind, []).append(message.stamp_ns)
-        if message.kind == "camera_info":
-            # Encapsulation, stamp, and the rest: a camera that stays as it is repeats the rest.
-            content = message.data[:4] + message.data[12:]
-            if content not in different:
-                different[content] = len(camera_infos)
-                camera_infos.append(message)
-            content_of_info.append(different[content])
+        if message.kind in contents:
+            contents[message.kind].enter(message)
     tracks = {kind: Track(times[kind], stamps[kind]) for kind in times}
     images = tracks.pop("image", Track([], []))
-    infos = tracks.pop("camera_info", Track([], []))
+    infos = {kind: tracks.pop(kind) for kind in INFO_KINDS if kind in tracks}
     return Matching(
         images=len(images),
         stamps_identify=images.stamps_identify,
-        camera_infos=tuple(camera_infos),
-        info_of=_choose_infos(images, infos, content_of_info),
+        infos={kind: contents[kind].of(images, track) for kind, track in infos.items()},
         truth={kind: pair(images, track, tolerance_ns) for kind, track in tracks.items()},
     )
 
@@ -213,10 +219,8 @@ class _WaitingRoom:
             if message is not None:
                 group[kind] = message
         self._bytes -= sum(len(message.data) for message in group.values())
-        if self._matching.info_of:
-            group["camera_info"] = self._matching.camera_infos[
-                self._matching.info_of[self._released]
-            ]
+        for kind, infos in self._matching.infos.items():
+            group[kind] = infos.contents[infos.of_image[self._released]]
         self._released += 1
         return group
 
@@ -374,13 +378,34 @@ def _nearest_two(
     return distances[0], distances[1]
 
 
-def _choose_infos(images: Track, infos: Track, content_of_info: list[int]) -> tuple[int, ...]:
-    """Tell for each image which content its camera_info has; it holds until the next one.
+class _Contents:
+    """The different CameraInfos of a topic, in the order in which they first came."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[bytes, int] = {}
+        self._firsts: list[Recorded] = []
+        self._of_message: list[int] = []
+
+    def enter(self, message: Recorded) -> None:
+        """Take the topic's next message."""
+        # Encapsulation, stamp, and the rest: a camera that stays as it is repeats the rest.
+        content = message.data[:4] + message.data[12:]
+        if content not in self._numbers:
+            self._numbers[content] = len(self._firsts)
+            self._firsts.append(message)
+        self._of_message.append(self._numbers[content])
+
+    def of(self, images: Track, infos: Track) -> Calibrations:
+        """Which one each image has, by the times of the images and of all that were entered."""
+        chosen = np.array(self._of_message)[_choose_infos(images, infos)]
+        return Calibrations(tuple(self._firsts), tuple(chosen.tolist()))
+
+
+def _choose_infos(images: Track, infos: Track) -> NDArray[np.intp]:
+    """Of each image, the number of its camera_info: it holds until the next one.
 
     One that is as near as truth may be belongs to the image even if it is stamped after it.
     """
-    if not content_of_info:
-        return ()
     by_stamps = images.stamps_identify and infos.stamps_identify
     of_images, of_infos = (
         (images.stamps, infos.stamps) if by_stamps else (images.times, infos.times)
@@ -393,5 +418,4 @@ def _choose_infos(images: Track, infos: Track, content_of_info: list[int]) -> tu
     to_next = np.abs(ordered[after] - of_images)
     is_next = to_next < np.abs(of_images - ordered[before])
     is_next &= to_next <= default_tolerance_ns(of_images, of_images)
-    chosen = order[np.where(is_next, after, before)]
-    return tuple(np.array(content_of_info)[chosen].tolist())
+    return order[np.where(is_next, after, before)]

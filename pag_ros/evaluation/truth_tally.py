@@ -29,6 +29,7 @@ class TruthTally:
         unmatched: why messages belong to no image -> how many.
         unusable: what is wrong with messages that belong to one -> how many.
         unscored: why good messages had nothing to be compared with -> how many.
+        notes: what had to be done to messages before they could be of use -> how many.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class TruthTally:
     unmatched: Counter[str] = field(default_factory=Counter)
     unusable: Counter[str] = field(default_factory=Counter)
     unscored: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         """Begin with what the pairing has left out."""
@@ -81,7 +83,7 @@ class TruthTally:
                 f"; {offset['median']:+.1f} ms from its image (median; from {offset['min']:+.1f} "
                 f"to {offset['max']:+.1f})"
             )
-        return text
+        return "; ".join([text, *(f"{count} {note}" for note, count in self.notes.items())])
 
     def warnings(self) -> Iterator[str]:
         """Say in one line each what makes the topic give less than it should."""
@@ -131,6 +133,7 @@ class TruthTally:
             "unmatched": dict(self.unmatched),
             "unusable": dict(self.unusable),
             "unscored": dict(self.unscored),
+            "notes": dict(self.notes),
             "unread": self.unread,
             "matched_by": self.pairing.clock,
             "offset_ms": self.offset_ms(),

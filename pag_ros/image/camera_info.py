@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from pag_ros.errors import ImageError
@@ -16,6 +17,8 @@ from pag_ros.errors import ImageError
 class Region(Protocol):
     """The fields of a sensor_msgs/RegionOfInterest that are read; a size of 0 means all of it."""
 
+    x_offset: int
+    y_offset: int
     width: int
     height: int
 
@@ -29,6 +32,19 @@ class CameraInfo(Protocol):
     binning_y: int
     roi: Region
     k: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """A pinhole camera: a point (x, y, z), z forward, is seen at (fx x / z + cx, fy y / z + cy).
+
+    All in pixels; the centre of the first pixel is (0, 0).
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
 
 
 def focal_length_px(info: CameraInfo, width: int, height: int) -> float | None:
@@ -49,6 +65,30 @@ def focal_length_px(info: CameraInfo, width: int, height: int) -> float | None:
     _require_one_scale(info, width, height)
     focal_px = float(info.k[0]) * pixel_scales(info, width, height)[0]
     return focal_px if _is_focal_length(focal_px) else None
+
+
+def intrinsics(info: CameraInfo, width: int, height: int) -> Intrinsics | None:
+    """The pinhole of an image, or None if the camera is not calibrated or K has no finite centre.
+
+    A K that has fx alone describes square pixels: fy is then the same.
+
+    Args:
+        info: as the camera publishes it; its distortion is left aside.
+        width, height: of the picture that came with it, pixels.
+
+    Raises:
+        ImageError: see `focal_length_px`.
+    """
+    fx = focal_length_px(info, width, height)
+    if fx is None:
+        return None
+    scale_x, scale_y = pixel_scales(info, width, height)
+    fy = float(info.k[4]) * scale_y
+    cx = (float(info.k[2]) - info.roi.x_offset) * scale_x
+    cy = (float(info.k[5]) - info.roi.y_offset) * scale_y
+    if not (math.isfinite(cx) and math.isfinite(cy)):
+        return None
+    return Intrinsics(fx, fy if _is_focal_length(fy) else fx * scale_y / scale_x, cx, cy)
 
 
 def is_calibrated(info: CameraInfo) -> bool:

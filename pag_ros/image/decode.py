@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import cv2
 import numpy as np
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 _NO_DEPTH = 65535
 """What some drivers store where they measured nothing, besides 0."""
+
+MAX_LAST_DEPTH_M = 20.0
+"""Where `_NO_DEPTH` would be farther away than this it is no distance: cameras that tell of 65 m in
+millimetres there are none. In units of 1/5000 m it is 13 m, and may be one."""
+
+MILLIMETRE = 1e-3
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -110,17 +116,20 @@ ENCODINGS = {
 
 
 _Array = TypeVar("_Array", bound=NDArray[Any])
+_Options = ParamSpec("_Options")
 
 
 def _raising_image_errors(
-    read: Callable[[PictureMessage], _Array],
-) -> Callable[[PictureMessage], _Array]:
+    read: Callable[Concatenate[PictureMessage, _Options], _Array],
+) -> Callable[Concatenate[PictureMessage, _Options], _Array]:
     """Let nothing but ImageError out of a reader, whatever OpenCV and NumPy make of a message."""
 
     @wraps(read)
-    def guarded(message: PictureMessage) -> _Array:
+    def guarded(
+        message: PictureMessage, /, *args: _Options.args, **options: _Options.kwargs
+    ) -> _Array:
         try:
-            return read(message)
+            return read(message, *args, **options)
         except (cv2.error, ValueError, TypeError, OverflowError, MemoryError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ImageError(f"image cannot be decoded ({reason})") from error
@@ -164,10 +173,15 @@ def to_rgb(message: PictureMessage) -> NDArray[np.uint8]:
 
 
 @_raising_image_errors
-def to_depth(message: PictureMessage) -> NDArray[np.float32]:
-    """Metric depth: Image 32FC1 (metres) or 16UC1 (millimetres, 0 and 65535 = invalid).
+def to_depth(message: PictureMessage, metres_per_unit: float | None = None) -> NDArray[np.float32]:
+    """Metric depth: Image 32FC1 (metres) or 16UC1 (millimetres).
 
     Either one may be compressed by image_transport's `compressedDepth` or `compressed` (PNG).
+    Invalid are 0, what is not positive and not finite, and 65535 in 16 bits if that is more than
+    `MAX_LAST_DEPTH_M`.
+
+    Args:
+        metres_per_unit: of what is stored; None: 0.001 in 16 bits, 1 in floats.
 
     Returns:
         [h,w] float32 metres along the optical axis; NaN where invalid.
@@ -176,18 +190,12 @@ def to_depth(message: PictureMessage) -> NDArray[np.float32]:
         ImageError: another encoding, or sizes that do not fit the data.
     """
     if is_compressed(message):
-        return _compressed_to_depth(message)
+        return _compressed_to_depth(message, metres_per_unit)
     if message.encoding in ("16UC1", "mono16"):
-        return _millimetres(_pixels(message, _Encoding("u2", 1, None)))
+        return _from_units(_pixels(message, _Encoding("u2", 1, None)), metres_per_unit)
     if message.encoding == "32FC1":
-        return _valid(_pixels(message, _Encoding("f4", 1, None)))
+        return _valid(_pixels(message, _Encoding("f4", 1, None)), metres_per_unit)
     raise ImageError(f"depth encoding {message.encoding!r} is not 32FC1 (m) or 16UC1 (mm)")
-
-
-def usual_unit_m(message: PictureMessage) -> float:
-    """Metres per unit of a depth message as `to_depth` reads it: floats are metres, else mm."""
-    encoding = message.format if is_compressed(message) else message.encoding
-    return 1.0 if encoding.startswith("32FC1") else 1e-3
 
 
 @_raising_image_errors
@@ -281,7 +289,9 @@ def _compressed_to_rgb(message: CompressedImageMessage) -> NDArray[np.uint8]:
     return pixels
 
 
-def _compressed_to_depth(message: CompressedImageMessage) -> NDArray[np.float32]:
+def _compressed_to_depth(
+    message: CompressedImageMessage, metres_per_unit: float | None
+) -> NDArray[np.float32]:
     data = memoryview(message.data)
     scale, offset = 0.0, 0.0
     if "compressedDepth" in message.format:
@@ -294,8 +304,8 @@ def _compressed_to_depth(message: CompressedImageMessage) -> NDArray[np.float32]
         raise ImageError("compressed depth has 8 bits a pixel; expected 16")
     pixels = np.asarray(stored, np.uint16)
     if message.format.startswith("32FC1"):
-        return _from_inverse(pixels, scale, offset)
-    return _millimetres(pixels)
+        return _valid(_from_inverse(pixels, scale, offset), metres_per_unit)
+    return _from_units(pixels, metres_per_unit)
 
 
 def _from_inverse(pixels: NDArray[np.uint16], scale: float, offset: float) -> NDArray[np.float32]:
@@ -305,16 +315,24 @@ def _from_inverse(pixels: NDArray[np.uint16], scale: float, offset: float) -> ND
         depth -= np.float32(offset)
         np.divide(np.float32(scale), depth, out=depth)
     depth[pixels == 0] = np.nan
-    return _valid(depth)
-
-
-def _millimetres(pixels: NDArray[np.uint16]) -> NDArray[np.float32]:
-    # Multiplied in double precision a few pixels at a time: whole maps of it would be large.
-    depth = np.empty(pixels.shape, np.float32)
-    np.multiply(pixels, 1e-3, out=depth, dtype=np.float64, casting="same_kind")
-    depth[(pixels == 0) | (pixels == _NO_DEPTH)] = np.nan
     return depth
 
 
-def _valid(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+def _from_units(
+    pixels: NDArray[np.uint16], metres_per_unit: float | None = None
+) -> NDArray[np.float32]:
+    unit_m = MILLIMETRE if metres_per_unit is None else metres_per_unit
+    # Multiplied in double precision a few pixels at a time: whole maps of it would be large.
+    depth = np.empty(pixels.shape, np.float32)
+    np.multiply(pixels, unit_m, out=depth, dtype=np.float64, casting="same_kind")
+    depth[pixels == 0] = np.nan
+    if _NO_DEPTH * unit_m > MAX_LAST_DEPTH_M:
+        depth[pixels == _NO_DEPTH] = np.nan
+    return depth
+
+
+def _valid(depth: NDArray[np.float32], metres_per_unit: float | None) -> NDArray[np.float32]:
+    if metres_per_unit is not None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            depth = depth * np.float32(metres_per_unit)
     return np.where(np.isfinite(depth) & (depth > 0.0), depth, np.float32(np.nan))

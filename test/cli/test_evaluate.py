@@ -44,6 +44,9 @@ def test_json_on_stdout_is_nothing_but_json(tiny_model, tmp_path, capsys):
         (DEMO_BAG, ("--limit", "0", "--device", "cpu"), "limit"),
         (DEMO_BAG, ("--sync-tolerance", "-1"), "--sync-tolerance must lie in"),
         (DEMO_BAG, ("--sync-tolerance", "nan"), "--sync-tolerance must lie in"),
+        (DEMO_BAG, ("--depth-scale", "0"), "--depth-scale must lie in 1e-06..10 m, got 0"),
+        (DEMO_BAG, ("--depth-scale", "nan"), "--depth-scale must lie in"),
+        (DEMO_BAG, ("--depth-camera-info-topic", "/x"), "no depth_camera_info topic /x"),
         (DEMO_BAG, ("--model", "nothing.onnx"), "nothing.onnx"),
     ],
 )
@@ -71,6 +74,14 @@ def test_what_became_of_images_and_truth_is_said(tiny_model, tmp_path, capsys, m
     assert "images: 128 in the bag, 3 evaluated, 125 not reached" in printed.out
     assert "75 messages, 2 scored, 1 unusable, 72 not reached" in printed.out
     assert "1 of 75 messages left out: cannot be decoded (broken)" in printed.err
+
+
+@pytest.mark.parametrize(("scale", "text"), [("0.001", "1 scored"), ("10", "no pixel is from")])
+def test_the_unit_of_depth_is_an_option(tiny_model, tmp_path, capsys, scale, text):
+    words = ("--budgets", "1", "--limit", "1", "--depth-scale", scale)
+    evaluate(DEMO_BAG, tiny_model, tmp_path, *words)
+    printed = capsys.readouterr()
+    assert text in printed.out + printed.err
 
 
 @pytest.mark.parametrize("words", [(), ("--json", "-")])

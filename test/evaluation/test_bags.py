@@ -189,12 +189,17 @@ def test_truth_of_another_size_is_not_used(messages, tmp_path):
     content = [
         ("/image", 1, messages.image(grey, "rgb8")),
         ("/camera_info", 1, messages.camera_info()),
-        ("/depth", 1, messages.image(np.ones((6, 8), np.float32), "32FC1")),
+        ("/depth", 1, messages.image(np.ones((5, 8), np.float32), "32FC1")),
+        ("/labels", 1, messages.image(np.ones((6, 8), np.uint8), "mono8")),
     ]
     with Bag(messages.bag(tmp_path / "b", "mcap", content)) as bag:
         (frame,) = bag.frames()
         assert frame.truth.depth is None
-        assert bag.truth["depth"].unusable == {"8x6 pixels, but its image has 16x12": 1}
+        assert frame.truth.labels is None
+        (reason,) = bag.truth["depth"].unusable
+        assert reason.startswith("8x5 pixels, but its image has 16x12; the CameraInfo")
+        assert "--depth-camera-info-topic" in reason
+        assert bag.truth["labels"].unusable == {"8x6 pixels, but its image has 16x12": 1}
         assert not bag.problems
 
 
@@ -261,7 +266,7 @@ def test_whatever_a_reader_of_truth_raises_costs_one_message(write_room_bag, mon
 
 def test_every_message_of_truth_is_counted(messages, tmp_path):
     grey = np.zeros((12, 16, 3), np.uint8)
-    near, far = np.ones((12, 16), np.float32), np.ones((6, 8), np.float32)
+    near, far = np.ones((12, 16), np.float32), np.ones((5, 8), np.float32)
     content = [("/camera_info", 0, messages.camera_info())]
     for i in range(6):
         now = SECOND + i * SECOND // 10
@@ -276,7 +281,7 @@ def test_every_message_of_truth_is_counted(messages, tmp_path):
         list(reading)
         assert (tally.scored, tally.matched, tally.unread) == (4, 5, 0)
         assert tally.unmatched == {"no image within 50 ms": 1}
-        assert tally.unusable == {"8x6 pixels, but its image has 16x12": 1}
+        assert tally.unusable.total() == 1
 
 
 def test_messages_that_the_index_tells_of_and_that_are_not_there_are_a_problem(write_room_bag):

@@ -73,6 +73,7 @@ def tally(**changes):
     values = {"kind": "depth", "topic": "/d<i>", "is_asked_for": False, "scored": 6}
     result = TruthTally(pairing=pairing, **{**values, **changes})
     result.unusable["8x6 pixels <b>"] += 1
+    result.notes["registered from <b> to c"] += 6
     return result
 
 
@@ -102,6 +103,7 @@ def test_what_became_of_the_truth_is_on_the_page_and_in_the_json(tmp_path):
     assert "2 of 9 messages left out: no image within 50 ms" in html
     assert "1 of 9 messages left out: 8x6 pixels &lt;b&gt;" in html
     assert "+30.0 ms" in html
+    assert "/d&lt;i&gt;: 6 registered from &lt;b&gt; to c" in html
     data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert data["truth"]["depth"] == {
         "topic": "/d<i>",
@@ -111,6 +113,7 @@ def test_what_became_of_the_truth_is_on_the_page_and_in_the_json(tmp_path):
         "unmatched": {"no image within 50 ms": 2},
         "unusable": {"8x6 pixels <b>": 1},
         "unscored": {},
+        "notes": {"registered from <b> to c": 6},
         "unread": 0,
         "matched_by": "stamps",
         "offset_ms": {"median": 30.0, "min": 30.0, "max": 30.0},

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_typestore
 
 from pag_ros.errors import ImageError
-from pag_ros.evaluation.bags import require_focal_length
-from pag_ros.image.camera_info import focal_length_px, pixel_scales
+from pag_ros.evaluation.alignment import require_intrinsics
+from pag_ros.image.camera_info import Intrinsics, focal_length_px, intrinsics, pixel_scales
 
 FX = 500.0
 BAG_TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -36,10 +36,13 @@ class Info:
     binning_y: int = 0
     roi: Region = field(default_factory=Region)
     fx: float = FX
+    fy: float = FX
+    cx: float = 0.0
+    cy: float = 0.0
 
     @property
     def k(self) -> list[float]:
-        return [self.fx, 0.0, 0.0, 0.0, self.fx, 0.0, 0.0, 0.0, 1.0]
+        return [self.fx, 0.0, self.cx, 0.0, self.fy, self.cy, 0.0, 0.0, 1.0]
 
 
 def test_an_image_as_announced_has_the_focal_length_of_k() -> None:
@@ -98,6 +101,30 @@ def test_rounding_to_pixels_is_no_other_shape() -> None:
         assert focal_length_px(Info(), *size) == pytest.approx(FX / 3, rel=0.01)
 
 
+def test_a_region_moves_the_principal_point_and_binning_and_scale_shrink_it() -> None:
+    info = Info(fx=500.0, fy=400.0, cx=330.0, cy=250.0)
+    assert intrinsics(info, 640, 480) == Intrinsics(500.0, 400.0, 330.0, 250.0)
+    assert intrinsics(info, 320, 240) == Intrinsics(250.0, 200.0, 165.0, 125.0)
+    info.roi = Region(100, 40, 320, 200)
+    assert intrinsics(info, 320, 200) == Intrinsics(500.0, 400.0, 230.0, 210.0)
+    info.binning_x = info.binning_y = 2
+    assert intrinsics(info, 160, 100) == Intrinsics(250.0, 200.0, 115.0, 105.0)
+
+
+@pytest.mark.parametrize("fy", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_calibration_with_fx_alone_has_square_pixels(fy: float) -> None:
+    found = intrinsics(Info(fy=fy, binning_x=2), 320, 480)
+    assert found == Intrinsics(FX / 2, FX, 0.0, 0.0)
+
+
+def test_what_has_no_focal_length_or_no_centre_has_no_intrinsics() -> None:
+    assert intrinsics(Info(fx=0.0), 640, 480) is None
+    assert intrinsics(Info(cx=float("nan")), 640, 480) is None
+    assert intrinsics(Info(cy=float("inf")), 640, 480) is None
+    with pytest.raises(ImageError, match="for 640x480 pixels"):
+        intrinsics(Info(), 640, 400)
+
+
 sides = st.integers(32, 4000)
 binnings = st.integers(0, 4)
 regions = st.tuples(st.integers(0, 100), st.integers(0, 100), st.integers(0, 1), st.integers(0, 1))
@@ -146,7 +173,7 @@ def offline_focal_length(info: Info, width: int, height: int) -> float:
     """What a bag's frame gets, from a message as it comes out of a bag."""
     kind = "sensor_msgs/msg/CameraInfo"
     data = BAG_TYPES.serialize_cdr(bag_message(info), kind)
-    return require_focal_length(BAG_TYPES.deserialize_cdr(data, kind), (height, width, 3))
+    return require_intrinsics(BAG_TYPES.deserialize_cdr(data, kind), (height, width, 3)).fx
 
 
 def bag_message(info: Info) -> Any:

@@ -276,6 +276,22 @@ def test_depth_is_metres_with_nan_where_unknown():
     np.testing.assert_allclose(to_depth(compressed(millimetres, "16UC1; png compressed")), expected)
 
 
+def test_depth_in_other_units_is_metres_too():
+    units = np.array([[5000, 0, 65535]], np.uint16)
+    expected = [[1.0, np.nan, 13.107]]  # TUM's: the last value is a distance
+    for message in (image(units, "16UC1"), compressed(units, "16UC1; png compressed")):
+        np.testing.assert_allclose(to_depth(message, metres_per_unit=1 / 5000), expected, rtol=1e-6)
+    assert np.isnan(to_depth(image(units, "16UC1"), 0.01)[0, 2])
+    floats = np.array([[1500.0, np.nan, 0.0, -1.0, 3e38]], np.float32)
+    found = to_depth(image(floats, "32FC1"), metres_per_unit=1e-3)
+    np.testing.assert_allclose(found, [[1.5, np.nan, np.nan, np.nan, 3e35]])
+    assert np.isnan(to_depth(image(floats, "32FC1"), metres_per_unit=10.0)[0, 4])
+    pixels = np.array([[510, 0]], np.uint16)
+    header = struct.pack("<iff", 0, 1000.0, 10.0)
+    message = compressed(pixels, "32FC1; compressedDepth png", header=header)
+    np.testing.assert_allclose(to_depth(message, metres_per_unit=0.5), [[1.0, np.nan]])
+
+
 def test_compressed_depth_of_image_transport():
     millimetres = np.array([[1500, 0]], np.uint16)
     header = struct.pack("<iff", 0, 0.0, 0.0)

@@ -14,6 +14,7 @@ from rosbags.typesys import Stores, get_typestore
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 PERIOD_NS = 100_000_000
+GEOMETRY = ("TransformStamped", "Transform", "Vector3", "Quaternion")
 
 
 class Messages:
@@ -27,9 +28,11 @@ class Messages:
         )
         return TYPES.types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
 
-    def image(self, pixels: np.ndarray, encoding: str, stamp_ns: int = 0) -> Any:
+    def image(
+        self, pixels: np.ndarray, encoding: str, stamp_ns: int = 0, frame_id: str = "camera"
+    ) -> Any:
         return TYPES.types["sensor_msgs/msg/Image"](
-            header=self.header(stamp_ns),
+            header=self.header(stamp_ns, frame_id),
             height=pixels.shape[0],
             width=pixels.shape[1],
             encoding=encoding,
@@ -47,11 +50,16 @@ class Messages:
         )
 
     def camera_info(
-        self, width: int = 16, height: int = 12, fx: float = 20.0, stamp_ns: int = 0
+        self,
+        width: int = 16,
+        height: int = 12,
+        fx: float = 20.0,
+        stamp_ns: int = 0,
+        frame_id: str = "camera",
     ) -> Any:
         k = np.array([fx, 0, width / 2, 0, fx, height / 2, 0, 0, 1])
         return TYPES.types["sensor_msgs/msg/CameraInfo"](
-            header=self.header(stamp_ns),
+            header=self.header(stamp_ns, frame_id),
             height=height,
             width=width,
             distortion_model="plumb_bob",
@@ -62,6 +70,24 @@ class Messages:
             binning_x=0,
             binning_y=0,
             roi=TYPES.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
+        )
+
+    def transforms(
+        self, *edges: tuple[str, str, Sequence[float], Sequence[float]], stamp_ns: int = 0
+    ) -> Any:
+        """A TFMessage of (parent, child, x y z, quaternion x y z w)."""
+        types = {name: TYPES.types[f"geometry_msgs/msg/{name}"] for name in GEOMETRY}
+        return TYPES.types["tf2_msgs/msg/TFMessage"](
+            transforms=[
+                types["TransformStamped"](
+                    header=self.header(stamp_ns, parent),
+                    child_frame_id=child,
+                    transform=types["Transform"](
+                        translation=types["Vector3"](*shift), rotation=types["Quaternion"](*turn)
+                    ),
+                )
+                for parent, child, shift, turn in edges
+            ]
         )
 
     def bag(

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True)
-class Pinhole:
-    """A camera without distortion; all in pixels."""
-
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-
+from pag_ros.image.camera_info import Intrinsics
 
 EDGE_BEND = 0.04
 """Share of the inverse depth by which it may bend from pixel to pixel. It is linear on every plane,
 however slanted: floors seen at a grazing angle have no edges. Sensors' steps are smaller."""
 
 
-def rays(camera: Pinhole, shape: tuple[int, int]) -> NDArray[np.float32]:
+def rays(camera: Intrinsics, shape: tuple[int, int]) -> NDArray[np.float32]:
     """[H,W,3] directions through the pixels' centres with z = 1."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     parts = (x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy, np.ones(shape)
     return np.asarray(np.stack(parts, axis=2), np.float32)
 
 
-def normals_of(depth: NDArray[np.float32], camera: Pinhole, window: int = 9) -> NDArray[np.float32]:
+def normals_of(
+    depth: NDArray[np.float32], camera: Intrinsics, window: int = 9
+) -> NDArray[np.float32]:
     """Normals of planes fitted to inverse depth in a window around each pixel.
 
     Inverse depth of a plane is linear in the pixel's ray, 1/z = n.ray / d, so each fit is a linear
@@ -73,8 +65,8 @@ def edges(depth: NDArray[np.float32], window: int = 5) -> NDArray[np.bool_]:
 
 def register(
     depth: NDArray[np.float32],
-    source: Pinhole,
-    target: Pinhole,
+    source: Intrinsics,
+    target: Intrinsics,
     shift_m: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> NDArray[np.float32]:
     """Depth [H,W], NaN = unknown, as another camera of the same size and orientation sees it.

@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
+from pag_ros.image.camera_info import Intrinsics
 from pag_ros.lab.datasets import files
-from pag_ros.lab.datasets.geometry import Pinhole, normals_of
+from pag_ros.lab.datasets.geometry import normals_of
 from pag_ros.lab.datasets.sample import Sample
 from pag_ros.manifest import NO_LABEL
 from pag_ros.reading import reading
 
-CAMERA = Pinhole(518.857901, 519.469611, 325.582449, 253.736166)
-"""The colour camera, to which depth is registered (the dataset's toolbox, camera_params.m)."""
+CAMERA = Intrinsics(518.857901, 519.469611, 325.582449, 253.736166)
+"""Of the colour camera, to which depth is registered (the dataset's toolbox, camera_params.m)."""
 
 VALID = np.s_[45:471, 41:601]
 """Rows and columns with depth of their own (Eigen's crop); around them it is extrapolated, and the

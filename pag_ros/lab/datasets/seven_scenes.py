@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.metrics import DepthProtocol
+from pag_ros.image.camera_info import Intrinsics
 from pag_ros.lab.datasets import files
-from pag_ros.lab.datasets.geometry import Pinhole, edges, register
+from pag_ros.lab.datasets.geometry import edges, register
 from pag_ros.lab.datasets.sample import Sample
 from pag_ros.reading import reading
 
-DEPTH_CAMERA = Pinhole(585.0, 585.0, 320.0, 240.0)
-COLOR_CAMERA = Pinhole(525.0, 525.0, 320.0, 240.0)
+DEPTH_CAMERA = Intrinsics(585.0, 585.0, 320.0, 240.0)
+COLOR_CAMERA = Intrinsics(525.0, 525.0, 320.0, 240.0)
 """The dataset has no calibration of the colour camera; 525 is the Kinect's usual value."""
 
 _UNKNOWN_DEPTH = (0, 65535)
@@ -59,7 +60,7 @@ class SevenScenes:
         return Sample(color, COLOR_CAMERA.fx, depth=registered(depth, self._depth_camera))
 
 
-def registered(depth: NDArray[np.float32], camera: Pinhole) -> NDArray[np.float32]:
+def registered(depth: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.float32]:
     """Depth [H,W] metres of a camera as the colour camera sees it, NaN = unknown and at edges."""
     moved = register(depth, camera, COLOR_CAMERA)
     moved[edges(moved, EDGE_WINDOW)] = np.nan
@@ -80,11 +81,11 @@ def _sequences(folder: Path, split: str) -> list[Path]:
     return [folder / f"seq-{int(number):02d}" for number in numbers]
 
 
-def _camera(path: Path) -> Pinhole:
+def _camera(path: Path) -> Intrinsics:
     if not path.is_file():
         return DEPTH_CAMERA
     with reading(path, "a matrix of 3x3 numbers", DatasetError):
         matrix = np.array(files.read_text(path).split(), np.float64).reshape(3, 3)
     if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
         raise DatasetError(f"{path}: expected positive focal lengths on the diagonal")
-    return Pinhole(*(float(matrix[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))))
+    return Intrinsics(*(float(matrix[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))))

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from pag_ros import checks
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.bags import Bag, Frame, Topics
-from pag_ros.lab.datasets.geometry import Pinhole, edges, normals_of
+from pag_ros.image.camera_info import Intrinsics
+from pag_ros.lab.datasets.geometry import edges, normals_of
 from pag_ros.lab.datasets.rooms import HEADER
 from pag_ros.lab.datasets.sample import Sample
 from pag_ros.lab.recordings.account import Account
@@ -189,7 +190,7 @@ def _import_one(
 ) -> list[_Kept]:
     """Write the frames of a bag that are worth it."""
     kept: list[_Kept] = []
-    with Bag(path, options.topics, options.tolerance_ns, options.depth_scale) as bag:
+    with Bag(path, options.topics, options.tolerance_ns, options.depth_scale, rectify=True) as bag:
         bag.require_matched_truth()
         account.images += bag.matching.images
         last_s = -np.inf
@@ -246,15 +247,21 @@ def as_sample(frame: Frame, normals: bool = True) -> Sample:
     size = (round(width * scale), round(height * scale))
     truth = frame.truth
     depth = _cleaned(_nearest(truth.depth, size)) if truth.depth is not None else None
-    focal_px = frame.focal_px * size[0] / width
+    camera = _scaled(frame.intrinsics, size[0] / width)
     given = None if truth.normals is None else _nearest(truth.normals, size)
     if given is None and normals and depth is not None:
-        given = derive_normals(depth, focal_px)
+        given = derive_normals(depth, camera)
     color = frame.image
     if scale < 1.0:
         color = np.asarray(cv2.resize(color, size, interpolation=cv2.INTER_AREA), np.uint8)
     labels = None if truth.labels is None else _nearest(truth.labels, size)
-    return Sample(color, focal_px, depth=depth, normals=given, labels=labels)
+    return Sample(color, camera.fx, depth=depth, normals=given, labels=labels)
+
+
+def _scaled(camera: Intrinsics, scale: float) -> Intrinsics:
+    """A camera at another size of its picture; the first pixel's centre is (0, 0)."""
+    centre = ((c + 0.5) * scale - 0.5 for c in (camera.cx, camera.cy))
+    return Intrinsics(camera.fx * scale, camera.fy * scale, *centre)
 
 
 def _nearest(truth: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
@@ -268,11 +275,9 @@ def _cleaned(depth: NDArray[np.float32]) -> NDArray[np.float32] | None:
     return cleaned if np.isfinite(cleaned).mean() >= _MIN_KNOWN else None
 
 
-def derive_normals(depth: NDArray[np.float32], focal_px: float) -> NDArray[np.float32] | None:
+def derive_normals(depth: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.float32] | None:
     """The normals [h,w,3] that a depth [h,w] implies; None where it is too sparse to imply any."""
-    height, width = depth.shape
-    camera = Pinhole(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2)
-    window = round(_NORMALS_WINDOW * width / 320) | 1
+    window = round(_NORMALS_WINDOW * depth.shape[1] / 320) | 1
     normals = normals_of(depth, camera, window)
     return normals if np.isfinite(normals[..., 0]).mean() >= _MIN_KNOWN else None
 

@@ -10,7 +10,7 @@ from pag_ros.lab.scenes.mesh import FloatArray
 
 
 @dataclass(frozen=True)
-class Intrinsics:
+class SceneCamera:
     """A pinhole camera; pixels, the centre of the first pixel is (0, 0)."""
 
     fx: float
@@ -41,7 +41,9 @@ def look_at(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> Pose
     return Pose(position.astype(np.float32), rotation.astype(np.float32))
 
 
-def pixel_rays(camera: Intrinsics, pose: Pose, columns: FloatArray, rows: FloatArray) -> FloatArray:
+def pixel_rays(
+    camera: SceneCamera, pose: Pose, columns: FloatArray, rows: FloatArray
+) -> FloatArray:
     """[N,3] world directions through pixel coordinates [N]; whole numbers are pixel centres.
 
     Their length is one along the optical axis, so that distance along a ray is depth.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.lab.scenes.camera import Intrinsics, Pose, pixel_rays
+from pag_ros.lab.scenes.camera import Pose, SceneCamera, pixel_rays
 from pag_ros.lab.scenes.classes import class_id
 from pag_ros.lab.scenes.film import Film, develop
 from pag_ros.lab.scenes.mesh import FloatArray, Image
@@ -43,7 +43,7 @@ class View:
 
 def render(
     tracer: Tracer,
-    camera: Intrinsics,
+    camera: SceneCamera,
     pose: Pose,
     film: Film,
     rng: np.random.Generator,
@@ -70,14 +70,14 @@ def render(
 
 
 def render_geometry(
-    tracer: Tracer, camera: Intrinsics, pose: Pose
+    tracer: Tracer, camera: SceneCamera, pose: Pose
 ) -> tuple[FloatArray, FloatArray, NDArray[np.uint8]]:
     """Depth [H,W] m, normals [H,W,3] and labels [H,W] alone."""
     surface = _all_pixels(tracer, camera, pose)
     return _geometry(tracer.scene, surface, pose, (camera.height, camera.width))
 
 
-def _all_pixels(tracer: Tracer, camera: Intrinsics, pose: Pose) -> Surface:
+def _all_pixels(tracer: Tracer, camera: SceneCamera, pose: Pose) -> Surface:
     """What lies at the centres of all pixels, row by row."""
     row, column = np.mgrid[: camera.height, : camera.width].astype(np.float32).reshape(2, -1)
     return trace_surface(tracer, pose.position, pixel_rays(camera, pose, column, row))

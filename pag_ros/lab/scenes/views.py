@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pag_ros.lab.scenes.camera import Intrinsics, Pose, look_at
+from pag_ros.lab.scenes.camera import Pose, SceneCamera, look_at
 from pag_ros.lab.scenes.furnish import Placed
 from pag_ros.lab.scenes.render import render_geometry
 from pag_ros.lab.scenes.shell import Room
@@ -23,17 +23,17 @@ HEIGHTS = ((0.2, 0.6, 0.35), (0.8, 1.2, 0.3), (1.4, 1.8, 0.35))
 class Shot:
     """A camera in the world."""
 
-    camera: Intrinsics
+    camera: SceneCamera
     pose: Pose
 
 
-def random_intrinsics(rng: Generator, width: int, height: int) -> Intrinsics:
+def random_intrinsics(rng: Generator, width: int, height: int) -> SceneCamera:
     """Horizontal field of view 50-90 degrees, square pixels, centre off by up to 2 %."""
     field_of_view = np.radians(rng.uniform(50, 90))
     focal = float(width / 2 / np.tan(field_of_view / 2))
     off_x, off_y = rng.uniform(-0.02, 0.02, 2)
     cx, cy = (width - 1) / 2 + off_x * width, (height - 1) / 2 + off_y * height
-    return Intrinsics(focal, focal, float(cx), float(cy), width, height)
+    return SceneCamera(focal, focal, float(cx), float(cy), width, height)
 
 
 def sample_shots(
@@ -136,13 +136,13 @@ def _is_inside(eye: np.ndarray, placed: list[Placed], margin: float = 0.08) -> b
 
 
 def view_score(
-    tracer: Tracer, camera: Intrinsics, pose: Pose, nearest_median: float, wanted: float
+    tracer: Tracer, camera: SceneCamera, pose: Pose, nearest_median: float, wanted: float
 ) -> float:
     """1: good. Judged on a small picture: not too near, not one flat surface, enough in it.
 
     nearest_median: metres; wanted: share of the picture that is neither shell nor opening.
     """
-    small = Intrinsics(
+    small = SceneCamera(
         camera.fx * PROBE_WIDTH / camera.width,
         camera.fy * PROBE_HEIGHT / camera.height,
         (PROBE_WIDTH - 1) / 2,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError
-from pag_ros.lab.scenes.camera import Intrinsics, Pose, look_at
+from pag_ros.lab.scenes.camera import Pose, SceneCamera, look_at
 from pag_ros.lab.scenes.film import Film
 from pag_ros.lab.scenes.render import render, render_geometry
 from pag_ros.lab.scenes.shell import Room
@@ -72,7 +72,7 @@ def render_walk(
     description = describe_material(material)
     description["generator"] = {"seed": seed, "split": split, "scene": scene, **asdict(walk)}
     focal = float(size[0] / 2 / np.tan(walk.field_of_view / 2))
-    camera = Intrinsics(focal, focal, (size[0] - 1) / 2, (size[1] - 1) / 2, *size)
+    camera = SceneCamera(focal, focal, (size[0] - 1) / 2, (size[1] - 1) / 2, *size)
     with DatasetWriter(out, description) as writer:
         for number, pose in enumerate(walk_poses(path, walk)):
             frame = f"{number:06d}"
@@ -137,7 +137,7 @@ def _find_scene(
 
 def _richness(stage: Stage, path: Points, walk: Walk) -> float:
     """How many classes the worse views of a walk show; near walls count against it."""
-    camera = Intrinsics(28.0, 28.0, 19.5, 14.5, 40, 30)
+    camera = SceneCamera(28.0, 28.0, 19.5, 14.5, 40, 30)
     scores = []
     for pose in walk_poses(path, walk)[::5]:
         depth, _, labels = render_geometry(stage.tracer, camera, pose)

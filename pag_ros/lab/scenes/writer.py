@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from pag_ros.checks import name_of
 from pag_ros.errors import DatasetError
 from pag_ros.lab.datasets.files import read_json
-from pag_ros.lab.scenes.camera import Intrinsics
+from pag_ros.lab.scenes.camera import SceneCamera
 from pag_ros.lab.scenes.classes import CLASSES
 from pag_ros.lab.scenes.render import View
 from pag_ros.reading import reading
@@ -37,7 +37,7 @@ class FrameLine:
 
     id: str
     scene: int
-    camera: Intrinsics
+    camera: SceneCamera
     stamp: float | None = None
 
     def line(self) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError, ParameterError
 from pag_ros.evaluation.passes import perception_at
+from pag_ros.image.camera_info import Intrinsics
 from pag_ros.lab.datasets.rooms import TRUTHS, read_classes, read_frame, read_index
 from pag_ros.lab.datasets.sample import Sample
 from pag_ros.lab.recordings.importing import derive_normals
@@ -92,7 +93,9 @@ def _with_depth(sample: Sample, depth: NDArray[np.float32] | None, normals: bool
     """The sample with a depth, and the normals that it implies if these are wanted."""
     if depth is None:
         return sample
-    implied = derive_normals(depth, sample.focal_px) if normals else None
+    height, width = depth.shape
+    middle = Intrinsics(sample.focal_px, sample.focal_px, (width - 1) / 2, (height - 1) / 2)
+    implied = derive_normals(depth, middle) if normals else None
     return replace(sample, depth=depth, normals=implied)
 
 

@@ -15,8 +15,9 @@ h5py = pytest.importorskip("h5py")
 scipy_io = pytest.importorskip("scipy.io")
 
 from pag_ros.errors import DatasetError  # noqa: E402
+from pag_ros.image.camera_info import Intrinsics  # noqa: E402
 from pag_ros.lab.datasets import TRAINING, open_dataset  # noqa: E402
-from pag_ros.lab.datasets.geometry import Pinhole, edges, normals_of, rays, register  # noqa: E402
+from pag_ros.lab.datasets.geometry import edges, normals_of, rays, register  # noqa: E402
 from pag_ros.lab.datasets.nyuv2 import read_normals  # noqa: E402
 from pag_ros.lab.datasets.s2d3d import areas_of  # noqa: E402
 from pag_ros.manifest import NO_LABEL  # noqa: E402
@@ -131,7 +132,7 @@ def test_nyu_arrays_of_another_shape_are_refused_before_they_are_read(nyu: Path)
 
 
 def test_normals_of_a_slanted_plane() -> None:
-    camera = Pinhole(100.0, 110.0, 40.0, 30.0)
+    camera = Intrinsics(100.0, 110.0, 40.0, 30.0)
     normal = np.array([0.6, 0.0, -0.8])
     depth = (-2.0 / (rays(camera, (60, 80)) @ normal)).astype(np.float32)
     depth[10, 10] = np.nan
@@ -149,7 +150,7 @@ def test_a_floor_at_a_grazing_angle_has_no_edges_but_its_end() -> None:
 
 
 def test_registration_magnifies_fills_gaps_and_keeps_the_nearest() -> None:
-    source, target = Pinhole(10.0, 10.0, 8.0, 8.0), Pinhole(9.0, 9.0, 8.0, 8.0)
+    source, target = Intrinsics(10.0, 10.0, 8.0, 8.0), Intrinsics(9.0, 9.0, 8.0, 8.0)
     depth = np.full((16, 16), 4.0, np.float32)
     depth[8, 8] = 1.0
     moved = register(depth, source, target)

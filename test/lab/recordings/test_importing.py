@@ -12,10 +12,12 @@ import pytest
 from room_bags import Messages, write_walk
 
 from pag_ros.errors import BagError, DatasetError
-from pag_ros.evaluation.bags import Topics
+from pag_ros.evaluation.bags import Frame, Topics
+from pag_ros.evaluation.truth import Truth
+from pag_ros.image.camera_info import Intrinsics
 from pag_ros.lab.datasets.rooms import RoomPictures
 from pag_ros.lab.recordings import ImportOptions, import_recordings
-from pag_ros.lab.recordings.importing import ACCOUNT, forget
+from pag_ros.lab.recordings.importing import ACCOUNT, as_sample, forget
 from pag_ros.lab.recordings.pictures import write_sample
 
 CLASSES = ("wall", "floor", "table")
@@ -186,3 +188,28 @@ def test_pictures_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
     sample = Sample(np.zeros((12, 16, 3), np.uint8), 20.0)
     with pytest.raises(DatasetError, match=r"a\.color\.jpg: cannot be written"):
         write_sample(tmp_path / "nowhere", "a", sample)
+
+
+def test_normals_stand_as_the_whole_camera_sees_them() -> None:
+    """A floor 1 m below a camera whose principal point lies far from the middle."""
+    camera = Intrinsics(60.0, 60.0, 5.0, 10.0)
+    rows = np.arange(20, 48)[:, None] + np.zeros((28, 64))
+    depth = np.full((48, 64), np.nan, np.float32)
+    depth[20:] = 60.0 / (rows - 10.0)
+    frame = Frame(0, 0, 0, "", np.zeros((48, 64, 3), np.uint8), camera, Truth(depth))
+    normals = as_sample(frame).normals
+    known = np.isfinite(normals[..., 0])
+    assert known.sum() > 200
+    np.testing.assert_allclose(normals[known], [[0.0, -1.0, 0.0]] * known.sum(), atol=0.05)
+
+
+def test_what_is_large_is_kept_smaller_with_its_camera() -> None:
+    camera = Intrinsics(1000.0, 1000.0, 639.5, 359.5)
+    image = np.zeros((720, 1280, 3), np.uint8)
+    depth = np.full((720, 1280), 2.0, np.float32)
+    sample = as_sample(Frame(0, 0, 0, "", image, camera, Truth(depth)))
+    assert sample.color.shape == (360, 640, 3)
+    assert sample.depth.shape == (360, 640)
+    assert sample.focal_px == 500.0
+    centre = sample.normals[180, 320]
+    np.testing.assert_allclose(centre, [0.0, 0.0, -1.0], atol=0.01)

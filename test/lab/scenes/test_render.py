@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pag_ros.lab.scenes.camera import Intrinsics, Pose, look_at, pixel_rays
+from pag_ros.lab.scenes.camera import Pose, SceneCamera, look_at, pixel_rays
 from pag_ros.lab.scenes.classes import class_id
 from pag_ros.lab.scenes.film import Film, develop
 from pag_ros.lab.scenes.mesh import Material, box, cylinder, lathe, quad
@@ -15,7 +15,7 @@ from pag_ros.lab.scenes.shell import Part
 from pag_ros.lab.scenes.tracing import Tracer
 from pag_ros.lab.scenes.writer import encode_depth, encode_normals
 
-CAMERA = Intrinsics(fx=60.0, fy=60.0, cx=31.5, cy=23.5, width=64, height=48)
+CAMERA = SceneCamera(fx=60.0, fy=60.0, cx=31.5, cy=23.5, width=64, height=48)
 GREY = Material((0.5, 0.5, 0.5))
 
 
@@ -127,7 +127,7 @@ def test_encodings_keep_millimetres_and_directions() -> None:
 
 def test_pixel_rays_use_integer_pixel_centres() -> None:
     pose = Pose(np.zeros(3, np.float32), np.eye(3, dtype=np.float32))
-    camera = Intrinsics(10.0, 20.0, 3.0, 2.0, 8, 6)
+    camera = SceneCamera(10.0, 20.0, 3.0, 2.0, 8, 6)
     rays = pixel_rays(camera, pose, np.array([3.0, 4.0]), np.array([2.0, 4.0]))
     np.testing.assert_allclose(rays, [[0, 0, 1], [0.1, 0.1, 1]], atol=1e-6)
 
