@@ -206,6 +206,7 @@ def write_walk(
             ("/camera/image", stamp_ns + 1, messages.image(frame["image"], "rgb8", stamp_ns))
         )
         if frame["depth"] is not None:
-            depth = messages.image(frame["depth"], "16UC1", frame["depth_stamp_ns"])
+            encoding = "32FC1" if frame["depth"].dtype == np.float32 else "16UC1"
+            depth = messages.image(frame["depth"], encoding, frame["depth_stamp_ns"])
             content.append(("/camera/depth", frame["depth_stamp_ns"] + 2, depth))
     return messages.bag(path, "mcap", sorted(content, key=lambda entry: entry[1]))

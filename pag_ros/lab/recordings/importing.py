@@ -51,6 +51,9 @@ MAX_WIDTH = 640
 LAG_MS = 10.0
 """Between the stamps of images and depth, from which a user should know: moving edges are off."""
 
+NO_TRUTH = "without usable truth"
+REMEDY_FOR_TRUTH = "; record depth as well, name it by --depth-topic, or give a --teacher"
+
 _MAX_ACCOUNT_BYTES = 1 << 20
 _EDGE_WINDOW = 7
 _MIN_KNOWN = 0.05
@@ -228,7 +231,7 @@ def _keep(
     sample = as_sample(frame, options.normals)
     truths = _truths_of(sample)
     if not truths and not options.unlabelled:
-        return "without usable truth", None
+        return NO_TRUTH, None
     write_sample(folder, name, sample)
     return "", _Kept(name, frame.time_ns * 1e-9, sample.focal_px, truths, look)
 
@@ -304,12 +307,14 @@ def _require_enough(bags: Sequence[Path], account: Account, sides: dict[Side, li
     train, held_out = len(sides[Side.TRAIN]), len(sides[Side.HELD_OUT])
     if train >= MIN_TRAIN and held_out >= MIN_HELD_OUT:
         return
-    reasons = "; ".join(f"{n} {reason}" for reason, n in (+account.left_out).most_common(4))
+    left_out = (+account.left_out).most_common(4)
+    reasons = "; ".join(f"{n} {reason}" for reason, n in left_out)
+    lacks_truth = bool(left_out) and left_out[0][0] == NO_TRUTH
     raise DatasetError(
         f"{', '.join(map(str, bags))}: of {account.images} images {train} are left to train on and "
         f"{held_out} to judge by, expected {MIN_TRAIN} and {MIN_HELD_OUT} or more"
         + (f" ({reasons})" if reasons else "")
-        + "; record a minute or more while the robot moves"
+        + (REMEDY_FOR_TRUTH if lacks_truth else "; record a minute or more while the robot moves")
     )
 
 

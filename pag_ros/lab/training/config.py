@@ -82,7 +82,7 @@ class TrainConfig:
         keeps_start: a head for which a sample has no truth learns from a frozen copy of the weights
             that the run starts from, so that it does not drift (learning without forgetting, Li
             and Hoiem, ECCV 2016).
-        start_weight: of the loss that keeps a head at the start.
+        start_weights: of the loss that keeps a head at the start, per head; 1 where none is given.
         keeps_best: what validates best is what is finished, the start included.
         patience: of a run that keeps the best: validations in a row that are no better, after
             which it ends; 0 = it never does.
@@ -122,7 +122,7 @@ class TrainConfig:
     frozen_blocks: int = 3
     encoder_statistics: Literal["frozen", "learned"] = "frozen"
     keeps_start: bool = False
-    start_weight: float = 1.0
+    start_weights: Mapping[str, float] = field(default_factory=dict)
     keeps_best: bool = False
     patience: int = 0
     mixture: tuple[float, ...] = ()
@@ -196,11 +196,12 @@ class TrainConfig:
                 f"density_min: expected above 0 up to 1, not {shown(self.density_min)}"
             )
         _check_number("rho_weight", self.rho_weight, 0.0)
-        _check_number("start_weight", self.start_weight, 0.0)
-        if not isinstance(self.weights, Mapping):
-            raise ParameterError(f"weights: expected {{head: weight}}, not {shown(self.weights)}")
-        for head, weight in self.weights.items():
-            _check_number(f"weights: {_plain(head)}", weight, 0.0)
+        for name in ("weights", "start_weights"):
+            weights = getattr(self, name)
+            if not isinstance(weights, Mapping):
+                raise ParameterError(f"{name}: expected {{head: weight}}, not {shown(weights)}")
+            for head, weight in weights.items():
+                _check_number(f"{name}: {_plain(head)}", weight, 0.0)
         if not (isinstance(self.class_weights, tuple) and all(map(_positive, self.class_weights))):
             raise ParameterError("class_weights: expected a list of numbers above 0")
 

@@ -327,7 +327,7 @@ class Trainer:
         else:
             terms = task_losses(outputs, batch, self._class_weight)
             for name, term in self._drift(outputs, batch).items():
-                terms[name] = terms[name] + self.config.start_weight * term
+                terms[name] = terms[name] + self.config.start_weights.get(name, 1.0) * term
         loss = torch.stack([self.config.weights[n] * term for n, term in terms.items()]).sum()
         row = {n: term.item() for n, term in terms.items()}
         if each.student:

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from pag_ros import checks
-from pag_ros.errors import ParameterError
+from pag_ros.errors import PagError, ParameterError
 from pag_ros.lab.datasets import Dataset
 from pag_ros.lab.datasets.rooms import RoomPictures, read_index
 from pag_ros.lab.datasets.scores import with_scores
@@ -55,6 +55,7 @@ from pag_ros.runtime.tensorrt.self_check import write_reference
 from pag_ros.writing import write_text
 
 FORMAT = 1
+NOTES = "tune.json"
 DEVICE = "cpu"
 """Where models are judged: the numbers are then the same on every machine."""
 _MAX_STATE_BYTES = 1 << 20
@@ -109,8 +110,14 @@ def tune(
     """
     weights = weights_of(options.model)
     with _locked(options.out):
-        _remember(options)
-        account = _import(options, progress)
+        is_new = _remember(options)
+        try:
+            account = _import(options, progress)
+        except PagError:
+            if is_new:  # another attempt may have other bags or options
+                forget(options.out / "data")
+                (options.out / NOTES).unlink()
+            raise
         rehearsal, forgetting = unpack(options.out / "rendered")
         manifest = load_manifest(options.model)
         trained = _train(options, manifest, weights, rehearsal, progress, stop)
@@ -135,13 +142,13 @@ def _locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _remember(options: TuneOptions) -> None:
-    """See that the folder is new, or holds this very tuning."""
-    path = options.out / "tune.json"
+def _remember(options: TuneOptions) -> bool:
+    """See that the folder holds this very tuning, or is new; whether it is new."""
+    path = options.out / NOTES
     wanted = {"format": FORMAT, **options.identity()}
     if not path.is_file():
         write_text(path, json.dumps(wanted, indent=1))
-        return
+        return True
     with reading(path, "the notes of a tuning", ParameterError, "give another --out folder"):
         stored = checks.entries(json.loads(read_limited(path, _MAX_STATE_BYTES)), "notes")
         different = [key for key in wanted if stored.get(key) != wanted[key]]
@@ -149,6 +156,7 @@ def _remember(options: TuneOptions) -> None:
         raise ParameterError(
             f"{options.out}: holds a tuning with another {different[0]}; give another --out folder"
         )
+    return False
 
 
 def _import(options: TuneOptions, progress: Progress) -> Account:
@@ -160,12 +168,7 @@ def _import(options: TuneOptions, progress: Progress) -> Account:
     account = import_recordings(options.bags, data, classes, recording, progress=progress.step)
     with closing(open_session(options.model, DEVICE)) as session:
         ratio = depth_ratio(_side(options, Side.TRAIN), session)
-    try:
-        require_plausible(ratio, options.recording.depth_scale, options.bags)
-    except Exception:
-        forget(data)
-        (options.out / "tune.json").unlink()
-        raise
+    require_plausible(ratio, options.recording.depth_scale, options.bags)
     if options.teachers and not account.taught:
         _teach(options, account, progress)
     for line in account.lines():

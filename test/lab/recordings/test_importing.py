@@ -155,18 +155,23 @@ def _no_depth(number: int, frame: dict[str, Any]) -> None:
     frame["depth"] = np.zeros_like(frame["depth"])
 
 
+def _nothing_measured(number: int, frame: dict[str, Any]) -> None:
+    frame["depth"] = np.full((48, 64), np.nan, np.float32)
+
+
 @pytest.mark.parametrize(
-    ("frames", "edit", "reason"),
+    ("frames", "edit", "reason", "remedy"),
     [
-        (5, lambda number, frame: None, "of 5 images"),
-        (40, _all_alike, "39 the same as the one before"),
-        (40, _no_depth, "40 without usable truth"),
+        (5, lambda number, frame: None, "of 5 images", "record a minute or more"),
+        (40, _all_alike, "39 the same as the one before", "record a minute or more"),
+        (40, _no_depth, "40 without usable truth", "or give a --teacher"),
+        (40, _nothing_measured, "40 without usable truth", "or give a --teacher"),
     ],
 )
 def test_too_little_is_one_line_that_says_why(
-    frames: int, edit: Any, reason: str, walk: Callable[..., Path], tmp_path: Path
+    frames: int, edit: Any, reason: str, remedy: str, walk: Callable[..., Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(DatasetError, match="record a minute or more") as caught:
+    with pytest.raises(DatasetError, match=remedy) as caught:
         import_recordings(
             [walk(frames=frames, edit=edit)], tmp_path / "data", CLASSES, ImportOptions()
         )

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import html
 import json
+import signal
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,7 @@ from room_bags import Messages, write_walk
 torch = pytest.importorskip("torch")
 
 from pag_ros.cli import main  # noqa: E402
-from pag_ros.errors import DatasetError, ParameterError  # noqa: E402
+from pag_ros.errors import BagError, DatasetError, ParameterError  # noqa: E402
 from pag_ros.evaluation.passes import perception_at  # noqa: E402
 from pag_ros.lab.export import ModelCard, export_model  # noqa: E402
 from pag_ros.lab.model import NetworkConfig, build_network  # noqa: E402
@@ -202,6 +207,13 @@ def test_a_wrong_unit_leaves_nothing_behind(
     assert result.account.train > 0
 
 
+def test_after_bad_input_another_attempt_may_differ(tmp_path: Path, start: Path) -> None:
+    with pytest.raises(BagError, match="no such bag"):
+        tuned(tmp_path, start, bags=(tmp_path / "nothing",))
+    with pytest.raises(BagError, match="neither"):
+        tuned(tmp_path, start, bags=(tmp_path / "neither",))
+
+
 def test_a_model_without_weights_is_refused(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(ParameterError, match=r"\.safetensors: not there; to tune a model"):
         tuned(tmp_path, tiny_model)
@@ -251,3 +263,33 @@ def test_bad_input_is_one_line_at_the_command_line(
     (line,) = capsys.readouterr().err.splitlines()[-1:]
     assert line.startswith("pag_ros: error: ")
     assert "no such bag" in line
+
+
+def test_ctrl_c_ends_the_training_and_the_best_so_far_is_judged(
+    tmp_path: Path, start: Path
+) -> None:
+    given = options(tmp_path, start)
+    log = given.out / "training" / "log.jsonl"
+    command = [sys.executable, "-m", "pag_ros.cli", "tune", str(given.bags[0])]
+    command += ["--out", str(given.out), "--model", str(start), "--minutes", "30"]
+    command += ["--budgets", "1", "--depth-scale", "0.001"]
+
+    def as_in_a_terminal() -> None:  # a background job would ignore the signal
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=as_in_a_terminal
+    ) as process:
+        killer = threading.Timer(240.0, process.kill)
+        killer.start()
+        wait_until = time.monotonic() + 120.0
+        while not (log.is_file() and log.read_text()) and time.monotonic() < wait_until:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+        killer.cancel()
+    assert process.returncode in (0, 1), said
+    assert "training ends; the best so far is judged" in said
+    assert "Traceback" not in said
+    assert (given.out / "report.html").is_file()
