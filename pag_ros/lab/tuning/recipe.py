@@ -6,12 +6,12 @@ from pag_ros.lab.model import NetworkConfig
 from pag_ros.lab.training.config import Phase, TrainConfig
 
 OWN_SHARE = 0.75
-"""Of a batch; the rest are rendered rooms, so that what they taught is not forgotten. With .625, and
-a start held four times as firmly, a kitchen came to delta1 .91 in six minutes instead of .95."""
+"""Of a batch; the rest are rendered rooms, so that what they taught is not forgotten. With .625
+and a start held four times as firmly, a kitchen came to delta1 .91 in six minutes, not .95."""
 
 START_WEIGHTS = {"depth": 1.0, "normals": 1.0, "segmentation": 4.0}
-"""Of what holds heads where they were. Labels cost the depth nothing, and are held firmly: with 1 they
-moved on a sixth of the pixels."""
+"""Of what holds heads where they were. Labels cost the depth nothing, and are held firmly: with 1
+they moved on a sixth of the pixels."""
 
 
 def recipe(network: NetworkConfig, size: tuple[int, int], minutes: float, seed: int) -> TrainConfig:
