@@ -20,7 +20,7 @@ SHARE = f"share/{NAME}"
 
 EXTRAS = {
     "cpu": ["openvino>=2025.0,<2027"],
-    "gpu": ["tensorrt>=10.14,<12", "pycuda>=2024.1,<2027", "triton>=3.4,<4", "onnx>=1.16,<2"],
+    "gpu": ["tensorrt>=10.14,<12", "pycuda>=2024.1,<2027", "triton>=3.7.1,<4", "onnx>=1.16,<2"],
     "eval": [
         # Together with what it unpacks by, so that there is a bound (evaluation/unpacking.py).
         "rosbags>=0.11.7,<0.12",

@@ -17,20 +17,21 @@ from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.programs import ConvSpec, Launch, SelectSpec, Spec, launch
 from pag_ros.kernels.gpu.store import CompiledKernel
 from pag_ros.kernels.gpu.tiles import chips_of
+from pag_ros.lab.kernel_compiler.proxy_fence import lacks_fence
 
 TARGETS = (80, 86, 87, 89, 90, 110, 120)
 """Compute capabilities times ten: A100, RTX 30, Orin, RTX 40, H100/H200, Thor, RTX 50."""
 MAX_SHARED_BYTES = 48 * 1024
 """More would need an attribute of the kernel that TensorRT does not set."""
+FENCED_TRITON = "3.7.1"
+"""The first Triton that orders threads and the tensor cores of Hopper and Thor; 3.5.0 to 3.7.0 do
+not."""
 
 _MAX_REASON = 300
 """Characters of an error of Triton that are passed on."""
 _MIN_PTX = {100: 86, 103: 88, 110: 90, 120: 87, 121: 88}
 """Capability -> the first PTX version (times ten) that knows it, where 8.4 does not."""
 _TENSOR_CORE = re.compile(r"\b(mma\.sync|wgmma\.mma_async|tcgen05\.mma)\b")
-_SHARED_STORE = re.compile(r"\bst(\.\w+)*\.shared\b")
-FENCED_TRITON = "3.7.1"
-"""The first version after 3.5.0 that puts a fence before `wgmma`."""
 _POINTERS = {"fp16": "*fp16", "fp32": "*fp32", "i32": "*i32"}
 
 
@@ -62,22 +63,22 @@ def compile_kernel(
         multiprocessors: of the chip; None is a large one of this capability.
 
     Raises:
-        BackendError: Triton is missing, interprets, or fails; its code has a race; or the kernel
-            breaks what TensorRT asks of it (no other arguments than the program's, no more than
-            48 KB shared memory).
+        BackendError: Triton is missing, interprets, or fails; it has left out a fence without which
+            the kernel is a data race; or the kernel breaks what TensorRT asks of it (no other
+            arguments than the program's, no more than 48 KB shared memory).
         ValueError: the capability is too low.
     """
     size = multiprocessors or max(chips_of(capability))
     how = launch(spec, capability, size)
     triton = import_triton()
     source = _translate(triton, spec, how, capability, ptx_version)
-    if has_unfenced_wgmma(source.ptx):
-        raise BackendError(
-            f"Triton {triton.__version__} makes {spec.name} for {capability} so that wgmma "
-            "may read shared memory before it is written (no fence.proxy.async); take Triton "
-            f"{FENCED_TRITON} or later"
-        )
     ptx = _strip_hidden_parameters(source.ptx, source.entry, spec)
+    if lacks_fence(ptx):
+        raise BackendError(
+            f"Triton {triton.__version__} makes a data race of {spec.name} for {capability}: no "
+            "fence.proxy.async between what threads write to shared memory and the tensor cores "
+            f"that read it; use triton >= {FENCED_TRITON}"
+        )
     if source.shared_bytes > MAX_SHARED_BYTES:
         raise BackendError(
             f"{spec.name} for {capability} needs {source.shared_bytes} bytes of shared memory, "
@@ -98,17 +99,6 @@ def compile_kernel(
         + _number(r"(\d+) bytes spill loads", report),
         tensor_core=_TENSOR_CORE.search(ptx) is not None,
     )
-
-
-def has_unfenced_wgmma(ptx: str) -> bool:
-    """Whether tensor cores may read shared memory before it is written.
-
-    wgmma reads shared memory by the asynchronous proxy. What was written by ordinary stores is
-    seen there only after `fence.proxy.async` (PTX ISA, "Async proxy"). Triton 3.5.0 to 3.7.0 left
-    it out.
-    """
-    stores = _SHARED_STORE.search(ptx) is not None
-    return "wgmma.mma_async" in ptx and stores and "fence.proxy.async" not in ptx
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from shipped_kernels import stored
 
 from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.programs import ConvSpec, SelectSpec, StampSpec
-from pag_ros.kernels.gpu.tiles import chips_of
 from pag_ros.lab.kernel_compiler import compiler
 from pag_ros.lab.kernel_compiler.compiler import MAX_SHARED_BYTES, TARGETS, compile_kernel
 
@@ -88,47 +86,6 @@ def test_a_hidden_parameter_that_is_read_is_refused():
     ptx = PTX.replace("BODY", "\tld.param.b64 %rd2, [inner_param_2];")
     with pytest.raises(BackendError, match="takes 3 parameters where 1 are given, and reads inner"):
         compiler._strip_hidden_parameters(ptx, "inner", StampSpec())
-
-
-REPORT = "Used 8 registers, 0 bytes spill stores, 0 bytes spill loads"
-WGMMA = "\twgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {%f1}, %rd1, %rd2, 1, 1, 1, 0, 1;\n"
-
-
-@pytest.mark.parametrize(
-    ("code", "races"),
-    [
-        (f"\tst.shared.b32 [%r1], %r2;\n{WGMMA}", True),
-        (f"\tst.volatile.shared.v4.b32 [%r1], {{%r2}};\n{WGMMA}", True),
-        (f"\tst.shared.b32 [%r1], %r2;\n\tfence.proxy.async.shared::cta;\n{WGMMA}", False),
-        (WGMMA, False),
-        ("\tst.shared.b32 [%r1], %r2;\n\tmma.sync.aligned.m16n8k16.row.col {%f1};\n", False),
-        (f"\tst.global.b32 [%rd1], %r2;\n{WGMMA}", False),
-    ],
-)
-def test_tensor_cores_that_read_before_it_is_written_are_refused(code, races, monkeypatch):
-    assert compiler.has_unfenced_wgmma(code) is races
-    made = compiler._Translation(PTX.replace("BODY", code), "inner", 128, 0)
-    monkeypatch.setattr(compiler, "_translate", lambda *_: made)
-    monkeypatch.setattr(compiler, "_assemble", lambda *_: (b"", REPORT))
-    if races:
-        with pytest.raises(
-            BackendError, match=r"makes pag_stamp for 90 .*; take Triton 3\.7\.1 or"
-        ):
-            compile_kernel(StampSpec(), 90)
-    else:
-        assert code.strip() in compile_kernel(StampSpec(), 90).ptx
-
-
-@pytest.mark.parametrize("size", chips_of(90))
-def test_no_stored_kernel_has_that_race(size):
-    kernels = stored(90, size).values()
-    assert not [kernel.name for kernel in kernels if compiler.has_unfenced_wgmma(kernel.ptx)]
-
-
-def test_large_convolutions_for_hopper_use_its_tensor_cores_with_the_fence():
-    ptx = compile_kernel(ConvSpec(120, 160, 512, 512, **LAST), 90).ptx
-    assert "wgmma.mma_async" in ptx
-    assert not compiler.has_unfenced_wgmma(ptx)
 
 
 def test_too_much_shared_memory_is_refused(monkeypatch):
