@@ -34,6 +34,30 @@ READER_GONE = 128 + signal.SIGPIPE
 
 MAX_TRACEBACKS = 10
 """Older files are removed, lest a program that fails again and again fill the disk."""
+
+EXTRAS = {
+    "openvino": "cpu",
+    "tensorrt": "gpu",
+    "pycuda": "gpu",
+    "triton": "gpu",
+    "rosbags": "eval",
+    "backports": "eval",
+    "lz4": "eval",
+    "matplotlib": "eval",
+    "jinja2": "eval",
+    "h5py": "eval",
+    "scipy": "eval",
+    "rclpy": "ros",
+    "onnxruntime": "bench",
+    "torch": "train",
+    "safetensors": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "embreex": "train",
+    "distributed": "cluster",
+}
+"""Package that a command may lack -> the extra that brings it."""
+
 _MAX_TRACEBACK_CHARS = 1 << 20
 _MAX_REASON_CHARS = 300
 
@@ -82,6 +106,11 @@ def _report(error: BaseException) -> int:
     if isinstance(error, PagError | OSError):
         _say(_last_words(error))
         return REFUSED
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package in EXTRAS:
+            _say(f"this needs {package}: pip install 'pag_ros[{EXTRAS[package]}]'")
+            return REFUSED
     _say(_unexpected(error))
     return UNEXPECTED
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +16,13 @@ from pathlib import Path
 import pytest
 
 from pag_ros.cli import guard
-from pag_ros.cli.guard import guarded
+from pag_ros.cli.guard import EXTRAS, guarded
 from pag_ros.errors import DatasetError, ModelError
+
+MISSING_TORCH = {
+    "tune": ["tune", "a.bag", "--out", "out"],
+    "train": ["train", "--config", "c", "--data", "d", "--validation", "v", "--out", "out"],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -201,6 +208,30 @@ def test_an_error_of_a_file_is_its_name_and_the_reason(capsys: pytest.CaptureFix
     assert guarded(failing(OSError(28, "No space left on device", "out/report.json"))) == 2
     said = capsys.readouterr().err
     assert said == "pag_ros: error: out/report.json: No space left on device\n"
+
+
+@pytest.mark.parametrize("command", ["tune", "train"])
+def test_a_package_that_is_missing_is_one_line_that_says_how_to_get_it(command: str) -> None:
+    ended = run_python(
+        "import sys\nsys.modules['torch'] = None\nfrom pag_ros.cli import main\n"
+        f"arguments = {MISSING_TORCH[command]!r}\nsys.exit(main(arguments))"
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == "pag_ros: error: this needs torch: pip install 'pag_ros[train]'\n"
+
+
+def test_every_optional_package_has_its_extra() -> None:
+    text = (Path(__file__).parents[2] / "setup.py").read_text()
+    extras = ast.literal_eval(text[text.index("EXTRAS = ") + 9 : text.index("\n}\n") + 2])
+    always = {"pillow", "numpy"}
+    for extra in ("cpu", "gpu", "eval", "bench", "train", "cluster"):
+        for requirement in extras[extra]:
+            package = re.split(r"[><=.;]", requirement)[0]
+            if package not in always:
+                assert package in EXTRAS
+    for package, extra in EXTRAS.items():
+        names = {re.split(r"[><=.;]", each)[0].removeprefix("ros-jazzy-") for each in extras[extra]}
+        assert package in names, package
 
 
 def test_an_error_that_nobody_can_read_keeps_its_exit_code() -> None:
