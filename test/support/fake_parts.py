@@ -1,7 +1,8 @@
 """In the place of `pag_ros.lab.gpu_check.parts`: parts that do what FAKE_PARTS says.
 
-That is a JSON object: part -> steps, each ["row", ROW], ["sleep", SECONDS], ["exit", CODE],
-["signal", NUMBER] to itself, or ["deaf"] to SIGTERM from there on. Others give one row.
+That is a JSON object: part -> steps, each ["row", ROW], ["text", TEXT] without an end of line,
+["sleep", SECONDS], ["exit", CODE], ["signal", NUMBER] to itself, or ["deaf"] to SIGTERM from there
+on. Others give one row.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def main(part: str, options: list[str]) -> None:
 def take(step: str, argument: Any = None) -> None:
     if step == "row":
         print(json.dumps(argument), flush=True)
+    elif step == "text":
+        print(argument, end="", flush=True)
     elif step == "sleep":
         time.sleep(argument)
     elif step == "exit":

@@ -6,8 +6,9 @@ with our kernels beside the same networks dense, gated blocks beside cuDNN's den
 kernels, the networks through TensorRT where that is installed, a profile (ncu) and the sanitizer.
 
 Every part is a process of its own: one that fails, hangs or spoils the GPU's state takes no other
-along. Every row is on the disk as soon as it is known. Exit code 1 if something is wrong, 2 if
-nothing can run here, 128 and the signal's number if it was stopped.
+along. Every row is on the disk as soon as it is known, and every part is reported when it ends.
+Exit code 1 if something is wrong, 2 if nothing can run here, 128 and the signal's number if it was
+stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from typing import IO
 
 from tqdm import tqdm
 
-from pag_ros.lab.gpu_check.report import Row, is_right, report
+from pag_ros.errors import one_line
+from pag_ros.lab.gpu_check.report import Row, is_right, name_of, report
 from pag_ros.runtime.child_processes import with_these_modules
 
 SHARES = {
@@ -54,6 +56,8 @@ _MACHINE_S = 60.0
 _ORDERLY_SHARE = 0.85
 """Share of its time after which a part begins no new case; at the end of it, it is stopped."""
 _GRACE_S = 3.0
+_SAID = 1
+"""Exit code of a part whose last row says why it failed."""
 _WORTH_SAYING = ("failed", "errors", "stopped", "skipped")
 """Outcomes that are told at once."""
 
@@ -74,14 +78,21 @@ def main(arguments: Sequence[str] | None = None, began: float | None = None) -> 
     with check.stopped_by_signals():
         for name in SHARES:
             if name == "machine" or name in args.only:
+                before = len(check.rows)
                 check.run(name, [each for each in SHARES if each in args.only])
+                _print_part(check.rows[before:], is_first=before == 0)
             if check.has_no_gpu and not check.signal:
                 print(f"gpu_check: error: {check.rows[-1]['text']}", file=sys.stderr)
                 return 2
-    print(report(check.rows), flush=True)
     if check.signal:
         return 128 + check.signal
     return 0 if is_right(check.rows) else 1
+
+
+def _print_part(rows: Sequence[Row], is_first: bool) -> None:
+    """The report of a part as soon as it has ended: whatever becomes of the rest, this is said."""
+    if rows:
+        print(report(rows) if is_first else f"\n{report(rows)}", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -155,7 +166,8 @@ class Check:
     @property
     def has_no_gpu(self) -> bool:
         """Whether the first part has failed, as all others then would."""
-        return [row["part"] for row in self.rows] == ["machine"] and "outcome" in self.rows[0]
+        last = self.rows[-1] if self.rows else {}
+        return last.get("part") == "machine" and "outcome" in last
 
     def run(self, name: str, wanted: Sequence[str]) -> None:
         """Run a part in the time that it gets of what is left.
@@ -213,18 +225,19 @@ class Check:
                 process.stdout, desc=name, unit="row", disable=None, file=sys.stderr
             ) as lines:
                 for line in lines:
-                    self._add({"part": name, **json.loads(line)})
+                    self._take(name, line)
             process.wait()
         if name != "machine":
             took = time.monotonic() - began
             _say(f"{name}: {len(self.rows) - before} rows in {took:.0f} s")
-        if any(row.get("outcome") in ("stopped", "failed") for row in self.rows[before:]):
-            return
+        last = self.rows[-1].get("outcome") if len(self.rows) > before else None
+        if last in ("stopped", "skipped"):
+            return  # It has said what it could not do any more.
         if self.signal:
             self._note(name, "stopped", "by a signal")
         elif is_late():
             self._note(name, "stopped", f"its {seconds:.0f} s were over")
-        elif process.returncode:
+        elif process.returncode not in (0, _SAID) or (process.returncode and last != "failed"):
             self._note(name, "failed", _ending(process.returncode))
 
     @contextmanager
@@ -233,7 +246,8 @@ class Check:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env=with_these_modules(),
             start_new_session=True,
         )
@@ -245,6 +259,15 @@ class Check:
             process.wait()
             self._process = None
 
+    def _take(self, part: str, line: str) -> None:
+        """A row as its part has written it: half of one, if it was killed meanwhile."""
+        try:
+            row = json.loads(line)
+        except ValueError:
+            self._note(part, "failed", f"a row that cannot be read: {one_line(line, 200)}")
+            return
+        self._add({"part": part, **row})
+
     def _note(self, part: str, outcome: str, text: str) -> None:
         self._add({"part": part, "outcome": outcome, "text": text})
 
@@ -255,7 +278,8 @@ class Check:
             self._file.flush()
             os.fsync(self._file.fileno())
         if row["part"] != "machine" and row.get("outcome") in _WORTH_SAYING:
-            _say(f"{row['part']} {row['outcome']}: {row['text']}")
+            about = f"{name_of(row)}: " if name_of(row) else ""
+            _say(f"{row['part']} {row['outcome']}: {about}{row['text']}")
 
 
 @contextmanager

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,11 +47,18 @@ def find_profiler() -> str | None:
     return found or next((place for place in _USUAL_PLACES if Path(place).is_file()), None)
 
 
-def profile(profiler: str | None, command: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Run a command under ncu: {"kernel", "metrics"}, or {"outcome", "text"} where that fails."""
+def profile(
+    profiler: str | None, command: Sequence[str], end: float = math.inf
+) -> Iterator[dict[str, Any]]:
+    """Run a command under ncu: {"kernel", "metrics"}, or {"outcome", "text"} where that fails.
+
+    Args:
+        end: `time.monotonic()` by which it is to be done.
+    """
     if profiler is None:
         yield {"outcome": "absent", "text": "ncu is not installed"}
         return
+    seconds = min(_TIMEOUT_S, max(0.0, end - time.monotonic()))
     sections = [option for name in _SECTIONS for option in ("--section", name)]
     options = ["--csv", "--page", "details", "--kernel-name", "regex:pag_", *sections]
     try:
@@ -58,11 +67,11 @@ def profile(profiler: str | None, command: Sequence[str]) -> Iterator[dict[str, 
             capture_output=True,
             text=True,
             check=False,
-            timeout=_TIMEOUT_S,
+            timeout=seconds,
             env=with_these_modules(),
         )
     except subprocess.TimeoutExpired:
-        yield {"outcome": "failed", "text": f"ncu was not done after {_TIMEOUT_S} s"}
+        yield {"outcome": "failed", "text": f"ncu was not done after {seconds:.0f} s"}
         return
     rows = list(read_details(done.stdout))
     yield from rows

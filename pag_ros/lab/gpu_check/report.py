@@ -12,6 +12,8 @@ did not simply give numbers: "failed", "errors", "stopped", "skipped", "absent",
 _GOALS = {0.5: 1.3, 1.0: 0.7}
 """Density -> least speedup over cuDNN's dense block, on an H200."""
 _WRONG = ("failed", "errors")
+_NAMES = 4
+"""Cases that fail alike which are named; the others are counted."""
 
 
 def is_right(rows: Sequence[Row]) -> bool:
@@ -42,19 +44,35 @@ def _part_text(part: str, rows: Sequence[Row]) -> str:
         "profile": _profile_text,
     }
     lines = [texts[part](part, numbers)] if numbers else []
-    lines += [_outcome_line(part, row) for row in others]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_outcome_lines(part, others)])
 
 
-def _outcome_line(part: str, row: Row) -> str:
-    name = row.get("tool") or row.get("model")
-    what = f"{part}, {name}" if name else part
-    word = row["outcome"].upper() if row["outcome"] in _WRONG else row["outcome"]
-    return f"- {what}: {word}" + (f": {row['text'].strip()}" if row["text"] else "")
+def name_of(row: Row) -> str:
+    """What a row is about within its part; empty where that is all of it."""
+    return str(row.get("tool") or row.get("model") or row.get("case") or "")
+
+
+def _outcome_lines(part: str, rows: Sequence[Row]) -> list[str]:
+    """A line for each outcome and reason: a kernel that cannot be had makes many cases fail."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        alike.setdefault((row["outcome"], row["text"].strip()), []).append(name_of(row))
+    lines = []
+    for (outcome, text), names in alike.items():
+        named = list(filter(None, names[:_NAMES]))
+        if len(names) > _NAMES:
+            named.append(f"and {len(names) - _NAMES} more")
+        what = f"{part}, {'; '.join(named)}" if named else part
+        word = outcome.upper() if outcome in _WRONG else outcome
+        lines.append(f"- {what}: {word}" + (f": {text}" if text else ""))
+    return lines
 
 
 def _machine_text(part: str, rows: Sequence[Row]) -> str:
-    return ", ".join(f"{name} {value}" for row in rows for name, value in row["facts"].items())
+    """The GPU first. What is told twice counts as it was told last."""
+    facts = {name: value for row in rows for name, value in row["facts"].items()}
+    in_order = sorted(facts.items(), key=lambda fact: fact[0] != "GPU")
+    return ", ".join(f"{name} {value}" for name, value in in_order)
 
 
 def _build_text(part: str, rows: Sequence[Row]) -> str:
@@ -93,12 +111,16 @@ def _torch_text(part: str, ran: Sequence[Row]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for model in dict.fromkeys(row["model"] for row in ran):
         found = {row["budget"]: row for row in ran if row["model"] == model}
-        some = found[budgets[-1]]
+        some = found[max(found)]
         cells = [model, f"{some['dense_ms']:.3f}", f"{some['dense_plain_ms']:.3f}"]
-        cells += [f"{found[b]['ours_ms']:.3f} ms, {found[b]['speedup']:.2f}x" for b in budgets]
+        cells += [_ours_in_torch(found.get(b)) for b in budgets]
         lines.append("| " + " | ".join(cells) + " |")
     told = dict.fromkeys(f"- {row['model']}: {row['text']}" for row in ran)
     return "\n".join([*lines, "", *told])
+
+
+def _ours_in_torch(row: Row | None) -> str:
+    return "" if row is None else f"{row['ours_ms']:.3f} ms, {row['speedup']:.2f}x"
 
 
 def _tensorrt_text(part: str, rows: Sequence[Row]) -> str:
@@ -119,12 +141,17 @@ def _speed_text(part: str, rows: Sequence[Row]) -> str:
         key = (row["channels"], row["height"], row["width"], row["batch"])
         blocks.setdefault(key, {})[row["density"]] = row
     for (channels, height, width, batch), found in blocks.items():
-        some = next(iter(found.values()))
-        cells = [f"{channels} @ {height}x{width}", str(batch)]
-        cells += [f"{some['dense_us']:.1f}", f"{some['select_us']:.1f}"]
-        cells += [f"{found[d]['speedup']:.2f}x" if d in found else "" for d in densities]
+        some = min(found.values(), key=lambda row: "select_us" not in row)
+        cells = [f"{channels} @ {height}x{width}", str(batch), f"{some['dense_us']:.1f}"]
+        cells.append(f"{some['select_us']:.1f}" if "select_us" in some else "")
+        cells += [_speedup(found.get(d, {})) for d in densities]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *_goal_lines(rows)]).rstrip()
+
+
+def _speedup(row: Row) -> str:
+    """Empty where ours could not be measured."""
+    return f"{row['speedup']:.2f}x" if "speedup" in row else ""
 
 
 def _goal_lines(rows: Sequence[Row]) -> list[str]:
@@ -132,9 +159,12 @@ def _goal_lines(rows: Sequence[Row]) -> list[str]:
     large = [row for row in rows if row["batch"] == 8 and row["channels"] >= 256]
     lines = []
     for density, goal in _GOALS.items():
-        found = [row["speedup"] for row in large if row["density"] == density]
+        about = [row for row in large if row["density"] == density]
+        found = [row["speedup"] for row in about if "speedup" in row]
         if found:
             verdict = "reached" if min(found) >= goal else "NOT reached"
+            if len(found) < len(about):
+                verdict += f", {len(about) - len(found)} of {len(about)} blocks not measured"
             lines.append(
                 f"- goal for batch 8 and 256 channels or more at d={density:g}: {goal:g}x; "
                 f"{min(found):.2f}x to {max(found):.2f}x, {verdict}"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -34,6 +35,9 @@ class BlockCase:
     width: int
     batch: int
 
+    def __str__(self) -> str:
+        return f"{self.channels} @ {self.height}x{self.width}, batch {self.batch}"
+
 
 def cases(
     channels: Sequence[int] = CHANNELS,
@@ -55,19 +59,25 @@ def _rank(case: BlockCase) -> int:
 def measure(
     device: Device, case: BlockCase, densities: Sequence[float], rounds: int
 ) -> Iterator[dict[str, Any]]:
-    """A row per density: microseconds of our block, of its Select alone, and of cuDNN's block."""
+    """A row per density: microseconds of our block, of its Select alone, and of cuDNN's block.
+
+    Where ours fails, the last row has the time of cuDNN's alone, and its error is raised then.
+    """
     dense = device.record(_dense_block(device, case), _REPEATS)
     for density in densities:
-        block, select = _our_block(device, case, density)
-        graphs = [dense, *(device.record(work, _REPEATS) for work in (block, select))]
-        medians = device.microseconds(graphs, rounds)
-        dense_us, ours_us, select_us = (each / _REPEATS for each in medians)
+        about = {**asdict(case), "density": density}
+        try:
+            block, select = _our_block(device, case, density)
+            graphs = [dense, *(device.record(work, _REPEATS) for work in (block, select))]
+            medians = device.microseconds(graphs, rounds)
+        except Exception:
+            with suppress(Exception):  # The GPU may be gone for it as well.
+                (dense_us,) = device.microseconds([dense], rounds)
+                yield {**about, "dense_us": dense_us / _REPEATS}
+            raise
+        dense_us, ours_us, select_us = (median / _REPEATS for median in medians)
         yield {
-            "channels": case.channels,
-            "height": case.height,
-            "width": case.width,
-            "batch": case.batch,
-            "density": density,
+            **about,
             "ours_us": ours_us,
             "select_us": select_us,
             "dense_us": dense_us,

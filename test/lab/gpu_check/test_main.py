@@ -12,11 +12,15 @@ import gc
 import json
 import math
 import os
+import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +29,7 @@ import fake_parts
 import numpy as np
 import pytest
 
-from pag_ros.errors import BackendError
+from pag_ros.errors import BackendError, ModelError
 from pag_ros.kernels.gpu.programs import ConvSpec, SelectSpec, StampSpec
 from pag_ros.lab.gpu_check import correctness as gpu_correctness
 from pag_ros.lab.gpu_check import device as gpu_device
@@ -36,6 +40,7 @@ from pag_ros.lab.gpu_check import profile as gpu_profile
 from pag_ros.lab.gpu_check import report as gpu_report
 from pag_ros.lab.gpu_check import sanitizer as gpu_sanitizer
 from pag_ros.lab.gpu_check import speed as gpu_speed
+from pag_ros.lab.gpu_check.cases import CheckCase, StoppedError, each
 from pag_ros.lab.gpu_check.operands import expected, random_inputs, relative_error
 from pag_ros.runtime import open_session
 
@@ -126,6 +131,57 @@ def test_a_part_that_fails_takes_no_other_along(monkeypatch, tmp_path, capsys):
     assert "gpu_check: stored failed: it was ended by SIGSEGV" in err
 
 
+def test_a_part_that_dies_after_a_case_has_failed_is_noted_as_well(monkeypatch, tmp_path, capsys):
+    failed = {"outcome": "failed", "case": "bad", "text": "no such kernel"}
+    parts = {
+        "small": [["row", failed], ["signal", int(signal.SIGSEGV)]],
+        "stored": [["row", {"outcome": "failed", "text": "said why"}], ["exit", 1]],
+    }
+    options = ["--only", "small", "stored"]
+    _, rows, _, err = checked(monkeypatch, tmp_path, capsys, parts, *options)
+    assert [(row["part"], row["text"]) for row in rows[1:]] == [
+        ("small", "no such kernel"),
+        ("small", "it was ended by SIGSEGV"),
+        ("stored", "said why"),
+    ]
+    assert "gpu_check: small failed: bad: no such kernel" in err
+
+
+def test_a_part_that_has_said_what_is_left_is_not_called_stopped_as_well(
+    monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(gpu_check, "_REPORT_S", 0.0)
+    skipped = {"outcome": "skipped", "text": "3 of 5 cases, for want of time"}
+    parts = {"small": [["row", fake_parts.RIGHT], ["row", skipped], ["sleep", 600]]}
+    options = ["--only", "small", "--minutes", "0.1"]
+    _, rows, _, _ = checked(monkeypatch, tmp_path, capsys, parts, *options)
+    assert [row.get("outcome") for row in rows] == [None, None, "skipped"]
+
+
+def test_half_a_row_is_noted_and_the_other_parts_go_on(monkeypatch, tmp_path, capsys):
+    parts = {"small": [["row", fake_parts.RIGHT], ["text", '{"case": "cou']]}
+    code, rows, _, _ = checked(monkeypatch, tmp_path, capsys, parts, "--only", "small", "stored")
+    assert code == 1
+    assert [row["part"] for row in rows] == ["machine", "small", "small", "stored"]
+    assert rows[2]["text"] == 'a row that cannot be read: {"case": "cou'
+
+
+def test_every_part_is_reported_when_it_ends(tmp_path):
+    """Whatever becomes of the check then."""
+    parts = {"small": [["row", fake_parts.RIGHT]], "stored": [["sleep", 600]]}
+    process, _ = started(tmp_path, parts, "--only", "small", "stored")
+    assert process.stdout is not None
+    too_long = threading.Timer(60.0, process.kill)
+    too_long.start()
+    lines = [process.stdout.readline() for _ in range(3)]
+    too_long.cancel()
+    process.kill()
+    rest, _ = process.communicate(timeout=30)
+    assert lines[:2] == ["GPU none\n", "\n"]
+    assert lines[2].startswith("Correctness of small kernels: 1 of 1 cases right")
+    assert rest == ""
+
+
 @pytest.mark.parametrize("deaf", [[], [["deaf"]]])
 def test_a_part_that_hangs_ends_with_its_time(monkeypatch, tmp_path, capsys, deaf):
     monkeypatch.setattr(gpu_check, "_REPORT_S", 0.0)
@@ -188,6 +244,7 @@ def started(tmp_path: Path, parts: dict, *arguments: str) -> tuple[subprocess.Po
     environment = {
         **os.environ,
         "PYTHONPATH": f"{SCRIPT.parents[1]}:{SUPPORT}",
+        "PYTHONUNBUFFERED": "",
         "FAKE_PARTS": json.dumps(parts),
     }
     process = subprocess.Popen(
@@ -256,8 +313,8 @@ def test_what_libraries_print_is_no_row(tmp_path):
         check=True,
         env=environment,
     )
-    (line,) = done.stdout.splitlines()
-    assert json.loads(line)["facts"]["GPU"] == "none"
+    assert json.loads(done.stdout.splitlines()[-1])["facts"]["GPU"] == "none"
+    assert all("facts" in json.loads(line) for line in done.stdout.splitlines())
     assert "a library says hello" in done.stderr
 
 
@@ -273,6 +330,109 @@ def interpreted(monkeypatch) -> None:
     from ptx_device import PtxDevice
 
     monkeypatch.setattr(gpu_parts, "open_device", PtxDevice)
+
+
+class Threads(ThreadPoolExecutor):
+    """In the place of the processes that compile, so that fakes reach them."""
+
+    def __init__(self, workers: int, context: object) -> None:
+        super().__init__(workers)
+
+
+@pytest.fixture
+def compiling(monkeypatch):
+    """Sets what compiles in the part `build`."""
+    monkeypatch.setattr(gpu_parts, "ProcessPoolExecutor", Threads)
+    monkeypatch.setattr(gpu_parts, "open_device", lambda: SimpleNamespace(capability=90))
+    return lambda compile_kernel: monkeypatch.setattr(gpu_parts, "compile_kernel", compile_kernel)
+
+
+def test_kernels_that_the_compiler_refuses_are_a_row_each(compiling):
+    """As with a Triton that leaves out the fence of proxies."""
+    specs, _ = gpu_parts._all_specs(options())
+    refused = {spec.name for spec in specs[5:7]}
+
+    def compile_kernel(spec, capability):
+        if spec.name in refused:
+            raise BackendError(f"Triton 3.6.0 makes a data race of {spec.name}")
+
+    compiling(compile_kernel)
+    *failed, row = gpu_parts.PARTS["build"](options())
+    assert {each["case"] for each in failed} == refused
+    assert all(each["text"].endswith(each["case"]) for each in failed)
+    assert row["kernels"] == len(specs) - 2
+
+
+def test_compilation_ends_with_its_time_and_says_how_far_it_came(compiling):
+    goes_on = threading.Event()
+    compiling(lambda spec, capability: goes_on.wait(5))
+    rows = gpu_parts.PARTS["build"](options(end=time.monotonic() - 1.0))
+    assert next(rows)["kernels"] == 0
+    skipped = next(rows)
+    goes_on.set()
+    assert list(rows) == []
+    specs, _ = gpu_parts._all_specs(options())
+    left = f"{len(specs)} of {len(specs)}"
+    assert skipped == {"outcome": "skipped", "text": f"{left} kernels, for want of time"}
+
+
+def test_a_process_that_dies_while_it_compiles_is_one_row(compiling):
+    def compile_kernel(spec, capability):
+        raise BrokenProcessPool("A process was terminated abruptly")
+
+    compiling(compile_kernel)
+    rows = list(gpu_parts.PARTS["build"](options()))
+    assert [row.get("outcome") for row in rows] == ["failed", None]
+    assert rows[0]["text"].startswith("a process that compiles has died")
+
+
+def test_a_model_that_cannot_be_read_takes_no_kernel_along(compiling, monkeypatch):
+    def refuse(model):
+        raise ModelError("it is damaged")
+
+    monkeypatch.setattr(gpu_parts, "_specs_of", refuse)
+    compiling(lambda spec, capability: None)
+    *failed, row = gpu_parts.PARTS["build"](options())
+    assert {(each["case"], each["text"]) for each in failed} == {
+        (model.stem, "it is damaged") for model in gpu_parts.shipped_models().values()
+    }
+    assert row["kernels"] > 30
+    monkeypatch.setattr(gpu_parts, "open_device", lambda: SimpleNamespace(capability=90))
+    stored = list(gpu_parts.PARTS["stored"](options()))
+    assert [row["text"] for row in stored] == ["it is damaged"] * len(failed)
+
+
+def test_one_kernel_that_cannot_be_had_leaves_the_others_checked(interpreted, monkeypatch):
+    """The Select among the small ones, and one of the stored ones."""
+    from ptx_device import PtxDevice
+
+    device = PtxDevice()
+    kernel, load = device.kernel, device.load
+
+    def refuse_select(spec):
+        if isinstance(spec, SelectSpec):
+            raise BackendError(f"no {spec.name}")
+        return kernel(spec)
+
+    def refuse_first(spec, compiled):
+        if isinstance(spec, SelectSpec):
+            raise BackendError("the CUDA driver says: no")
+        return load(spec, compiled)
+
+    monkeypatch.setattr(gpu_parts, "open_device", lambda: device)
+    monkeypatch.setattr(gpu_correctness, "counts_of", lambda spec, tile: [1])
+    monkeypatch.setattr(device, "kernel", refuse_select)
+    rows = list(gpu_parts.PARTS["small"](options()))
+    assert [row.get("outcome") for row in rows] == [None, "failed", *[None] * 5]
+    assert rows[1]["case"] == "pag_select_h7_w11"
+    assert rows[1]["text"] == "no pag_select_h7_w11"
+    monkeypatch.setattr(device, "load", refuse_first)
+    rows = list(gpu_parts.PARTS["stored"](options()))
+    failed = [row for row in rows if row.get("outcome") == "failed"]
+    assert len(failed) >= 3
+    assert failed[0]["case"].startswith("pag_select_h30_w40 of pag_")
+    assert failed[0]["case"].endswith(" for 8.7 and 8 SMs")
+    assert len(rows) > 2 * len(failed)
 
 
 def test_small_kernels_are_right_on_an_interpreted_gpu(interpreted):
@@ -299,6 +459,31 @@ def test_a_block_is_timed_beside_the_dense_one(interpreted, monkeypatch):
     assert row["speedup"] == pytest.approx(row["dense_us"] / row["ours_us"])
 
 
+def test_where_our_block_fails_the_dense_one_is_timed_all_the_same(interpreted, monkeypatch):
+    from ptx_device import PtxDevice
+
+    device = PtxDevice()
+
+    def refuse(spec):
+        raise BackendError(f"no {spec.name}")
+
+    monkeypatch.setattr(device, "kernel", refuse)
+    monkeypatch.setattr(gpu_parts, "open_device", lambda: device)
+    monkeypatch.setattr(gpu_speed, "SIZES", ((7, 11),))
+    rows = list(gpu_parts.PARTS["speed"](options(channels=[16], densities=[0.5, 1.0])))
+    assert rows[0]["dense_us"] > 0.0
+    assert "ours_us" not in rows[0]
+    assert rows[1] == {
+        "outcome": "failed",
+        "case": "16 @ 7x11, batch 1 at d=0.5, 1",
+        "text": "no pag_select_h7_w11",
+    }
+    text = gpu_report.report([{"part": "speed", **row} for row in rows])
+    dense = f"{rows[0]['dense_us']:.1f}"
+    assert f"| 16 @ 7x11 | 1 | {dense} |  |  |" in text
+    assert "- speed, 16 @ 7x11, batch 1 at d=0.5, 1: FAILED: no pag_select_h7_w11" in text
+
+
 def test_the_profiler_finds_the_kernels_of_a_block(interpreted, monkeypatch):
     from ptx_device import PtxDevice
 
@@ -313,26 +498,80 @@ def test_cases_end_with_the_time_and_the_rest_is_counted(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
-    def measure(case: int) -> list[dict]:
+    def measure(number: int) -> list[dict]:
         now[0] += 1.0
-        if case == 1:
-            raise BackendError("no such kernel")
-        return [{"case": case}]
+        return [{"case": number}]
 
-    assert list(gpu_parts._each([0, 1, 2, 3, 4], measure, end=2.5)) == [
+    cases = [CheckCase(f"case {n}", lambda n=n: measure(n)) for n in range(5)]
+    assert list(each(cases, end=2.5)) == [
         {"case": 0},
-        {"outcome": "failed", "text": "no such kernel"},
+        {"case": 1},
         {"case": 2},
         {"outcome": "skipped", "text": "2 of 5 cases, for want of time"},
     ]
 
 
-def test_a_case_that_is_interrupted_is_named(monkeypatch):
-    def measure(case: int) -> list[dict]:
-        raise gpu_parts._StoppedError
+def failing(error: BaseException):
+    """A measurement that gives a row and then fails."""
+    yield {"half": "measured"}
+    raise error
 
-    (row,) = gpu_parts._each([0, 1], measure, end=math.inf)
-    assert row == {"outcome": "stopped", "text": "in case 1 of 2, for want of time"}
+
+GOOD = CheckCase("good", lambda: [{"case": "good"}])
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (BackendError("no such kernel"), "no such kernel"),
+        (RuntimeError("CUDA out of memory\nby 3 MiB"), "CUDA out of memory by 3 MiB"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_a_case_that_fails_is_named_and_the_others_go_on(capfd, error, text):
+    """Whatever it raises; what it had measured stays."""
+    rows = list(each([CheckCase("bad", lambda: failing(error)), GOOD], math.inf))
+    assert rows == [
+        {"half": "measured"},
+        {"outcome": "failed", "case": "bad", "text": text},
+        {"case": "good"},
+    ]
+    assert not gpu_report.is_right(rows)
+    is_foreseen = isinstance(error, BackendError)
+    assert ("Traceback" in capfd.readouterr().err) == (not is_foreseen)
+
+
+def test_a_spoiled_context_ends_the_part_and_the_rest_is_counted():
+    """Every other launch would fail for the same reason."""
+
+    def fail() -> None:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    cases = [CheckCase("bad", lambda: failing(BackendError("no"))), GOOD, GOOD]
+    rows = list(each(cases, math.inf, SimpleNamespace(synchronize=fail)))
+    assert [row.get("text") for row in rows] == [
+        None,
+        "no",
+        "2 of 3 cases: the GPU takes no more work from here on",
+    ]
+    rows = list(each(cases, math.inf, SimpleNamespace(synchronize=lambda: None)))
+    assert rows[2:] == [{"case": "good"}] * 2
+
+
+def test_a_case_that_is_interrupted_is_named():
+    rows = list(each([GOOD, CheckCase("slow", lambda: failing(StoppedError())), GOOD], math.inf))
+    assert rows[1:] == [
+        {"half": "measured"},
+        {"outcome": "stopped", "case": "slow", "text": "case 2 of 3, for want of time"},
+    ]
+
+
+def test_an_interruption_is_nobodys_failure():
+    """Triton's own errors, for one, are caught whatever they are."""
+    with pytest.raises(StoppedError):
+        gpu_parts._stop(signal.SIGTERM, None)
+    assert not issubclass(StoppedError, Exception)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def test_the_goals_come_first():
@@ -344,7 +583,9 @@ def test_the_goals_come_first():
 
 
 def test_all_kernels_are_compiled_beforehand():
-    names = {spec.name for spec in gpu_parts._all_specs(options(channels=gpu_speed.CHANNELS))}
+    specs, problems = gpu_parts._all_specs(options(channels=gpu_speed.CHANNELS))
+    names = {spec.name for spec in specs}
+    assert problems == []
     for case in gpu_speed.cases():
         assert {spec.name for spec in gpu_speed.programs_of(case)} <= names
     for spec in (*gpu_correctness.SMALL, *gpu_correctness.LARGE, StampSpec()):
@@ -390,6 +631,9 @@ def test_a_profiler_that_fails_says_why(tmp_path):
     (row,) = gpu_profile.profile(str(profiler), ["python3"])
     assert row["outcome"] == "failed"
     assert "ended with code 1: ==ERROR== ERR_NVGPUCTRPERM" in row["text"]
+    profiler.write_text("#!/bin/sh\nexec sleep 60\n")
+    (row,) = gpu_profile.profile(str(profiler), ["python3"], time.monotonic() + 0.2)
+    assert row == {"outcome": "failed", "text": "ncu was not done after 0 s"}
     assert next(gpu_profile.profile(None, []))["outcome"] == "absent"
 
 
@@ -398,7 +642,7 @@ def test_networks_are_timed_over_budgets(monkeypatch, tiny_model):
     engine = SimpleNamespace(checked=True)
     monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: None)
     monkeypatch.setattr(
-        gpu_tensorrt, "open_tensorrt", lambda model: (open_session(model, "cpu"), engine)
+        gpu_tensorrt, "open_tensorrt", lambda model, options: (open_session(model, "cpu"), engine)
     )
     rows = list(gpu_tensorrt.measure([tiny_model], rounds=2))
     assert [row["budget"] for row in rows] == list(gpu_tensorrt.BUDGETS)
@@ -409,7 +653,7 @@ def test_networks_are_timed_over_budgets(monkeypatch, tiny_model):
 
 
 def test_an_engine_that_computes_something_else_is_a_failure(monkeypatch, tiny_model):
-    def refuse(model):
+    def refuse(model, options):
         raise BackendError("the engine computes something else than the model: depth")
 
     monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: None)
@@ -417,6 +661,41 @@ def test_an_engine_that_computes_something_else_is_a_failure(monkeypatch, tiny_m
     rows = [{"part": "tensorrt", **row} for row in gpu_tensorrt.measure([tiny_model], rounds=1)]
     assert not gpu_report.is_right(rows)
     assert "tensorrt, tiny: FAILED: the engine computes something else" in gpu_report.report(rows)
+
+
+def test_a_build_that_takes_too_long_is_ended_and_named(monkeypatch, tiny_model):
+    """TensorRT asks after every step; of two models the first gets half of the time."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: None)
+    limits = []
+
+    def build(model, options):
+        began = now[0]
+        while not options.is_stopped() and now[0] < began + 9999.0:
+            now[0] += 1.0
+        limits.append(now[0] - began)
+        raise BackendError("the build of the engine was stopped")
+
+    monkeypatch.setattr(gpu_tensorrt, "open_tensorrt", build)
+    rows = list(gpu_tensorrt.measure([tiny_model, tiny_model], 1, end=180.0))
+    assert limits == [41.0, 39.0 + 1.0]
+    assert [row["outcome"] for row in rows] == ["failed", "failed"]
+    assert rows[0]["text"] == "the build of the engine was stopped, for its 40 s were over"
+    now[0], limits[:] = 100.0, []
+    list(gpu_tensorrt.measure([tiny_model], 1, end=180.0, shared_by=4))
+    list(gpu_tensorrt.measure([tiny_model], 1))
+    assert limits == [21.0, gpu_tensorrt.BUILD_S + 1.0]
+
+
+def test_a_refusal_in_time_is_no_want_of_time(monkeypatch, tiny_model):
+    def refuse(model, options):
+        raise BackendError("TensorRT cannot build the engine")
+
+    monkeypatch.setattr(gpu_tensorrt, "tensorrt_problem", lambda: None)
+    monkeypatch.setattr(gpu_tensorrt, "open_tensorrt", refuse)
+    (row,) = gpu_tensorrt.measure([tiny_model], 1)
+    assert row["text"] == "TensorRT cannot build the engine"
 
 
 def test_a_machine_without_tensorrt_is_told_and_not_wrong(monkeypatch, tiny_model):
@@ -428,13 +707,54 @@ def test_a_machine_without_tensorrt_is_told_and_not_wrong(monkeypatch, tiny_mode
 
 def test_without_a_gpu_it_says_so_in_one_sentence():
     environment = {"CUDA_VISIBLE_DEVICES": "", "PATH": "/usr/bin:/bin"}
+    environment["PYTHONPATH"] = str(SCRIPT.parents[1])
     done = subprocess.run(
         [sys.executable, str(SCRIPT)], capture_output=True, text=True, check=False, env=environment
     )
     assert done.returncode == 2
-    assert done.stdout == ""
+    facts, failed = done.stdout.splitlines()
+    assert facts.endswith(f"Python {platform.python_version()}")
+    assert failed.startswith("- machine: FAILED: the GPU check needs ")
     assert done.stderr.startswith("gpu_check: error: the GPU check needs ")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_machine_is_described_before_torch_is_imported(tmp_path):
+    """Which may end the process, or hang."""
+    (tmp_path / "torch.py").write_text("import os\nos._exit(7)\n")
+    path = tmp_path / "rows.jsonl"
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--json", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": f"{tmp_path}:{SCRIPT.parents[1]}", "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 2
+    first, failed = rows_of(path)
+    assert first["facts"]["Python"] == platform.python_version()
+    assert first["facts"]["torch"]
+    assert f"Python {platform.python_version()}" in done.stdout
+    assert failed["text"] == "it ended with code 7; what it said is above"
+
+
+def test_what_the_driver_tells_of_the_gpu_needs_no_torch(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'NVIDIA H100, 580.65, 1980 MHz, 2619 MHz, 700.00 W'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    facts = gpu_parts._driver_facts()
+    assert facts["GPU"] == "NVIDIA H100"
+    assert facts["driver_version"] == "580.65"
+    assert facts["power.limit"] == "700.00 W"
+
+
+def test_facts_that_are_told_twice_are_reported_once():
+    rows = [{"part": "machine", "facts": {"GPU": "H100", "torch": "2.9"}}]
+    rows.append({"part": "machine", "facts": {"torch": "2.9+cu130"}})
+    assert gpu_report.report(rows) == "GPU H100, torch 2.9+cu130"
+    rows = [{"part": "machine", "facts": {"torch": "2.9"}}, {**rows[0], "facts": {"GPU": "Orin"}}]
+    assert gpu_report.report(rows) == "GPU Orin, torch 2.9"
 
 
 def test_a_package_that_is_missing_is_no_error_by_itself():
@@ -469,6 +789,37 @@ def test_rows_as_markdown():
     assert "- TensorRT, pag_x at budget 0.5: 3.21 ms (tensorrt 10)" in text
     assert "- pag_conv: Duration 12 us" in text
     assert gpu_report.is_right(ROWS)
+
+
+def test_a_goal_is_not_said_to_be_reached_by_what_was_measured_alone():
+    dense = {**SPEED[2], "width": 80}
+    for name in ("ours_us", "select_us", "speedup"):
+        del dense[name]
+    assert dense["batch"] == 8
+    text = gpu_report.report([dense, *SPEED])
+    assert "at d=0.5: 1.3x; 1.00x to 1.00x, NOT reached, 1 of 2 blocks not measured" in text
+    assert "at d=1: 0.7x; 2.00x to 2.00x, reached\n" in f"{text}\n"
+
+
+def test_cases_that_fail_alike_are_one_line():
+    failed = {"part": "speed", "outcome": "failed", "text": "no such kernel"}
+    rows = [{**failed, "case": f"block {number}"} for number in range(7)]
+    rows.append({**failed, "case": "other", "text": "another reason"})
+    assert gpu_report.report(rows).splitlines() == [
+        "- speed, block 0; block 1; block 2; block 3; and 3 more: FAILED: no such kernel",
+        "- speed, other: FAILED: another reason",
+    ]
+
+
+def test_a_network_that_was_not_timed_at_every_budget_is_reported():
+    def row(model: str, budget: float) -> dict:
+        times = {"ours_ms": 2.0, "dense_ms": 4.0, "dense_plain_ms": 3.0, "speedup": 1.5}
+        about = {"part": "torch", "outcome": "ran", "text": "checked"}
+        return {**about, "model": model, "budget": budget, **times}
+
+    text = gpu_report.report([row("one", 0.1), row("one", 1.0), row("two", 0.1)])
+    assert "| one | 4.000 | 3.000 | 2.000 ms, 1.50x | 2.000 ms, 1.50x |" in text
+    assert "| two | 4.000 | 3.000 | 2.000 ms, 1.50x |  |" in text
 
 
 def test_what_is_wrong_shows_and_counts():
