@@ -276,6 +276,53 @@ def test_every_thread_reads_another_clock():
     assert (out >= 10**6).all()
 
 
+def signed(word: int) -> int:
+    return word - 2**32 if word >> 31 else word
+
+
+def permuted(a: int, b: int, selector: int) -> int:
+    """prmt.b32 as the PTX ISA defines it, byte by byte."""
+    source = [*a.to_bytes(4, "little"), *b.to_bytes(4, "little")]
+    result = []
+    for digit in f"{selector & 0xFFFF:04x}"[::-1]:
+        value = int(digit, 16)
+        byte = source[value % 8]
+        if value >= 8:
+            byte = 0xFF if byte >= 0x80 else 0
+        result.append(byte)
+    return int.from_bytes(bytes(result), "little", signed=True)
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "vote.sync.any.pred %p2, %p1, -1;",
+        "vote.sync.ballot.b32 %r7, %p1, 0xffff;",
+        "prmt.b32.f4e %r7, %r1, %r1, 1;",
+        "cvt.rz.f16.f32 %rs2, %r1;",
+        "cvt.rn.relu.f16.f32 %rs2, %r1;",
+        "shfl.sync.bfly.b32 %r7, %r1, 1, 0x1f1f, -1;",
+        "shfl.sync.down.b32 %r7, %r1, 1, 31, -1;",
+    ],
+)
+def test_other_forms_are_named_and_not_guessed(instruction):
+    with pytest.raises(NotImplementedError, match=instruction.split()[0]):
+        run(f"\t{instruction}")
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "vote.sync.ballot.b32 %r7, %p1, -1;",
+        "shfl.sync.bfly.b32 %r7, %r1, 1, 31, -1;",
+    ],
+)
+def test_what_a_warp_tells_itself_needs_the_whole_warp(instruction):
+    body = "setp.lt.u32 %p1, %r1, 40;\n@!%p1 bra $L1;\n" + instruction + "\n$L1:\n"
+    with pytest.raises(HazardError, match="part of a warp is missing"):
+        run(body)
+
+
 @pytest.mark.parametrize(
     ("instructions", "wanted"),
     [
@@ -305,6 +352,26 @@ def test_every_thread_reads_another_clock():
          " mov.b32 {%rs2, %rs3}, %r5;\n cvt.f32.f16 %r6, %rs2;\n cvt.rzi.s32.f32 %r7, %r6;",
          lambda t: t),
         ("shfl.sync.up.b32 %r7, %r1, 3, 0, -1;", lambda t: t - 3 if t % 32 >= 3 else t),
+        *((f"shfl.sync.bfly.b32 %r7, %r1, {mask}, 31, -1;", lambda t, mask=mask: t ^ mask)
+          for mask in (1, 2, 4, 8, 16, 31)),
+        ("shfl.sync.bfly.b32 %r7|%p1, %r1, 5, 31, -1;\n selp.b32 %r7, %r7, -1, %p1;",
+         lambda t: t ^ 5),
+        ("setp.lt.u32 %p1, %r1, 35;\n vote.sync.ballot.b32 %r7, %p1, -1;",
+         lambda t: -1 if t < 32 else 0b111),
+        ("setp.lt.u32 %p1, %r1, 35;\n vote.sync.ballot.b32 %r7, !%p1, 0xffffffff;",
+         lambda t: 0 if t < 32 else ~0b111),
+        ("and.b32 %r4, %r1, 1;\n setp.ne.b32 %p1, %r4, 0;\n"
+         " vote.sync.ballot.b32 %r7, %p1, -1;", lambda t: signed(0xAAAAAAAA)),
+        *((f"mov.b32 %r4, 0x83828180;\n mov.b32 %r5, 0x{second:08x};\n"
+           f" prmt.b32 %r7, %r4, %r5, {selector:#x};",
+           lambda t, second=second, selector=selector: permuted(0x83828180, second, selector))
+          for second in (0x07060504, 0xF7E60504)
+          for selector in (0x3210, 0x7654, 0x0123, 0x5410, 0x6666, 0xFB83, 0xCD7E, 0x8888)),
+        ("prmt.b32 %r7, %r1, 77, 0x4440U;", lambda t: t | 77 << 8 | 77 << 16 | 77 << 24),
+        ("prmt.b32 %r7, 0x03020100, 0x07060504, %r1;",
+         lambda t: permuted(0x03020100, 0x07060504, t)),
+        ("cvt.rn.f32.s32 %r4, %r1;\n fma.rn.f32 %r5, %r4, 0f3A000000, 0f3F800000;\n"
+         " cvt.rn.f16.f32 %rs2, %r5;\n cvt.u32.u16 %r7, %rs2;", lambda t: 0x3C00 + round(t / 2)),
         ("neg.s32 %r7, %r1;", lambda t: -t),
         ("cvt.s32.s8 %r7, %r1;\n add.s32 %r4, %r1, 120;\n cvt.s32.s8 %r7, %r4;",
          lambda t: t + 120 if t < 8 else t - 136),

@@ -25,6 +25,7 @@ _UNSIGNED: dict[int, type[Any]] = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64
 _SIGNED: dict[int, type[Any]] = {8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}
 _TICK_NS = 32
 """Between two readings of the clock, and between those of neighbouring threads."""
+_ALL_LANES = ("-1", "0xffffffff", "4294967295")
 _ADDRESS = re.compile(r"^(%?\w+)\s*(?:\+\s*(-?\w+))?$")
 
 
@@ -44,10 +45,12 @@ def decode(program: Program, instruction: Instruction) -> Action:
         "atom": _atomic_add,
         "shfl": _shuffle,
         "redux": _sum_of_warp,
+        "vote": _ballot,
         "mov": _move,
         "cvt": _convert,
         "setp": _compare,
         "selp": _choose,
+        "prmt": _permute,
     }
     action = (
         known[kind](instruction)
@@ -90,7 +93,8 @@ def operand(text: str, bits: int) -> Get:
     if text.startswith("0f"):
         number = int(text[2:], 16)
     else:
-        number = 0 if text == "global_smem" else int(text, 0)
+        # The U of an unsigned constant says nothing that the instruction does not.
+        number = 0 if text == "global_smem" else int(text.removesuffix("U"), 0)
     constant = dtype(number & ((1 << (8 * np.dtype(dtype).itemsize)) - 1))
     return lambda m: constant
 
@@ -242,11 +246,12 @@ def _atomic_add(instruction: Instruction) -> Action:
 
 
 def _shuffle(instruction: Instruction) -> Action:
-    """From the lane `distance` before (up), or from one lane for all (idx)."""
+    """From the lane `distance` before (up), from one lane for all (idx), or from the lane whose
+    number differs in the bits of `distance` (bfly)."""
     source = operand(instruction.operands[1], 32)
     distance = int(instruction.operands[2], 0)
     how = (instruction.parts[2], instruction.operands[3])
-    if how not in (("up", "0"), ("idx", "31")):
+    if how not in (("up", "0"), ("idx", "31"), ("bfly", "31")) or not 0 <= distance < WARP:
         raise NotImplementedError(instruction.text)
     target, _, is_valid = instruction.operands[0].partition("|")
 
@@ -256,6 +261,8 @@ def _shuffle(instruction: Instruction) -> Action:
         has_source = machine.thread % WARP >= (distance if how[0] == "up" else 0)
         if how[0] == "up":
             moved = np.where(has_source, np.roll(values, distance), values)
+        elif how[0] == "bfly":
+            moved = values.reshape(-1, WARP)[:, np.arange(WARP) ^ distance].reshape(-1)
         else:
             moved = np.repeat(values.reshape(-1, WARP)[:, distance], WARP)
         machine.write(target, moved, mask)
@@ -275,6 +282,22 @@ def _sum_of_warp(instruction: Instruction) -> Action:
         values = machine.lanes(source(machine)).reshape(-1, WARP)
         sums = values.sum(axis=1, dtype=np.uint32)
         machine.write(instruction.operands[0], np.repeat(sums, WARP), mask)
+
+    return act
+
+
+def _ballot(instruction: Instruction) -> Action:
+    """A bit of every lane of the warp: whether its predicate, perhaps negated, holds."""
+    if instruction.name != "vote.sync.ballot.b32" or instruction.operands[2] not in _ALL_LANES:
+        raise NotImplementedError(instruction.text)
+    text = instruction.operands[1]
+    source, is_negated = operand(text.removeprefix("!"), 1), text.startswith("!")
+
+    def act(machine: Machine, mask: Mask) -> None:
+        machine.require_whole_warps(mask, instruction)
+        values = machine.lanes(source(machine)).astype(bool).reshape(-1, WARP) != is_negated
+        words = (values.astype(np.uint64) << np.arange(WARP, dtype=np.uint64)).sum(axis=1)
+        machine.write(instruction.operands[0], np.repeat(words.astype(np.uint32), WARP), mask)
 
     return act
 
@@ -368,6 +391,27 @@ def _choose(instruction: Instruction) -> Action:
     return act
 
 
+def _permute(instruction: Instruction) -> Action:
+    """Four of the eight bytes of two registers; the highest bit of a selector's digit asks for the
+    sign of its byte, eight times."""
+    if instruction.name != "prmt.b32":
+        raise NotImplementedError(instruction.text)
+    low, high, selector = (operand(text, 32) for text in instruction.operands[1:])
+
+    def act(machine: Machine, mask: Mask) -> None:
+        of, chosen = np.uint64, selector(machine).astype(np.uint64)
+        both = (high(machine).astype(of) << of(32)) | low(machine).astype(of)
+        result = of(0)
+        for place in range(4):
+            digit = chosen >> of(4 * place)
+            byte = both >> (of(8) * (digit & of(7))) & of(0xFF)
+            signs = of(0xFF) * (byte >> of(7))
+            result = result | np.where(digit & of(8), signs, byte) << of(8 * place)
+        machine.write(instruction.operands[0], result.astype(np.uint32), mask)
+
+    return act
+
+
 def _typed(value: Value, kind: str) -> Value:
     """A register as a type looks at it."""
     if kind == "f32":
@@ -388,8 +432,11 @@ def _convert(instruction: Instruction) -> Action:
         ("f32", "s64"): lambda v: v.view(np.int64).astype(np.float32),
         ("f32", "f32"): lambda v: np.floor(_flushed(v.view(np.float32))),
         ("s32", "f32"): lambda v: _truncated(v.view(np.float32)),
+        ("f16", "f32"): lambda v: v.view(np.float32).astype(np.float16),
     }
-    wanted = {("f32", "f32"): "rmi", ("s32", "f32"): "rzi"}.get((to, of))
+    wanted = {("f32", "f32"): "rmi", ("s32", "f32"): "rzi", ("f16", "f32"): "rn"}.get((to, of))
+    if to == "f16" and len(instruction.parts) > 4:  # .relu, .satfinite
+        raise NotImplementedError(instruction.text)
     if (to, of) in known:
         if wanted not in (None, rounding):
             raise NotImplementedError(instruction.text)
