@@ -25,7 +25,7 @@ class Waiting(Protocol):
 
 
 @dataclass(frozen=True)
-class Case:
+class CheckCase:
     """One of the things that a part measures.
 
     Attributes:
@@ -37,7 +37,7 @@ class Case:
     measure: Callable[[], Iterable[Row]]
 
 
-def each(cases: Sequence[Case], end: float, device: Waiting | None = None) -> Iterator[Row]:
+def each(cases: Sequence[CheckCase], end: float, device: Waiting | None = None) -> Iterator[Row]:
     """The rows of all cases; of one that fails what it gave before, and a row with its name.
 
     What time does not allow is counted, as is what a spoiled context of the GPU does not.

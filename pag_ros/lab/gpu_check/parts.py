@@ -32,7 +32,7 @@ from pag_ros.kernels.gpu.programs import ConvSpec, SelectSpec, Spec, StampSpec
 from pag_ros.kernels.gpu.store import kernels_path, load_kernels
 from pag_ros.kernels.gpu.tiles import CHIPS
 from pag_ros.lab.gpu_check import correctness, profile, sanitizer, speed
-from pag_ros.lab.gpu_check.cases import Case, StoppedError, each, failure, reason
+from pag_ros.lab.gpu_check.cases import CheckCase, StoppedError, each, failure, reason
 from pag_ros.lab.gpu_check.device import Device, open_device
 from pag_ros.lab.gpu_check.report import Row
 from pag_ros.lab.kernel_compiler.compiler import compile_kernel
@@ -184,7 +184,7 @@ def _specs_of(model: Path) -> list[Spec]:
 
 def _small(args: argparse.Namespace) -> Iterator[Row]:
     device = open_device()
-    cases = [Case("pag_stamp", lambda: [correctness.check_stamp(device)])]
+    cases = [CheckCase("pag_stamp", lambda: [correctness.check_stamp(device)])]
     cases += [_select_case(device, _SMALL_SELECT), *_convolution_cases(device, correctness.SMALL)]
     yield from each(cases, args.end, device)
 
@@ -196,12 +196,14 @@ def _correctness(args: argparse.Namespace) -> Iterator[Row]:
     yield from each(cases, args.end, device)
 
 
-def _select_case(device: Device, spec: SelectSpec) -> Case:
-    return Case(spec.name, partial(correctness.check_select, device, spec))
+def _select_case(device: Device, spec: SelectSpec) -> CheckCase:
+    return CheckCase(spec.name, partial(correctness.check_select, device, spec))
 
 
-def _convolution_cases(device: Device, specs: Sequence[ConvSpec]) -> list[Case]:
-    return [Case(spec.name, partial(correctness.check_convolution, device, spec)) for spec in specs]
+def _convolution_cases(device: Device, specs: Sequence[ConvSpec]) -> list[CheckCase]:
+    return [
+        CheckCase(spec.name, partial(correctness.check_convolution, device, spec)) for spec in specs
+    ]
 
 
 def _stored(args: argparse.Namespace) -> Iterator[Row]:
@@ -215,7 +217,7 @@ def _stored(args: argparse.Namespace) -> Iterator[Row]:
             yield failure(model.stem, error)
             continue
         cases += [
-            Case(
+            CheckCase(
                 f"{spec.name} of {model.stem} for {capability / 10} and {size or 'all'} SMs",
                 partial(_check_stored, device, model, spec, capability, size),
             )
@@ -247,7 +249,7 @@ def _torch(args: argparse.Namespace) -> Iterator[Row]:
 
     device = open_device()
     cases = [
-        Case(model.stem, partial(torch_network.measure, device, [model], args.rounds))
+        CheckCase(model.stem, partial(torch_network.measure, device, [model], args.rounds))
         for model in shipped_models().values()
     ]
     yield from each(cases, args.end, device)
@@ -259,7 +261,7 @@ def _speed(args: argparse.Namespace) -> Iterator[Row]:
     # The densities that goals are about come first, over all cases.
     densities = sorted(args.densities, key=lambda density: density not in (0.5, 1.0))
     cases = [
-        Case(
+        CheckCase(
             f"{block} at d={', '.join(f'{density:g}' for density in some)}",
             partial(speed.measure, device, block, some, args.rounds),
         )
@@ -275,7 +277,7 @@ def _tensorrt(args: argparse.Namespace) -> Iterator[Row]:
 
     models = list(shipped_models().values())
     cases = [
-        Case(
+        CheckCase(
             model.stem,
             partial(engine_check.measure, [model], args.rounds, args.end, len(models) - number),
         )
@@ -296,7 +298,9 @@ def _sanitizer(args: argparse.Namespace) -> Iterator[Row]:
     def sanitized(tool: str) -> list[Row]:
         return [sanitizer.sanitize(program, tool, command, args.end)]
 
-    yield from each([Case(tool, partial(sanitized, tool)) for tool in sanitizer.TOOLS], args.end)
+    yield from each(
+        [CheckCase(tool, partial(sanitized, tool)) for tool in sanitizer.TOOLS], args.end
+    )
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {

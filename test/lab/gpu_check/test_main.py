@@ -40,7 +40,7 @@ from pag_ros.lab.gpu_check import profile as gpu_profile
 from pag_ros.lab.gpu_check import report as gpu_report
 from pag_ros.lab.gpu_check import sanitizer as gpu_sanitizer
 from pag_ros.lab.gpu_check import speed as gpu_speed
-from pag_ros.lab.gpu_check.cases import Case, StoppedError, each
+from pag_ros.lab.gpu_check.cases import CheckCase, StoppedError, each
 from pag_ros.lab.gpu_check.operands import expected, random_inputs, relative_error
 from pag_ros.runtime import open_session
 
@@ -502,7 +502,7 @@ def test_cases_end_with_the_time_and_the_rest_is_counted(monkeypatch):
         now[0] += 1.0
         return [{"case": number}]
 
-    cases = [Case(f"case {n}", lambda n=n: measure(n)) for n in range(5)]
+    cases = [CheckCase(f"case {n}", lambda n=n: measure(n)) for n in range(5)]
     assert list(each(cases, end=2.5)) == [
         {"case": 0},
         {"case": 1},
@@ -517,7 +517,7 @@ def failing(error: BaseException):
     raise error
 
 
-GOOD = Case("good", lambda: [{"case": "good"}])
+GOOD = CheckCase("good", lambda: [{"case": "good"}])
 
 
 @pytest.mark.parametrize(
@@ -530,7 +530,7 @@ GOOD = Case("good", lambda: [{"case": "good"}])
 )
 def test_a_case_that_fails_is_named_and_the_others_go_on(capfd, error, text):
     """Whatever it raises; what it had measured stays."""
-    rows = list(each([Case("bad", lambda: failing(error)), GOOD], math.inf))
+    rows = list(each([CheckCase("bad", lambda: failing(error)), GOOD], math.inf))
     assert rows == [
         {"half": "measured"},
         {"outcome": "failed", "case": "bad", "text": text},
@@ -547,7 +547,7 @@ def test_a_spoiled_context_ends_the_part_and_the_rest_is_counted():
     def fail() -> None:
         raise RuntimeError("an illegal memory access was encountered")
 
-    cases = [Case("bad", lambda: failing(BackendError("no"))), GOOD, GOOD]
+    cases = [CheckCase("bad", lambda: failing(BackendError("no"))), GOOD, GOOD]
     rows = list(each(cases, math.inf, SimpleNamespace(synchronize=fail)))
     assert [row.get("text") for row in rows] == [
         None,
@@ -559,7 +559,7 @@ def test_a_spoiled_context_ends_the_part_and_the_rest_is_counted():
 
 
 def test_a_case_that_is_interrupted_is_named():
-    rows = list(each([GOOD, Case("slow", lambda: failing(StoppedError())), GOOD], math.inf))
+    rows = list(each([GOOD, CheckCase("slow", lambda: failing(StoppedError())), GOOD], math.inf))
     assert rows[1:] == [
         {"half": "measured"},
         {"outcome": "stopped", "case": "slow", "text": "case 2 of 3, for want of time"},

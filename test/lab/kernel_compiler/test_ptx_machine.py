@@ -367,7 +367,7 @@ def test_what_a_warp_tells_itself_needs_the_whole_warp(instruction):
            lambda t, second=second, selector=selector: permuted(0x83828180, second, selector))
           for second in (0x07060504, 0xF7E60504)
           for selector in (0x3210, 0x7654, 0x0123, 0x5410, 0x6666, 0xFB83, 0xCD7E, 0x8888)),
-        ("prmt.b32 %r7, %r1, 77, 0x4440;", lambda t: t | 77 << 8 | 77 << 16 | 77 << 24),
+        ("prmt.b32 %r7, %r1, 77, 0x4440U;", lambda t: t | 77 << 8 | 77 << 16 | 77 << 24),
         ("prmt.b32 %r7, 0x03020100, 0x07060504, %r1;",
          lambda t: permuted(0x03020100, 0x07060504, t)),
         ("cvt.rn.f32.s32 %r4, %r1;\n fma.rn.f32 %r5, %r4, 0f3A000000, 0f3F800000;\n"

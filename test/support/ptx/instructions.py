@@ -93,7 +93,8 @@ def operand(text: str, bits: int) -> Get:
     if text.startswith("0f"):
         number = int(text[2:], 16)
     else:
-        number = 0 if text == "global_smem" else int(text, 0)
+        # The U of an unsigned constant says nothing that the instruction does not.
+        number = 0 if text == "global_smem" else int(text.removesuffix("U"), 0)
     constant = dtype(number & ((1 << (8 * np.dtype(dtype).itemsize)) - 1))
     return lambda m: constant
 
