@@ -323,7 +323,7 @@ def _write_side(out: Path, side: Side, kept: Sequence[_Kept], classes: Sequence[
     (folder / "frames").mkdir(parents=True)
     for frame in kept:
         for path in sorted((out / "frames").glob(f"{frame.id}.*")):
-            path.rename(folder / "frames" / path.name)
+            shutil.move(path, folder / "frames")
     header = {"format": FORMAT, "classes": list(classes), "exact": False}
     write_text(folder / HEADER, json.dumps(header, indent=1))
     write_text(folder / "frames.jsonl", "".join(frame.line() + "\n" for frame in kept))

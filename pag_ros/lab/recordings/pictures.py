@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError
 from pag_ros.lab.datasets.sample import Sample
+from pag_ros.writing import write_bytes
 
 _QUALITY = 95
 _MAX_MM = 65535
@@ -18,7 +19,7 @@ _MAX_MM = 65535
 def write_sample(folder: Path, name: str, sample: Sample, picture: bool = True) -> None:
     """Write FOLDER/NAME.color.jpg, and .depth.png, .normal.png, .label.png as far as it has them.
 
-    Not one by one whole or not at all: the index that names them is written after all of them.
+    The index that names the frame is to be written after all of them.
 
     Args:
         picture: write it, too; else the truths alone.
@@ -43,6 +44,6 @@ def _write(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     options = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY] if path.suffix == ".jpg" else []
     _, data = cv2.imencode(path.suffix, picture, options)
     try:
-        path.write_bytes(data.tobytes())
+        write_bytes(path, data.tobytes())
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written ({error.strerror})") from error

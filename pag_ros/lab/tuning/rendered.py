@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import zipfile
 from pathlib import Path
 
 from pag_ros.errors import DatasetError
 from pag_ros.reading import reading
 from pag_ros.runtime.models import find_shipped
+from pag_ros.writing import write_bytes
 
 ARCHIVE = "rendered_rooms.zip"
 REHEARSAL, FORGETTING = "rehearsal", "forgetting"
@@ -44,6 +44,4 @@ def _extract(archive: Path, out: Path) -> None:
             target = (out / entry.filename).resolve()
             if not target.is_relative_to(out.resolve()):
                 raise DatasetError(f"{archive}: an entry that leads out of it")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with file.open(entry) as source, target.open("wb") as sink:
-                shutil.copyfileobj(source, sink)
+            write_bytes(target, file.read(entry), make_folder=True)
