@@ -31,7 +31,6 @@ from pag_ros.lab.threads import wait_passively
 if TYPE_CHECKING:
     from pag_ros.lab.tuning import Tuned
 
-_BUDGETS = (1.0, 0.5, 0.3)
 NOT_BETTER = 1
 
 
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="of training (%(default)s)")
     add_model(parser)
     parser.add_argument(
-        "--budgets", type=float, nargs="+", default=_BUDGETS, metavar="B", help="to judge at"
+        "--budgets", type=float, nargs="+", metavar="B", help="to judge at (default: 1 .5 .3)"
     )
     parser.add_argument(
         "--teacher",
@@ -61,6 +60,7 @@ def main(args: argparse.Namespace) -> int:
     wait_passively()
     from pag_ros.lab.teachers import parse_teacher
     from pag_ros.lab.tuning import TuneOptions, tune
+    from pag_ros.lab.tuning.options import BUDGETS
     from pag_ros.runtime import find_model
 
     options = TuneOptions(
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
         out=args.out,
         model=find_model(args.model),
         minutes=args.minutes,
-        budgets=tuple(dict.fromkeys(args.budgets)),
+        budgets=tuple(dict.fromkeys(args.budgets or BUDGETS)),
         recording=chosen_import(args),
         teachers=tuple(map(parse_teacher, args.teacher)),
         seed=args.seed,
@@ -83,14 +83,14 @@ def main(args: argparse.Namespace) -> int:
 
 
 class _Bars:
-    """Lines, and one bar a stage whose length is known, on standard error."""
+    """Lines, and a bar for a stage that has something to count, on standard error."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
 
-    def stage(self, text: str, total: int | None = None) -> None:
+    def stage(self, text: str, total: int | None = 0) -> None:
         self.close()
-        if total is None:
+        if total == 0:
             self.say(text)
         else:
             self._bar = tqdm(desc=text, total=total, disable=None, file=sys.stderr, leave=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -14,7 +13,7 @@ _BY_CLOCK = "{desc} {percentage:3.0f}%|{bar}|{postfix}"
 
 
 class Bar:
-    """A context manager; shows nothing unless `shown`."""
+    """Shows nothing unless `shown`; to be closed."""
 
     def __init__(self, phase: Phase, number: int, pacing: Pacing, shown: bool) -> None:
         name = f"training {phase.size[0]}x{phase.size[1]}"
@@ -32,15 +31,8 @@ class Bar:
                 disable=not shown,
             )
 
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Leave it as it stands."""
         self._bar.close()
 
     def show(self, row: Mapping[str, float]) -> None:

@@ -13,24 +13,20 @@ class Best:
 
     Attributes:
         loss: of these weights; infinite before the first validation.
+        misses: validations in a row that were no better.
     """
 
     def __init__(self) -> None:
         self.loss = math.inf
         self._weights: dict[str, Tensor] = {}
-        self._misses = 0
-
-    @property
-    def misses(self) -> int:
-        """Validations in a row that were no better."""
-        return self._misses
+        self.misses = 0
 
     def offer(self, network: nn.Module, loss: float) -> bool:
         """Keep a copy of the network's weights if its loss is a number, and the lowest so far."""
         if not is_better(loss, self.loss):
-            self._misses += 1
+            self.misses += 1
             return False
-        self.loss, self._misses = loss, 0
+        self.loss, self.misses = loss, 0
         self._weights = {name: value.clone() for name, value in network.state_dict().items()}
         return True
 
@@ -41,13 +37,13 @@ class Best:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"loss": self.loss, "weights": self._weights, "misses": self._misses}
+        return {"loss": self.loss, "weights": self._weights, "misses": self.misses}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
         self.loss = float(state["loss"])
         self._weights = dict(state["weights"])
-        self._misses = int(state["misses"])
+        self.misses = int(state["misses"])
 
 
 def is_better(loss: float, than: float) -> bool:

@@ -195,24 +195,31 @@ class Trainer:
         """
         rooms = Rooms(self.validation_folders, size, train=False, classes=self._classes())
         network = network or self._averaged()
-        rows: Scores = {}
-        for name, make_gating in self.mode.validation(self.device).items():
-            values: dict[str, list[float]] = {}
-            for i in sorted(spread(len(rooms), self.config.validation_frames)):
-                frame = self._frame(rooms[i])
-                for key, value in self._score(network, frame, make_gating()).items():
-                    values.setdefault(key, []).append(value)
-            rows[name] = {key: sum(each) / len(each) for key, each in values.items()}
-        return rows
+        gatings = self.mode.validation(self.device)
+        values: dict[str, dict[str, list[float]]] = {name: {} for name in gatings}
+        for i in sorted(spread(len(rooms), self.config.validation_frames)):
+            frame = self._frame(rooms[i])
+            start = self._outputs_of_start(frame)
+            for name, make_gating in gatings.items():
+                for key, value in self._score(network, frame, start, make_gating()).items():
+                    values[name].setdefault(key, []).append(value)
+        return {
+            name: {key: sum(each) / len(each) for key, each in of_gating.items()}
+            for name, of_gating in values.items()
+        }
 
     def _score(
-        self, network: PagNetwork, batch: dict[str, Tensor], gating: MaskedGating
+        self,
+        network: PagNetwork,
+        batch: dict[str, Tensor],
+        start: dict[str, Tensor],
+        gating: MaskedGating,
     ) -> dict[str, float]:
         outputs = network(_to_input(batch["image"]), gating)
         known = known_heads(batch)
         losses = task_losses(outputs, batch, self._class_weight)
         terms = {name: term for name, term in losses.items() if name in known}
-        terms.update(self._drift(outputs, batch))
+        terms.update(_drift(outputs, batch, start))
         terms.update(task_scores(outputs, batch))
         return {**{k: float(v) for k, v in terms.items()}, "density": _density(gating)}
 
@@ -225,7 +232,7 @@ class Trainer:
         )
         began, seen = time.monotonic(), pacing.done
         sums: dict[str, float] = {}
-        with Bar(phase, number, pacing, shown=self.processes.writes) as bar:
+        with contextlib.closing(Bar(phase, number, pacing, self.processes.writes)) as bar:
             for batch in loader:
                 self._set_rate(phase, number)
                 for name, value in self._step(batch).items():
@@ -326,7 +333,7 @@ class Trainer:
             terms = distillation_losses(outputs, teacher)
         else:
             terms = task_losses(outputs, batch, self._class_weight)
-            for name, term in self._drift(outputs, batch).items():
+            for name, term in _drift(outputs, batch, self._outputs_of_start(batch)).items():
                 terms[name] = terms[name] + self.config.start_weights.get(name, 1.0) * term
         loss = torch.stack([self.config.weights[n] * term for n, term in terms.items()]).sum()
         row = {n: term.item() for n, term in terms.items()}
@@ -339,22 +346,21 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         return outputs, row
 
-    def _drift(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """How far heads are from the start, over the samples that have no truth for them.
+    def _outputs_of_start(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the start makes of a batch, of the heads that some sample has no truth for.
 
-        Nothing for heads whose truth all samples have, nor where the start is not kept.
+        Nothing where it is not kept.
         """
         if self._start is None:
             return {}
         known = known_samples(batch)
-        unknown = {head: ~known[head] for head in outputs if not known[head].all()}
-        if not unknown:
+        lacking = [head for head in self.config.network.heads if not known[head].all()]
+        if not lacking:
             return {}
         half = multiplies_bfloat16(self.device)
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            start = self._start(_to_input(batch["image"]), DenseGating())
-        teacher = {head: start[head].float() for head in unknown}
-        return distillation_losses(outputs, teacher, unknown)
+            outputs = self._start(_to_input(batch["image"]), DenseGating())
+        return {head: outputs[head].float() for head in lacking}
 
     def _gradients_shared(self, last: bool) -> AbstractContextManager[None]:
         """The processes exchange gradients once a step, after its last pass."""
@@ -537,6 +543,14 @@ def _forget_rows_after(log: Path, iteration: int) -> None:
         whole = [line for line in lines if line.endswith("\n")]
         kept = [line for line in whole if json.loads(line)["iteration"] <= iteration]
     write_text(log, "".join(kept))
+
+
+def _drift(
+    outputs: dict[str, Tensor], batch: dict[str, Tensor], start: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """How far heads are from the start's outputs, over the samples without a truth for them."""
+    known = known_samples(batch)
+    return distillation_losses(outputs, start, {head: ~known[head] for head in start})
 
 
 def _density(gating: MaskedGating) -> float:

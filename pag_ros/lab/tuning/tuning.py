@@ -64,11 +64,11 @@ _MAX_STATE_BYTES = 1 << 20
 class Progress(Protocol):
     """Shows how far a stage is."""
 
-    def stage(self, text: str, total: int | None = None) -> None:
-        """A new stage begins."""
+    def stage(self, text: str, total: int | None = 0) -> None:
+        """A new stage begins, of so many steps; None if nobody knows how many."""
 
     def step(self) -> None:
-        """One of `total` is done."""
+        """One more is done."""
 
     def say(self, line: str) -> None:
         """Something that the user should read."""
@@ -163,7 +163,7 @@ def _import(options: TuneOptions, progress: Progress) -> Account:
     manifest = load_manifest(options.model)
     classes = [each.name for each in manifest.classes]
     data = options.out / "data"
-    progress.stage("reading the recordings")
+    progress.stage("reading the recordings", None)
     recording = replace(options.recording, unlabelled=bool(options.teachers))
     account = import_recordings(options.bags, data, classes, recording, progress=progress.step)
     with closing(open_session(options.model, DEVICE)) as session:

@@ -19,10 +19,11 @@ from pag_ros.errors import (  # noqa: E402
     TrainingError,
 )
 from pag_ros.lab.model import NetworkConfig  # noqa: E402
-from pag_ros.lab.model.gating import DenseGating  # noqa: E402
+from pag_ros.lab.model.gating import DenseGating, TopKGating  # noqa: E402
 from pag_ros.lab.training.best import is_better  # noqa: E402
 from pag_ros.lab.training.checkpoint import load_checkpoint, load_weights  # noqa: E402
 from pag_ros.lab.training.distillation import distillation_losses  # noqa: E402
+from pag_ros.lab.training.modes import Pass  # noqa: E402
 from pag_ros.lab.training.refusals import MAX_REFUSED_STEPS  # noqa: E402
 from pag_ros.lab.training.rooms import Rooms  # noqa: E402
 from pag_ros.lab.training.trainer import Phase, TrainConfig, Trainer  # noqa: E402
@@ -363,6 +364,20 @@ def test_heads_without_truth_stay_where_they_were(rooms: Path, tmp_path: Path) -
         moved[name] = {h: float(v) for h, v in distillation_losses(after, before).items()}
     for head in ("normals", "segmentation", "boundary"):
         assert moved["kept"][head] < 0.7 * moved["free"][head], head
+
+
+def test_a_head_may_be_held_more_firmly_than_others(rooms: Path, tmp_path: Path) -> None:
+    gradients = []
+    for weight in (1.0, 4.0):
+        settings = {"start_weights": {"segmentation": weight}}
+        trainer = finetuned(rooms, tmp_path, **settings)
+        torch.manual_seed(1)  # away from the start, both times alike
+        torch.nn.init.normal_(trainer.network.decoder.heads["segmentation"].weight)
+        batch = trainer._frame(Rooms(trainer.folders, (64, 48), train=False)[3])
+        trainer.network.eval()
+        trainer._run_pass(Pass(TopKGating(torch.ones(1, 2))), batch, {})
+        gradients.append(trainer.network.decoder.heads["segmentation"].weight.grad.clone())
+    torch.testing.assert_close(gradients[1], gradients[0] * 4.0, rtol=0.05, atol=1e-4)
 
 
 def test_what_is_finished_never_validates_worse_than_the_start(rooms: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class Silent:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def stage(self, text: str, total: int | None = None) -> None:
+    def stage(self, text: str, total: int | None = 0) -> None:
         self.lines.append(text)
 
     def step(self) -> None:
