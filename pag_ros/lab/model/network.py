@@ -33,6 +33,7 @@ _CHOICES = {
     "gate_scope": ("branch", "conv3x3"),
     "output_stride": (8, 16, 32),
     "multipool": (True, False),
+    "pooled_scale": (True, False),
 }
 _RANGES = {"classes": (1, MAX_CLASSES), "blocks": (1, 64), "channels": (1, 1024)}
 """Those of blocks and channels are so large that only a damaged file is out."""
@@ -50,6 +51,8 @@ class NetworkConfig:
         blocks, channels: of the gated trunk (EfficientNet-Lite encoders only).
         multipool: one block is a MultiPool (the trunk's last but one; the second of ResNet's last
             stage).
+        pooled_scale: the depth's scale is an output of its own, of the features' mean over the
+            picture.
         gate_scope, output_stride: ResNet encoders only, see `GatedResNet`.
     """
 
@@ -59,6 +62,7 @@ class NetworkConfig:
     blocks: int = 8
     channels: int = 128
     multipool: bool = True
+    pooled_scale: bool = False
     gate_scope: GateScope = "branch"
     output_stride: int = 8
     class_names: tuple[str, ...] = ()
@@ -195,12 +199,39 @@ class Decoder(nn.Module):
         )
         outputs = {"depth": 1, "normals": 3, "segmentation": config.classes, "boundary": 1}
         self.heads = nn.ModuleDict({h: nn.Conv2d(widths[0], outputs[h], 1) for h in config.heads})
+        pools = config.pooled_scale and "depth" in config.heads
+        self.scale = ScaleHead(channels[-1]) if pools else None
 
     def forward(self, features: tuple[Tensor, ...]) -> dict[str, Tensor]:
         x = features[-1]
         for step, skip in zip(reversed(self.steps), reversed(features[:-1]), strict=True):
             x = step(x, skip)
-        return {name: head(x) for name, head in self.heads.items()}
+        outputs = {name: head(x) for name, head in self.heads.items()}
+        if self.scale is not None:
+            outputs["depth"] = outputs["depth"] + self.scale(features[-1])
+        return outputs
+
+
+class ScaleHead(nn.Module):
+    """Features -> what is added to a picture's log depth: its scale, which the whole picture tells.
+
+    It starts at 0, so that it can be added to a trained network.
+    """
+
+    _HIDDEN = 64
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.hidden = nn.Conv2d(channels, self._HIDDEN, 1)
+        self.output = nn.Conv2d(self._HIDDEN, 1, 1)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,channels,h,w] -> [B,1,1,1]."""
+        pooled = F.adaptive_avg_pool2d(x, 1)
+        scale: Tensor = self.output(F.relu(self.hidden(pooled)))
+        return scale
 
 
 class _DecoderStep(nn.Module):

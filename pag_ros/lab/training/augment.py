@@ -23,12 +23,10 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _MIRROR_X = np.array([-1, 1, 1], np.float32)
 
 
-def augment(sample: Sample, size: tuple[int, int], rng: Generator) -> Sample:
-    """Random geometry, then a random camera; `size` is (width, height) of the result."""
+def reframe(sample: Sample, size: tuple[int, int], rng: Generator) -> Sample:
+    """A random part of a sample, perhaps mirrored; `size` is (width, height) of the result."""
     sample = fit(_zoom(sample, rng), size)
-    if rng.random() < 0.5:
-        sample = _flip(sample)
-    return replace(sample, color=photograph(sample.color, rng))
+    return _flip(sample) if rng.random() < 0.5 else sample
 
 
 def fit(sample: Sample, size: tuple[int, int]) -> Sample:

@@ -170,7 +170,7 @@ def _network_of(config: dict[str, Any], state: dict[str, Tensor]) -> PagNetwork:
 
 
 def _body(config: NetworkConfig) -> dict[str, Any]:
-    free = ("heads", "classes", "class_names")
+    free = ("heads", "classes", "class_names", "pooled_scale")
     body = {key: value for key, value in asdict(config).items() if key not in free}
     if config.encoder.startswith("lite"):
         body["encoder"] = "lite"

@@ -18,6 +18,8 @@ MAX_CONFIG_BYTES = 1 << 20
 
 GatingMode = Literal["budgets", "paper"]
 
+GuideName = Literal["none", "start", "average"]
+
 _SIDES_PX = (32, 4096)
 """Limits of a sample's sides; a smaller one leaves the deepest features without a pixel."""
 
@@ -79,10 +81,10 @@ class TrainConfig:
         frozen_blocks: so many first encoder blocks (of a ResNet: stages) keep their weights.
         encoder_statistics: "frozen" keeps the pretrained encoder's normalisation statistics;
             "learned" suits an encoder that starts at random.
-        keeps_start: a head for which a sample has no truth learns from a frozen copy of the weights
-            that the run starts from, so that it does not drift (learning without forgetting, Li
-            and Hoiem, ECCV 2016).
-        start_weights: of the loss that keeps a head at the start, per head; 1 where none is given.
+        guide: what teaches a head where a sample has no truth for it: nothing; "start", a frozen
+            copy of the weights that the run starts from, so that it does not drift; "average", the
+            moving average of the weights, of whose depth only the shape counts. See `Guide`.
+        guide_weights: of its loss relative to the truth's, per head; 1 where none is given.
         keeps_best: what validates best is what is finished, the start included.
         patience: of a run that keeps the best: validations in a row that are no better, after
             which it ends; 0 = it never does.
@@ -121,8 +123,8 @@ class TrainConfig:
     multipool_temperature: tuple[float, float] = (2.0, 0.2)
     frozen_blocks: int = 3
     encoder_statistics: Literal["frozen", "learned"] = "frozen"
-    keeps_start: bool = False
-    start_weights: Mapping[str, float] = field(default_factory=dict)
+    guide: GuideName = "none"
+    guide_weights: Mapping[str, float] = field(default_factory=dict)
     keeps_best: bool = False
     patience: int = 0
     mixture: tuple[float, ...] = ()
@@ -150,7 +152,9 @@ class TrainConfig:
     def _check_choices(self) -> None:
         if self.gating not in ("budgets", "paper"):
             raise ParameterError(f"gating: expected budgets or paper, not {shown(self.gating)}")
-        for name in ("sandwich", "keeps_start", "keeps_best"):
+        if self.guide not in ("none", "start", "average"):
+            raise ParameterError(f"guide: expected none, start or average, not {shown(self.guide)}")
+        for name in ("sandwich", "keeps_best"):
             if not isinstance(getattr(self, name), bool):
                 value = shown(getattr(self, name))
                 raise ParameterError(f"{name}: expected true or false, not {value}")
@@ -196,7 +200,7 @@ class TrainConfig:
                 f"density_min: expected above 0 up to 1, not {shown(self.density_min)}"
             )
         _check_number("rho_weight", self.rho_weight, 0.0)
-        for name in ("weights", "start_weights"):
+        for name in ("weights", "guide_weights"):
             weights = getattr(self, name)
             if not isinstance(weights, Mapping):
                 raise ParameterError(f"{name}: expected {{head: weight}}, not {shown(weights)}")

@@ -13,6 +13,7 @@ def distillation_losses(
     outputs: dict[str, Tensor],
     teacher: dict[str, Tensor],
     samples: Mapping[str, Tensor] | None = None,
+    scale_free: bool = False,
 ) -> dict[str, Tensor]:
     """How far the outputs are from the teacher's: 0 where they are equal.
 
@@ -24,12 +25,13 @@ def distillation_losses(
         outputs: of a `PagNetwork`.
         teacher: of the same heads, in float32 and without a gradient.
         samples: head -> [B] bool, the samples that count; None for all.
+        scale_free: the depth of each picture is first brought to the teacher's scale.
     """
     terms: dict[str, Tensor] = {}
     for head, target in teacher.items():
         output = outputs[head].float()
         if head == "depth":
-            distance = (output - target).abs()
+            distance = _log_difference(output, target, scale_free).abs()
         elif head == "normals":
             distance = 1.0 - F.cosine_similarity(output, target, dim=1)
         elif head == "segmentation":
@@ -41,6 +43,11 @@ def distillation_losses(
         counts = torch.ones_like(each) if samples is None else samples[head].to(each.dtype)
         terms[head] = (each * counts).sum() / counts.sum().clamp(min=1.0)
     return terms
+
+
+def _log_difference(output: Tensor, target: Tensor, scale_free: bool) -> Tensor:
+    difference = output - target
+    return difference - difference.mean((1, 2, 3), keepdim=True) if scale_free else difference
 
 
 def _binary_divergence(output: Tensor, target: Tensor) -> Tensor:

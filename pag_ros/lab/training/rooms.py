@@ -17,7 +17,7 @@ from pag_ros.errors import DatasetError
 from pag_ros.lab.datasets import TRAINING, Sample, open_dataset
 from pag_ros.lab.datasets.class_names import mapping
 from pag_ros.lab.datasets.rooms import RoomPictures
-from pag_ros.lab.training.augment import augment, fit
+from pag_ros.lab.training.augment import fit, photograph, reframe
 from pag_ros.manifest import NO_LABEL
 
 UNKNOWN_BOUNDARY = -1.0
@@ -35,7 +35,8 @@ class Rooms(Dataset[dict[str, Tensor]]):
         classes: names of the label ids; if None those of the first dataset that has any. Labels
             of datasets with another list are mapped by name, unmatched ones become unknown.
 
-    Items are dictionaries: "image" uint8 [3,H,W] RGB, "depth" float32 [H,W] metres (NaN = unknown),
+    Items are dictionaries: "image" uint8 [3,H,W] RGB; "plain", when training, the same before a
+    camera's flaws; "depth" float32 [H,W] metres (NaN = unknown),
     "normals" float32 [3,H,W] (NaN = unknown), "labels" int64 [H,W] (`NO_LABEL` = unknown),
     "boundary" float32 [H,W] (0 or 1, -1 = unknown), "focal_px" float32. A truth that a dataset does
     not have is unknown everywhere.
@@ -76,13 +77,13 @@ class Rooms(Dataset[dict[str, Tensor]]):
         number = bisect_right(self._ends, index)
         dataset = self.datasets[number]
         sample = dataset[index - (self._ends[number - 1] if number else 0)]
-        if self.train:
-            sample = augment(sample, self.size, np.random.default_rng((self.seed, key)))
-        else:
-            sample = fit(sample, self.size)
-        return _item(
-            sample, self._tables[number], isinstance(dataset, RoomPictures) and dataset.exact
-        )
+        exact = isinstance(dataset, RoomPictures) and dataset.exact
+        if not self.train:
+            return _item(fit(sample, self.size), self._tables[number], exact)
+        rng = np.random.default_rng((self.seed, key))
+        sample = reframe(sample, self.size, rng)
+        item = _item(sample, self._tables[number], exact)
+        return {**item, "plain": item["image"], "image": _planes(photograph(sample.color, rng))}
 
 
 class EndlessSampler(Sampler[int]):
@@ -181,13 +182,18 @@ def _item(sample: Sample, table: NDArray[np.uint8], exact: bool) -> dict[str, Te
     else:
         boundary = np.full(shape, UNKNOWN_BOUNDARY, np.float32)
     return {
-        "image": torch.from_numpy(sample.color.transpose(2, 0, 1).copy()),
+        "image": _planes(sample.color),
         "depth": torch.from_numpy(depth),
         "normals": torch.from_numpy(normals.transpose(2, 0, 1).copy()),
         "labels": torch.from_numpy(labels.astype(np.int64)),
         "boundary": torch.from_numpy(boundary),
         "focal_px": torch.tensor(sample.focal_px, dtype=torch.float32),
     }
+
+
+def _planes(color: NDArray[np.uint8]) -> Tensor:
+    """[H,W,3] as [3,H,W]."""
+    return torch.from_numpy(color.transpose(2, 0, 1).copy())
 
 
 def _label_table(name: str, classes: Sequence[str], wanted: Sequence[str]) -> NDArray[np.uint8]:

@@ -32,7 +32,7 @@ from pag_ros.errors import DatasetError, ModelError, ParameterError
 from pag_ros.evaluation.samples import spread
 from pag_ros.lab.model import PagNetwork, build_network
 from pag_ros.lab.model.finite import require_finite
-from pag_ros.lab.model.gating import DenseGating, MaskedGating
+from pag_ros.lab.model.gating import MaskedGating
 from pag_ros.lab.model.multipool import MultiPool
 from pag_ros.lab.model.resnet import new_parameters
 from pag_ros.lab.training.bar import Bar
@@ -46,6 +46,7 @@ from pag_ros.lab.training.checkpoint import (
 )
 from pag_ros.lab.training.config import Phase, TrainConfig
 from pag_ros.lab.training.distillation import distillation_losses
+from pag_ros.lab.training.guide import Guide
 from pag_ros.lab.training.modes import Pass, cooled, is_final, make_mode
 from pag_ros.lab.training.pacing import Pacing
 from pag_ros.lab.training.processes import (
@@ -58,7 +59,6 @@ from pag_ros.lab.training.rooms import EndlessSampler, MixedSampler, Rooms
 from pag_ros.lab.training.statistics import recalibrate, standardise_gates
 from pag_ros.lab.training.tasks import (
     known_heads,
-    known_samples,
     task_losses,
     task_scores,
 )
@@ -121,14 +121,14 @@ class Trainer:
         if pretrained is not None:
             self.network.encoder.load_pretrained(pretrained)
         self.new_heads = () if initialize is None else initialize_from(self.network, initialize)
-        if config.keeps_start and initialize is None:
-            raise ParameterError("keeps_start: needs weights to start from (--initialize)")
+        if config.guide == "start" and initialize is None:
+            raise ParameterError("guide: start needs weights to start from (--initialize)")
         self.mode = make_mode(config, len(self.network.gated))
         self.network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = get_ema_multi_avg_fn(config.average_decay)  # type: ignore[no-untyped-call]
-        self._start = copy.deepcopy(self.network).eval() if config.keeps_start else None
         self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        self._guide = self._make_guide()
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=0.01)
         self.pacing = Pacing(config)
         self.best = Best()
@@ -191,7 +191,7 @@ class Trainer:
         Returns:
             For each gating of the mode ("1.00", "0.50", "0.30" or "threshold"): the mean of every
             loss and score over the frames that have truth for it, and the realised "density".
-            A head without truth has the distance from the start as its loss, where that is kept.
+            A head without truth has the distance from the start as its loss, if that guides.
         """
         rooms = Rooms(self.validation_folders, size, train=False, classes=self._classes())
         network = network or self._averaged()
@@ -199,9 +199,10 @@ class Trainer:
         values: dict[str, dict[str, list[float]]] = {name: {} for name in gatings}
         for i in sorted(spread(len(rooms), self.config.validation_frames)):
             frame = self._frame(rooms[i])
-            start = self._outputs_of_start(frame)
+            # The average would be judged by itself.
+            taught = self._taught(frame) if self.config.guide == "start" else {}
             for name, make_gating in gatings.items():
-                for key, value in self._score(network, frame, start, make_gating()).items():
+                for key, value in self._score(network, frame, taught, make_gating()).items():
                     values[name].setdefault(key, []).append(value)
         return {
             name: {key: sum(each) / len(each) for key, each in of_gating.items()}
@@ -212,14 +213,14 @@ class Trainer:
         self,
         network: PagNetwork,
         batch: dict[str, Tensor],
-        start: dict[str, Tensor],
+        taught: dict[str, Tensor],
         gating: MaskedGating,
     ) -> dict[str, float]:
         outputs = network(_to_input(batch["image"]), gating)
         known = known_heads(batch)
         losses = task_losses(outputs, batch, self._class_weight)
         terms = {name: term for name, term in losses.items() if name in known}
-        terms.update(_drift(outputs, batch, start))
+        terms.update(self._guide_losses(outputs, taught, batch))
         terms.update(task_scores(outputs, batch))
         return {**{k: float(v) for k, v in terms.items()}, "density": _density(gating)}
 
@@ -333,8 +334,8 @@ class Trainer:
             terms = distillation_losses(outputs, teacher)
         else:
             terms = task_losses(outputs, batch, self._class_weight)
-            for name, term in _drift(outputs, batch, self._outputs_of_start(batch)).items():
-                terms[name] = terms[name] + self.config.start_weights.get(name, 1.0) * term
+            for name, term in self._guide_losses(outputs, self._taught(batch), batch).items():
+                terms[name] = terms[name] + term
         loss = torch.stack([self.config.weights[n] * term for n, term in terms.items()]).sum()
         row = {n: term.item() for n, term in terms.items()}
         if each.student:
@@ -346,21 +347,27 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         return outputs, row
 
-    def _outputs_of_start(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the start makes of a batch, of the heads that some sample has no truth for.
+    def _make_guide(self) -> Guide | None:
+        heads = self.config.network.heads
+        if self.config.guide == "start":
+            return Guide(copy.deepcopy(self.network).eval(), heads, scale_free=False)
+        if self.config.guide == "average":
+            return Guide(self._averaged(), heads, scale_free=True)
+        return None
 
-        Nothing where it is not kept.
-        """
-        if self._start is None:
+    def _taught(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The guide's outputs of the heads that some sample has no truth for; none without it."""
+        return {} if self._guide is None else self._guide.outputs(batch)
+
+    def _guide_losses(
+        self, outputs: dict[str, Tensor], taught: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Head -> weighted distance from the guide, over the samples that lack its truth."""
+        if self._guide is None:
             return {}
-        known = known_samples(batch)
-        lacking = [head for head in self.config.network.heads if not known[head].all()]
-        if not lacking:
-            return {}
-        half = multiplies_bfloat16(self.device)
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            outputs = self._start(_to_input(batch["image"]), DenseGating())
-        return {head: outputs[head].float() for head in lacking}
+        weights = self.config.guide_weights
+        losses = self._guide.losses(outputs, taught, batch)
+        return {head: weights.get(head, 1.0) * loss for head, loss in losses.items()}
 
     def _gradients_shared(self, last: bool) -> AbstractContextManager[None]:
         """The processes exchange gradients once a step, after its last pass."""
@@ -543,14 +550,6 @@ def _forget_rows_after(log: Path, iteration: int) -> None:
         whole = [line for line in lines if line.endswith("\n")]
         kept = [line for line in whole if json.loads(line)["iteration"] <= iteration]
     write_text(log, "".join(kept))
-
-
-def _drift(
-    outputs: dict[str, Tensor], batch: dict[str, Tensor], start: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """How far heads are from the start's outputs, over the samples without a truth for them."""
-    known = known_samples(batch)
-    return distillation_losses(outputs, start, {head: ~known[head] for head in start})
 
 
 def _density(gating: MaskedGating) -> float:

@@ -217,3 +217,27 @@ def test_depthwise_convolutions_stay_in_float32_where_a_cpu_computes_in_bfloat16
         half = conv(image.bfloat16())
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, conv(image.bfloat16().float()))
+
+
+def test_a_pooled_scale_starts_at_nothing_and_moves_all_depths_of_a_picture_alike() -> None:
+    torch.manual_seed(0)
+    with_scale = build_network(NetworkConfig(blocks=2, channels=16, pooled_scale=True)).eval()
+    without = build_network(NetworkConfig(blocks=2, channels=16)).eval()
+    names = without.load_state_dict(with_scale.state_dict(), strict=False)
+    assert all(name.startswith("decoder.scale.") for name in names.unexpected_keys)
+    image = torch.rand(2, 3, 64, 64) * 255
+    with torch.no_grad():
+        before = without(image, DenseGating())
+        for head, value in with_scale(image, DenseGating()).items():
+            assert torch.equal(value, before[head]), head
+        torch.nn.init.normal_(with_scale.decoder.scale.output.weight)
+        after = with_scale(image, DenseGating())
+    shift = after["depth"] - before["depth"]
+    assert (shift.amax((1, 2, 3)) - shift.amin((1, 2, 3)) < 1e-4).all()
+    assert abs(float(shift[0].mean() - shift[1].mean())) > 1e-5
+    assert torch.equal(after["normals"], before["normals"])
+
+
+def test_without_depth_there_is_no_scale() -> None:
+    network = build_network(NetworkConfig(heads=("normals",), blocks=2, pooled_scale=True))
+    assert network.decoder.scale is None

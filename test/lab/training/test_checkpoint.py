@@ -139,3 +139,13 @@ def test_a_file_that_claims_a_huge_network_costs_no_memory(
     with pytest.raises(ModelError, match="configuration fits its weights"):
         load_weights(path)
     assert {device.type for device in made} == {"meta"}
+
+
+def test_weights_without_a_pooled_scale_are_a_start_for_a_network_with_one(
+    trained: PagNetwork, tmp_path: Path
+) -> None:
+    network = build_network(replace(CONFIG, pooled_scale=True))
+    assert initialize_from(network, tmp_path / "network.safetensors") == ()
+    for name, value in trained.state_dict().items():
+        assert torch.equal(value, network.state_dict()[name]), name
+    assert not network.decoder.scale.output.weight.any()

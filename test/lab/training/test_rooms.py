@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from pag_ros.errors import DatasetError  # noqa: E402
 from pag_ros.image.letterbox import BAR_GREY  # noqa: E402
 from pag_ros.lab.datasets.rooms import read_frame, read_index  # noqa: E402
-from pag_ros.lab.training.augment import _flip, augment  # noqa: E402
+from pag_ros.lab.training.augment import _flip, reframe  # noqa: E402
 from pag_ros.lab.training.rooms import (  # noqa: E402
     UNKNOWN_BOUNDARY,
     EndlessSampler,
@@ -40,6 +40,20 @@ def test_an_item_depends_on_seed_and_key_only(rooms: Path) -> None:
     assert not torch.equal(first[13]["image"], other[13]["image"])
 
 
+def test_the_plain_picture_shows_the_same_part_without_a_cameras_flaws(rooms: Path) -> None:
+    training = Rooms([rooms], (64, 48), train=True, seed=4)
+    frames = [read_frame(frame).color for frame in read_index(rooms)]
+    focal_px = read_index(rooms)[3].focal_px
+    items = (training[key] for key in range(3, 200, len(training)))
+    whole = next(item for item in items if float(item["focal_px"]) == focal_px)
+    assert any(
+        np.array_equal(whole["plain"].numpy().transpose(1, 2, 0), side)
+        for side in (frames[3], frames[3][:, ::-1])
+    )
+    assert not torch.equal(whole["image"], whole["plain"])
+    assert "plain" not in Rooms([rooms], (64, 48), train=False)[3]
+
+
 def test_flip_mirrors_the_picture_and_the_normals_x(rooms: Path) -> None:
     sample = read_frame(read_index(rooms)[0])
     flipped = _flip(sample)
@@ -48,10 +62,10 @@ def test_flip_mirrors_the_picture_and_the_normals_x(rooms: Path) -> None:
     assert flipped.labels[0, -1] == NO_LABEL
 
 
-def test_augmentation_keeps_truth_true(rooms: Path) -> None:
+def test_reframing_keeps_truth_true(rooms: Path) -> None:
     sample = read_frame(read_index(rooms)[3])
     for seed in range(20):
-        result = augment(sample, (64, 48), np.random.default_rng(seed))
+        result = reframe(sample, (64, 48), np.random.default_rng(seed))
         assert result.depth.shape == (48, 64)
         assert set(np.unique(result.labels)) <= {0, 1, NO_LABEL}
         wall = result.labels == 0

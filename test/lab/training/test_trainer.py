@@ -333,7 +333,7 @@ def finetuned(rooms: Path, out: Path, stop=lambda: False, **changes: object) -> 
         index = own / "frames.jsonl"
         lines = [json.loads(line) | {"truths": ["depth"]} for line in index.open()]
         index.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    settings = {"keeps_start": True, "keeps_best": True, "warm_up": 1, "final_share": 1.0}
+    settings = {"guide": "start", "keeps_best": True, "warm_up": 1, "final_share": 1.0}
     return Trainer(
         replace(config(6), **{"validate_every": 2, **settings, **changes}),
         [own],
@@ -354,9 +354,9 @@ def outputs_of(network: torch.nn.Module, rooms: Path) -> dict[str, torch.Tensor]
 def test_heads_without_truth_stay_where_they_were(rooms: Path, tmp_path: Path) -> None:
     """The same run once with and once without the start; what has no truth is to move less."""
     moved = {}
-    for name, keeps in (("kept", True), ("free", False)):
+    for name, guide in (("kept", "start"), ("free", "none")):
         phase = replace(config(25).phases[0], learning_rate=5e-3)
-        changes = {"keeps_start": keeps, "keeps_best": False, "phases": (phase,)}
+        changes = {"guide": guide, "keeps_best": False, "phases": (phase,)}
         trainer = finetuned(rooms, tmp_path / name, **changes)
         before = outputs_of(trainer.network, rooms)
         trainer.run()
@@ -369,7 +369,7 @@ def test_heads_without_truth_stay_where_they_were(rooms: Path, tmp_path: Path) -
 def test_a_head_may_be_held_more_firmly_than_others(rooms: Path, tmp_path: Path) -> None:
     gradients = []
     for weight in (1.0, 4.0):
-        settings = {"start_weights": {"segmentation": weight}}
+        settings = {"guide_weights": {"segmentation": weight}}
         trainer = finetuned(rooms, tmp_path, **settings)
         torch.manual_seed(1)  # away from the start, both times alike
         torch.nn.init.normal_(trainer.network.decoder.heads["segmentation"].weight)
@@ -431,5 +431,19 @@ def test_a_mixture_needs_a_share_of_every_dataset(rooms: Path, tmp_path: Path) -
 
 
 def test_a_start_to_keep_must_be_given(rooms: Path, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="keeps_start: needs weights to start from"):
-        Trainer(replace(config(2), keeps_start=True), [rooms], [rooms], tmp_path, None)
+    with pytest.raises(ParameterError, match="guide: start needs weights to start from"):
+        Trainer(replace(config(2), guide="start"), [rooms], [rooms], tmp_path, None)
+
+
+def test_the_average_teaches_heads_without_truth_and_is_no_judge(
+    rooms: Path, tmp_path: Path
+) -> None:
+    trainer = finetuned(rooms, tmp_path, guide="average", keeps_best=False)
+    trainer.run()
+    assert trainer._guide.network is trainer._averaged()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
+    train, validation = (
+        [row[kind] for row in rows if kind in row][-1] for kind in ("train", "validation")
+    )
+    assert train["normals"] > 0.0
+    assert "normals" not in validation["1.00"]
