@@ -49,7 +49,11 @@ def rounded_to_half(network: torch.nn.Module) -> torch.nn.Module:
 def network() -> torch.nn.Module:
     torch.manual_seed(3)
     config = NetworkConfig(
-        heads=("depth", "normals", "segmentation", "boundary"), classes=5, blocks=3, channels=16
+        heads=("depth", "normals", "segmentation", "boundary"),
+        classes=5,
+        blocks=3,
+        channels=16,
+        pooled_scale=True,
     )
     network = build_network(config)
     network.train()
@@ -58,6 +62,7 @@ def network() -> torch.nn.Module:
             network(torch.rand(2, 3, 64, 96) * 255, DenseGating())
     for block in network.gated:
         torch.nn.init.normal_(block.gate.weight)
+    torch.nn.init.normal_(network.decoder.scale.output.weight)
     return rounded_to_half(network).eval()
 
 
