@@ -15,6 +15,7 @@ comma := ,
 # Pinned: the newest torch of another day may not have a build without CUDA beside it.
 TORCH ?= torch==2.13.0
 VENV := .venv
+TOOLS := $(filter-out %.yaml, $(wildcard tools/*))
 BIN := $(VENV)/bin
 # What an installation is made from; Python files are read where they are.
 SOURCES := setup.py setup.cfg pyproject.toml $(wildcard pag_ros/kernels/native/*)
@@ -35,7 +36,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(if $(TORCH),$(BIN)/mypy)
+	$(if $(TORCH),$(BIN)/mypy && $(BIN)/mypy --scripts-are-modules $(TOOLS))
 	$(BIN)/pytest $(ARGS)
 
 # Python itself is not instrumented, so the sanitizer's library has to be there before it.
