@@ -1,9 +1,10 @@
-"""Training data: frames of recordings, or labelled rooms rendered from open furniture; sheets.
+"""Training data: frames of recordings, pictures labelled by teachers, rendered rooms; sheets.
 
 pag_ros data from-bag BAG... --out DIR    DIR/train and DIR/held_out, as `pag_ros tune` uses them
 pag_ros data render --out DIR ...         furniture: Debian's package sweethome3d-furniture;
                                           textures: any folders with pictures of surfaces; a
                                           stopped command goes on when it is run again
+pag_ros data label DATASET --out DIR ...  pictures with labels, or depth, of a network that you have
 pag_ros data sheet DATASET --out FILE     a picture of some samples with their truth
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from pag_ros.cli.evaluate import add_topic_arguments
 from pag_ros.cli.options import add_model, image_size, whole
+from pag_ros.lab.commands.options import add_teacher
 from pag_ros.lab.commands.recordings import add_recording_arguments, chosen_import
 
 
@@ -49,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     render.add_argument("--split", choices=["train", "test"], default="train")
     render.add_argument("--walk", action="store_true", help="one walk through one scene instead")
+    label = actions.add_parser("label", help="have teachers label pictures that have no truth")
+    label.add_argument("dataset", metavar="SPEC", help="NAME:PATH; pictures:PATH for any folder")
+    label.add_argument("--split", help="as the dataset calls it (default: the one to score on)")
+    label.add_argument("--out", type=Path, required=True, help="folder of the labelled dataset")
+    add_teacher(label, required=True)
+    add_model(label)
     sheet = actions.add_parser("sheet", help="write a picture of some samples with their truth")
     sheet.add_argument("dataset", metavar="SPEC", help="NAME:PATH or a rendered folder")
     sheet.add_argument("--split", help="as the dataset calls it (default: the one to score on)")
@@ -57,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    actions = {"from-bag": _import, "render": _render, "sheet": _sheet}
+    actions = {"from-bag": _import, "label": _label, "render": _render, "sheet": _sheet}
     return actions[args.action](args)
 
 
@@ -73,6 +81,28 @@ def _import(args: argparse.Namespace) -> int:
         account = import_recordings(args.bags, args.out, classes, chosen_import(args), bar.update)
     print("\n".join(account.lines()))
     print(f"written: {args.out / 'train'} and {args.out / 'held_out'}")
+    return 0
+
+
+def _label(args: argparse.Namespace) -> int:
+    from contextlib import closing
+
+    from tqdm import tqdm
+
+    from pag_ros.lab.datasets import open_dataset
+    from pag_ros.lab.teachers import label_dataset, parse_teacher
+    from pag_ros.runtime import find_model, open_session
+
+    teachers = [parse_teacher(text) for text in args.teacher]
+    dataset = open_dataset(args.dataset, args.split)
+    with (
+        closing(open_session(find_model(args.model), "cpu")) as session,
+        tqdm(total=len(dataset), unit="picture", disable=None, file=sys.stderr) as bar,
+    ):
+        counted = label_dataset(dataset, args.out, teachers, session, bar.update)
+    for what, frames in counted.most_common():
+        print(f"{what}: {frames}")
+    print(f"{args.out} holds {len(dataset)} pictures")
     return 0
 
 

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from pag_ros.cli.evaluate import add_topic_arguments
 from pag_ros.cli.options import add_json, add_model, write_json
+from pag_ros.lab.commands.options import add_teacher
 from pag_ros.lab.commands.recordings import add_recording_arguments, chosen_import
 from pag_ros.lab.threads import wait_passively
 
@@ -42,14 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budgets", type=float, nargs="+", metavar="B", help="to judge at (default: 1 .5 .3)"
     )
-    parser.add_argument(
-        "--teacher",
-        nargs="+",
-        default=[],
-        metavar="KIND:FILE",
-        help="network that labels what has no truth; KIND is depth, relative-depth, inverse-depth "
-        "or labels (docs/tuning.md)",
-    )
+    add_teacher(parser)
     parser.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
     add_json(parser)
     add_recording_arguments(parser)

@@ -11,6 +11,7 @@ from pag_ros.lab.datasets.bsds import Bsds500
 from pag_ros.lab.datasets.cityscapes import Cityscapes
 from pag_ros.lab.datasets.kitti import KittiDepth, KittiSemantic
 from pag_ros.lab.datasets.nyuv2 import NyuV2
+from pag_ros.lab.datasets.picture_folder import PictureFolder
 from pag_ros.lab.datasets.rooms import RoomPictures
 from pag_ros.lab.datasets.s2d3d import SPLITS as S2D3D_SPLITS
 from pag_ros.lab.datasets.s2d3d import Stanford2D3DS
@@ -43,6 +44,7 @@ _DATASETS = {
     "bsds500": _Entry(Bsds500, ("test", "val", "train"), "train"),
     "wilddash": _Entry(WildDash, ("all",), "all"),
     "seven-scenes": _Entry(SevenScenes, ("test", "train", "all"), "train"),
+    "pictures": _Entry(PictureFolder, ("all",), "all"),
     "rooms": _Entry(lambda path, split: RoomPictures([path], split), ("all",), "all"),
 }
 

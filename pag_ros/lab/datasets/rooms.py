@@ -19,12 +19,15 @@ from pag_ros.lab.datasets.sample import Sample
 from pag_ros.manifest import MAX_CLASSES
 from pag_ros.reading import reading, reason_of
 
-HEADER = "dataset.json"
+HEADER, INDEX = "dataset.json", "frames.jsonl"
 MAX_INDEX_BYTES = 1 << 28
 """Limit of frames.jsonl, enough for about two million frames."""
 
 TRUTHS = ("depth", "normals", "labels")
-"""What a frame may have besides its picture; its line in the index may name fewer."""
+"""What a frame has besides its picture, if its line in the index does not say otherwise."""
+
+RUNNER_UP = "runner_up"
+"""What it may have besides: of labels by a teacher, see `Sample`."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def read_index(folder: Path) -> list[RoomFrame]:
     Raises:
         DatasetError: no index, an empty one, or a line in it is damaged.
     """
-    path = folder / "frames.jsonl"
+    path = folder / INDEX
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; make a dataset with `pag_ros data render`")
     text = files.read_text(path, MAX_INDEX_BYTES)
@@ -121,9 +124,10 @@ def _entry(folder: Path, path: Path, number: int, line: str) -> RoomFrame:
 
 
 def _truths(value: object) -> tuple[str, ...]:
-    names = tuple(checks.items(value, "truths", 0, len(TRUTHS)))
-    if unknown := [name for name in names if name not in TRUTHS]:
-        raise ValueError(f"truths: {checks.shown(unknown[0])} is none of {', '.join(TRUTHS)}")
+    known = (*TRUTHS, RUNNER_UP)
+    names = tuple(checks.items(value, "truths", 0, len(known)))
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"truths: {checks.shown(unknown[0])} is none of {', '.join(known)}")
     return names
 
 
@@ -141,14 +145,20 @@ def read_frame(frame: RoomFrame) -> Sample:
         depth=_read_depth(Path(f"{stem}.depth.png")) if depth else None,
         normals=_read_normals(Path(f"{stem}.normal.png")) if normals else None,
         labels=files.read_gray8(Path(f"{stem}.label.png")) if labels else None,
+        runner_up=_read_runner_up(Path(f"{stem}.second.png"), RUNNER_UP in frame.truths),
         focal_px=frame.focal_px,
     )
-    files.same_size(Path(stem), color, sample.depth, sample.normals, sample.labels)
+    truths = (sample.depth, sample.normals, sample.labels, sample.runner_up)
+    files.same_size(Path(stem), color, *truths)
     return sample
 
 
 def _read_depth(path: Path) -> NDArray[np.float32]:
     return files.read_depth(path, units_per_metre=1000.0)
+
+
+def _read_runner_up(path: Path, known: bool) -> NDArray[np.uint8] | None:
+    return files.read_color(path)[..., :2] if known else None
 
 
 def _read_normals(path: Path) -> NDArray[np.float32]:

@@ -21,6 +21,8 @@ class Sample:
         depth: [H,W] float32 metres, NaN = unknown.
         normals: [H,W,3] float32 unit, camera's optical frame, facing the camera, NaN = unknown.
         labels: [H,W] uint8, `NO_LABEL` = unknown.
+        runner_up: [H,W,2] uint8 of labels by a teacher: the second likeliest class (`NO_LABEL` =
+            none) and its share of the two, in 255ths.
         boundary: [A,H,W] bool, the boundaries as each of A annotators drew them.
     """
 
@@ -30,6 +32,7 @@ class Sample:
     normals: NDArray[np.float32] | None = None
     labels: NDArray[np.uint8] | None = None
     boundary: NDArray[np.bool_] | None = None
+    runner_up: NDArray[np.uint8] | None = None
 
 
 class Dataset(Protocol):

@@ -17,7 +17,9 @@ _MAX_MM = 65535
 
 
 def write_sample(folder: Path, name: str, sample: Sample, picture: bool = True) -> None:
-    """Write FOLDER/NAME.color.jpg, and .depth.png, .normal.png, .label.png as far as it has them.
+    """Write FOLDER/NAME.color.jpg, and its truths, as far as it has them.
+
+    These are .depth.png, .normal.png, .label.png and .second.png.
 
     The index that names the frame is to be written after all of them.
 
@@ -37,6 +39,10 @@ def write_sample(folder: Path, name: str, sample: Sample, picture: bool = True) 
         _write(folder / f"{name}.normal.png", coded.round().astype(np.uint8)[..., ::-1])
     if sample.labels is not None:
         _write(folder / f"{name}.label.png", sample.labels)
+    if sample.runner_up is not None:
+        # As blue, green and red: OpenCV writes no picture of two channels.
+        planes = np.dstack([np.zeros_like(sample.runner_up[..., 0]), sample.runner_up[..., ::-1]])
+        _write(folder / f"{name}.second.png", planes)
 
 
 def _write(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

@@ -1,29 +1,42 @@
-"""Has teachers label the pictures of a folder of rooms, as far as these have no truth."""
+"""Has teachers label pictures that have no truth: those of a folder of rooms, or of any dataset."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.errors import DatasetError, ParameterError
+from pag_ros.errors import DatasetError, ModelError, ParameterError
 from pag_ros.evaluation.passes import perception_at
 from pag_ros.image.camera_info import Intrinsics
-from pag_ros.lab.datasets.rooms import TRUTHS, read_classes, read_frame, read_index
-from pag_ros.lab.datasets.sample import Sample
-from pag_ros.lab.recordings.importing import derive_normals
+from pag_ros.lab.datasets.fitting import fit
+from pag_ros.lab.datasets.rooms import (
+    HEADER,
+    INDEX,
+    RUNNER_UP,
+    TRUTHS,
+    read_classes,
+    read_frame,
+    read_index,
+)
+from pag_ros.lab.datasets.sample import Dataset, Sample
+from pag_ros.lab.recordings.importing import FORMAT, MAX_WIDTH, derive_normals
 from pag_ros.lab.recordings.pictures import write_sample
 from pag_ros.lab.teachers.fitting import fit_inverse, fit_scale
 from pag_ros.lab.teachers.network import TeacherNetwork
+from pag_ros.lab.teachers.shares import as_labels, class_shares
 from pag_ros.lab.teachers.spec import TeacherSpec
-from pag_ros.manifest import NO_LABEL
 from pag_ros.runtime import Perception, Session
 from pag_ros.writing import write_text
+
+_FRAMES_PER_INDEX = 20
+"""After so many frames the index is written again, and a run that is stopped goes on from there."""
 
 
 def label_pictures(
@@ -49,37 +62,132 @@ def label_pictures(
         ModelError, ParameterError: a teacher cannot be run, or has classes that we have not.
         DatasetError: a picture is damaged, or cannot be written.
     """
-    classes = read_classes(folder)
-    taught = [(TeacherNetwork(spec), _table(spec, classes)) for spec in teachers]
-    own = perception_at(session, 1.0)
-    counted: Counter[str] = Counter()
+    label = _Labeller(teachers, read_classes(folder), session)
     lines = []
     for frame in read_index(folder):
-        sample = read_frame(frame)
+        added = label(read_frame(frame))
+        write_sample(folder / "frames", frame.id, added, picture=False)
+        lines.append(_line(frame.id, frame.focal_px, (*frame.truths, *_truths_of(added))))
+        progress()
+    _write_index(folder, lines)
+    return label.counted
+
+
+def label_dataset(
+    dataset: Dataset,
+    out: Path,
+    teachers: Sequence[TeacherSpec],
+    session: Session,
+    progress: Callable[[], object] = lambda: None,
+) -> Counter[str]:
+    """Write a dataset's pictures with the teachers' truths, as a folder in the layout "rooms".
+
+    Truths that the dataset has are written as they are. A run that is stopped goes on where it was.
+
+    Args:
+        out: folder that is written.
+        session: the model that is to be taught.
+        progress: called after each picture.
+
+    Returns:
+        See `label_pictures`; of this run.
+
+    Raises:
+        ModelError, ParameterError, DatasetError: see `label_pictures`.
+    """
+    classes = tuple(each.name for each in session.manifest.classes)
+    if dataset.classes and dataset.classes != classes:
+        raise ParameterError(
+            f"{dataset.name}: has classes of its own; train on it as it is, beside what is labelled"
+        )
+    label = _Labeller(teachers, classes, session)
+    done = {frame.id: frame for frame in read_index(out)} if (out / INDEX).is_file() else {}
+    lines = [_line(frame.id, frame.focal_px, frame.truths) for frame in done.values()]
+    header = {"format": FORMAT, "classes": list(classes), "exact": False}
+    with _writing(out):
+        (out / "frames").mkdir(parents=True, exist_ok=True)
+        write_text(out / HEADER, json.dumps(header, indent=1))
+        for number in range(len(dataset)):
+            name = f"{number:06d}"
+            if name not in done:
+                sample = _reduced(dataset[number])
+                added = label(sample)
+                truths = {truth: getattr(added, truth) for truth in _truths_of(added)}
+                whole = replace(sample, boundary=None, **truths)
+                write_sample(out / "frames", name, whole)
+                lines.append(_line(name, sample.focal_px, _truths_of(whole)))
+                # Whole each time: a line that a kill tears off would spoil the next one.
+                if number % _FRAMES_PER_INDEX == 0:
+                    _write_index(out, lines)
+            progress()
+    _write_index(out, lines)
+    return label.counted
+
+
+class _Labeller:
+    """Makes truths for a sample as far as it has none.
+
+    Attributes:
+        counted: what was added, and what could not be -> frames.
+    """
+
+    def __init__(
+        self, teachers: Sequence[TeacherSpec], classes: Sequence[str], session: Session
+    ) -> None:
+        self._teachers = [(TeacherNetwork(spec), _ids(spec, classes)) for spec in teachers]
+        self._own = perception_at(session, 1.0)
+        self.counted: Counter[str] = Counter()
+
+    def __call__(self, sample: Sample) -> Sample:
+        """The picture with what is added, and nothing else."""
         added = Sample(sample.color, sample.focal_px)
-        for network, table in taught:
+        for network, ids in self._teachers:
             name = network.spec.path.name
             if network.spec.kind == "labels" and sample.labels is None and added.labels is None:
-                added = replace(added, labels=table.take(network.run(sample.color)))
-                counted[f"labels by {name}"] += 1
+                added = _with_labels(added, network, ids)
+                self.counted[f"labels by {name}"] += 1
             elif network.spec.kind != "labels" and sample.depth is None and added.depth is None:
-                added = _with_depth(added, _depth(network, sample, own), sample.normals is None)
+                depth = _depth(network, sample, self._own)
+                added = _with_depth(added, depth, sample.normals is None)
                 fits = added.depth is not None
-                counted[f"depth by {name}" if fits else f"{name} does not fit the picture"] += 1
-        write_sample(folder / "frames", frame.id, added, picture=False)
-        truths = [*frame.truths, *(name for name in TRUTHS if getattr(added, name) is not None)]
-        lines.append(json.dumps({"id": frame.id, "fx": frame.focal_px, "truths": truths}))
-        progress()
+                self.counted[
+                    f"depth by {name}" if fits else f"{name} does not fit the picture"
+                ] += 1
+        return added
+
+
+def _truths_of(sample: Sample) -> tuple[str, ...]:
+    names = (*TRUTHS, RUNNER_UP)
+    return tuple(name for name in names if getattr(sample, name) is not None)
+
+
+def _line(name: str, focal_px: float, truths: Sequence[str]) -> str:
+    return json.dumps({"id": name, "fx": focal_px, "truths": list(truths)})
+
+
+def _write_index(folder: Path, lines: Sequence[str]) -> None:
+    with _writing(folder):
+        write_text(folder / INDEX, "".join(line + "\n" for line in lines))
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
     try:
-        write_text(folder / "frames.jsonl", "".join(line + "\n" for line in lines))
+        yield
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be written to ({error.strerror})") from error
-    return counted
+
+
+def _reduced(sample: Sample) -> Sample:
+    """A sample no wider than what is kept of recordings."""
+    height, width = sample.color.shape[:2]
+    scale = min(1.0, MAX_WIDTH / width)
+    return fit(sample, (round(width * scale), round(height * scale)))
 
 
 def _depth(network: TeacherNetwork, sample: Sample, own: Perception) -> NDArray[np.float32] | None:
     """Metres; None where a teacher without a scale does not fit what the model sees."""
-    given = network.run(sample.color)
+    given = network.depth(sample.color)
     if network.spec.kind == "depth":
         return np.where(given > 0.0, given, np.float32(np.nan)).astype(np.float32)
     result = own.process(sample.color, sample.focal_px, None, frozenset({"depth"}))
@@ -87,6 +195,19 @@ def _depth(network: TeacherNetwork, sample: Sample, own: Perception) -> NDArray[
     assert result.depth is not None, "it was asked for"
     fit = fit_scale if network.spec.kind == "relative-depth" else fit_inverse
     return fit(given, result.depth)
+
+
+def _with_labels(sample: Sample, network: TeacherNetwork, ids: Sequence[Sequence[int]]) -> Sample:
+    """The sample with labels, and the doubt that the teacher has of them."""
+    height, width = sample.color.shape[:2]
+    mirrored = np.ascontiguousarray(sample.color[:, ::-1])
+    try:
+        shares = class_shares(network.scores(sample.color), ids)
+        turned = class_shares(network.scores(mirrored), ids)[..., ::-1]
+    except ValueError as error:
+        raise ModelError(f"{network.spec.path}: {error}") from error
+    labels, runner_up = as_labels(shares, np.ascontiguousarray(turned), (width, height))
+    return replace(sample, labels=labels, runner_up=runner_up)
 
 
 def _with_depth(sample: Sample, depth: NDArray[np.float32] | None, normals: bool) -> Sample:
@@ -99,14 +220,11 @@ def _with_depth(sample: Sample, depth: NDArray[np.float32] | None, normals: bool
     return replace(sample, depth=depth, normals=implied)
 
 
-def _table(spec: TeacherSpec, classes: Sequence[str]) -> NDArray[np.uint8]:
-    """[256] the teacher's id -> ours, else `NO_LABEL`."""
-    table = np.full(256, NO_LABEL, np.uint8)
-    for name, ids in spec.classes.items():
-        if name not in classes:
-            raise ParameterError(
-                f"{spec.path.name}.yaml: the model has no class {name!r}; it has "
-                f"{', '.join(classes)}"
-            )
-        table[list(ids)] = classes.index(name)
-    return table
+def _ids(spec: TeacherSpec, classes: Sequence[str]) -> list[tuple[int, ...]]:
+    """Of each of our classes the teacher's ids; none of a teacher of depth."""
+    if unknown := [name for name in spec.classes if name not in classes]:
+        raise ParameterError(
+            f"{spec.path.name}.yaml: the model has no class {unknown[0]!r}; it has "
+            f"{', '.join(classes)}"
+        )
+    return [spec.classes.get(name, ()) for name in classes]

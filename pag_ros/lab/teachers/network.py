@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import ModelError
 from pag_ros.lab.teachers.spec import TeacherSpec
+from pag_ros.manifest import MAX_CLASSES
 
 
 class TeacherNetwork:
@@ -27,6 +28,8 @@ class TeacherNetwork:
         core = ov.Core()
         try:
             graph = core.read_model(spec.path)
+            if spec.tensor:
+                graph = _cut(graph, spec)
             (port,) = graph.inputs
             self._channels_last, self._size = _layout(port.partial_shape, spec)
             width, height = self._size
@@ -43,18 +46,27 @@ class TeacherNetwork:
                 f"{spec.path}: not a network of one picture that can be run ({reason})"
             ) from error
 
-    def run(self, image: NDArray[np.uint8]) -> NDArray[Any]:
-        """What it gives for a picture.
-
-        Args:
-            image: [h,w,3] uint8 RGB.
-
-        Returns:
-            At the picture's size: [h,w] float32, or of labels [h,w] uint8, its own ids.
+    def depth(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What it gives for a picture [h,w,3] uint8 RGB, [h,w] float32.
 
         Raises:
             ModelError: it gives something else than one map.
         """
+        plane = _plane_of(self._run(image), self.spec)
+        size = (image.shape[1], image.shape[0])
+        return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+    def scores(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Of its classes [C,h',w'], at the size of its output, for a picture [h,w,3] uint8 RGB.
+
+        Of a network that gives ids the class has 1, the others 0.
+
+        Raises:
+            ModelError: it gives something else than one map.
+        """
+        return _scores_of(self._run(image), self.spec)
+
+    def _run(self, image: NDArray[np.uint8]) -> NDArray[Any]:
         given = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
         if self.spec.bgr:
             given = given[..., ::-1]
@@ -63,13 +75,18 @@ class TeacherNetwork:
             values -= np.asarray(self.spec.mean, np.float32)
             values /= np.asarray(self.spec.std, np.float32)
         batch = values[None] if self._channels_last else values.transpose(2, 0, 1)[None]
-        result = self._compiled(np.ascontiguousarray(batch, self._dtype))[self._output]
-        size = (image.shape[1], image.shape[0])
-        if self.spec.kind == "labels":
-            ids = _ids_of(np.asarray(result), self.spec)
-            return np.asarray(cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT))
-        plane = _plane_of(np.asarray(result), self.spec)
-        return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR), np.float32)
+        return np.asarray(self._compiled(np.ascontiguousarray(batch, self._dtype))[self._output])
+
+
+def _cut(graph: Any, spec: TeacherSpec) -> Any:
+    """The part of a network that leads up to its tensor that counts."""
+    import openvino as ov
+
+    outputs = (output for node in graph.get_ops() for output in node.outputs())
+    found = next((output for output in outputs if spec.tensor in output.get_names()), None)
+    if found is None:
+        raise ModelError(f"{spec.path}: has no tensor {spec.tensor!r}; see `tensor` in its recipe")
+    return ov.Model([found], graph.get_parameters())
 
 
 def _layout(shape: Any, spec: TeacherSpec) -> tuple[bool, tuple[int, int]]:
@@ -96,16 +113,16 @@ def _plane_of(result: NDArray[Any], spec: TeacherSpec) -> NDArray[np.float32]:
     return squeezed.astype(np.float32)
 
 
-def _ids_of(result: NDArray[Any], spec: TeacherSpec) -> NDArray[np.uint8]:
-    """Of a map of ids, or of scores of which the highest counts."""
+def _scores_of(result: NDArray[Any], spec: TeacherSpec) -> NDArray[np.float32]:
     squeezed = result.squeeze()
-    if squeezed.ndim == 3:
-        # Scores: the classes' axis is the first or the last, whichever is shorter than both sides.
-        last = squeezed.shape[2] < min(squeezed.shape[:2])
-        squeezed = squeezed.argmax(2 if last else 0)
-    if squeezed.ndim != 2:
+    if squeezed.ndim == 2:
+        ids = np.arange(MAX_CLASSES)[:, None, None]
+        return np.asarray(squeezed[None] == ids, np.float32)
+    if squeezed.ndim != 3:
         raise ModelError(f"{spec.path}: gives {_text(result.shape)}, not one map of classes")
-    return squeezed.clip(0, 255).astype(np.uint8)
+    # The classes' axis is the first or the last, whichever is shorter than both sides.
+    last = squeezed.shape[2] < min(squeezed.shape[:2])
+    return np.asarray(squeezed.transpose(2, 0, 1) if last else squeezed, np.float32)
 
 
 def _text(shape: Sequence[int]) -> str:

@@ -46,6 +46,8 @@ class TeacherSpec:
         mean, std: of the input's RGB in 0 to 255; not applied to inputs of 8 bits.
         bgr: whether blue comes first.
         output: number of the output that counts.
+        tensor: name of a tensor that is taken instead of an output: a network that ends in the
+            likeliest class has its scores inside.
         classes: our class -> its ids; of labels only.
     """
 
@@ -56,6 +58,7 @@ class TeacherSpec:
     std: tuple[float, float, float] = IMAGENET_STD
     bgr: bool = False
     output: int = 0
+    tensor: str = ""
     classes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
@@ -97,6 +100,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
             "std": _positive_levels,
             "bgr": _flag,
             "output": _output,
+            "tensor": _tensor,
             "classes": _classes,
         }
         assert set(readers) == {f.name for f in fields(TeacherSpec)} - {"path", "kind"}
@@ -131,6 +135,10 @@ def _flag(value: object) -> bool:
 
 def _output(value: object) -> int:
     return checks.whole(value, "output", 0, 64)
+
+
+def _tensor(value: object) -> str:
+    return checks.name_of(value, "tensor")
 
 
 def _classes(value: object) -> dict[str, tuple[int, ...]]:

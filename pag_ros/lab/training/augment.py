@@ -15,9 +15,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from pag_ros.image.letterbox import Letterbox
 from pag_ros.lab.datasets import Sample
-from pag_ros.manifest import NO_LABEL
+from pag_ros.lab.datasets.fitting import fit
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _MIRROR_X = np.array([-1, 1, 1], np.float32)
@@ -27,27 +26,6 @@ def reframe(sample: Sample, size: tuple[int, int], rng: Generator) -> Sample:
     """A random part of a sample, perhaps mirrored; `size` is (width, height) of the result."""
     sample = fit(_zoom(sample, rng), size)
     return _flip(sample) if rng.random() < 0.5 else sample
-
-
-def fit(sample: Sample, size: tuple[int, int]) -> Sample:
-    """Bring to (width, height) as the node does, with grey bars where the aspect ratio differs.
-
-    The truth is resized by nearest pixels, and is unknown in the bars.
-    """
-    camera = sample.color.shape[0], sample.color.shape[1]
-    box = Letterbox.fit(camera, (size[1], size[0]))
-    if camera == box.network:
-        return sample
-    depth, normals, labels, lines = sample.depth, sample.normals, sample.labels, sample.boundary
-    return replace(
-        sample,
-        color=box.shrink(sample.color),
-        depth=None if depth is None else box.shrink_truth(depth, np.nan),
-        normals=None if normals is None else box.shrink_truth(normals, np.nan),
-        labels=None if labels is None else box.shrink_truth(labels, NO_LABEL),
-        boundary=None if lines is None else np.stack([_fit_lines(one, box) for one in lines]),
-        focal_px=sample.focal_px * box.scale,
-    )
 
 
 def photograph(color: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
@@ -91,23 +69,16 @@ def _flip(sample: Sample) -> Sample:
 
 
 def _with_truths(sample: Sample, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Sample:
-    """The sample with its depth, normals and labels changed, as far as it has them."""
+    """The sample with its truths but the boundary changed, as far as it has them."""
     depth, normals, labels = sample.depth, sample.normals, sample.labels
+    runner_up = sample.runner_up
     return replace(
         sample,
         depth=None if depth is None else change(depth),
         normals=None if normals is None else change(normals),
         labels=None if labels is None else change(labels),
+        runner_up=None if runner_up is None else change(runner_up),
     )
-
-
-def _fit_lines(lines: NDArray[np.bool_], box: Letterbox) -> NDArray[np.bool_]:
-    """An annotator's lines [H,W] at another size; nearest pixels would tear them."""
-    size = (box.width, box.height)
-    fitted = np.zeros(box.network, bool)
-    resized = cv2.resize(lines.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    fitted[box.inside] = np.asarray(resized) > 0
-    return fitted
 
 
 def _light(picture: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:

@@ -69,26 +69,37 @@ def normals_loss(normals: Tensor, truth: Tensor) -> Tensor:
     return ((1.0 - cosine) * valid).sum() / valid.sum().clamp(min=1)
 
 
-def segmentation_loss(logits: Tensor, truth: Tensor, class_weight: Tensor | None = None) -> Tensor:
+def segmentation_loss(
+    logits: Tensor,
+    truth: Tensor,
+    class_weight: Tensor | None = None,
+    runner_up: Tensor | None = None,
+) -> Tensor:
     """Softmax cross-entropy.
 
     Args:
         logits: [B,K,h,w].
         truth: [B,h,w] class ids, `NO_LABEL` = unknown.
         class_weight: [K] or None.
+        runner_up: [B,2,h,w] the second likeliest class and its share of the two in 255ths, or
+            None.
     """
-    loss = F.cross_entropy(
-        logits,
-        truth,
-        class_weight,
-        ignore_index=NO_LABEL,
-        reduction="sum",
-        label_smoothing=0.05,
-    )
-    known = truth[truth != NO_LABEL]
-    share = known.numel() if class_weight is None else class_weight[known].sum()
+    if class_weight is None:
+        class_weight = logits.new_ones(logits.shape[1])
+    known = (truth != NO_LABEL).to(logits.dtype)
+    first = truth.where(truth != NO_LABEL, 0)
+    likelihoods = [(known, first)]
+    if runner_up is not None and bool(runner_up[:, 1].any()):
+        doubt = known * runner_up[:, 1] / 255.0
+        second = runner_up[:, 0].long().where(doubt > 0.0, 0)
+        likelihoods = [(known - doubt, first), (doubt, second)]
+    loss, weight = logits.new_zeros(()), logits.new_zeros(())
+    for share, target in likelihoods:
+        each = F.cross_entropy(logits, target, class_weight, reduction="none", label_smoothing=0.05)
+        loss = loss + (share * each).sum()
+        weight = weight + (share * class_weight[target]).sum()
     # Not the library's own mean: that is 0/0 where nothing is labelled.
-    return loss / max(float(share), 1e-6)
+    return loss / weight.clamp(min=1e-6)
 
 
 def boundary_loss(logits: Tensor, truth: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from torch.utils.data import Dataset, Sampler
 from pag_ros.errors import DatasetError
 from pag_ros.lab.datasets import TRAINING, Sample, open_dataset
 from pag_ros.lab.datasets.class_names import mapping
+from pag_ros.lab.datasets.fitting import fit
 from pag_ros.lab.datasets.rooms import RoomPictures
-from pag_ros.lab.training.augment import fit, photograph, reframe
+from pag_ros.lab.training.augment import photograph, reframe
 from pag_ros.manifest import NO_LABEL
 
 UNKNOWN_BOUNDARY = -1.0
@@ -38,6 +39,7 @@ class Rooms(Dataset[dict[str, Tensor]]):
     Items are dictionaries: "image" uint8 [3,H,W] RGB; "plain", when training, the same before a
     camera's flaws; "depth" float32 [H,W] metres (NaN = unknown),
     "normals" float32 [3,H,W] (NaN = unknown), "labels" int64 [H,W] (`NO_LABEL` = unknown),
+    "runner_up" uint8 [2,H,W] (see `Sample`; a share of 0 where there is none),
     "boundary" float32 [H,W] (0 or 1, -1 = unknown), "focal_px" float32. A truth that a dataset does
     not have is unknown everywhere.
 
@@ -175,6 +177,9 @@ def _item(sample: Sample, table: NDArray[np.uint8], exact: bool) -> dict[str, Te
     labels = np.full(shape, NO_LABEL, np.uint8)
     if sample.labels is not None:
         labels = table.take(sample.labels)
+    runner_up = np.zeros((2, *shape), np.uint8)
+    if sample.runner_up is not None:
+        runner_up = _runner_up(sample.runner_up, table)
     if sample.boundary is not None:
         boundary = agreed(sample.boundary)
     elif exact and sample.depth is not None and sample.labels is not None:
@@ -186,9 +191,16 @@ def _item(sample: Sample, table: NDArray[np.uint8], exact: bool) -> dict[str, Te
         "depth": torch.from_numpy(depth),
         "normals": torch.from_numpy(normals.transpose(2, 0, 1).copy()),
         "labels": torch.from_numpy(labels.astype(np.int64)),
+        "runner_up": torch.from_numpy(runner_up),
         "boundary": torch.from_numpy(boundary),
         "focal_px": torch.tensor(sample.focal_px, dtype=torch.float32),
     }
+
+
+def _runner_up(stored: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[2,H,W] from [H,W,2]: classes by `table`; a class that is none of ours has no share."""
+    second = table.take(stored[..., 0])
+    return np.stack([second, np.where(second == NO_LABEL, 0, stored[..., 1])]).astype(np.uint8)
 
 
 def _planes(color: NDArray[np.uint8]) -> Tensor:

@@ -44,7 +44,8 @@ def task_losses(
             continue
         truth = _truth(head, batch, (output.shape[2], output.shape[3]))
         if head == "segmentation":
-            terms[head] = losses.segmentation_loss(output, truth, class_weight)
+            runner_up = _runner_up(batch, truth.shape[1:])
+            terms[head] = losses.segmentation_loss(output, truth, class_weight, runner_up)
         else:
             terms[head] = _LOSSES[head](output, truth)
         if head == "depth":
@@ -116,6 +117,12 @@ def _truth(head: str, batch: dict[str, Tensor], size: tuple[int, int]) -> Tensor
         return F.interpolate(batch["labels"][:, None].float(), size=size)[:, 0].long()
     # The maximum: an edge is thinner than a pixel of the output, and known beats unknown (-1).
     return F.adaptive_max_pool2d(batch["boundary"][:, None], list(size))[:, 0]
+
+
+def _runner_up(batch: dict[str, Tensor], size: torch.Size) -> Tensor | None:
+    if "runner_up" not in batch:
+        return None
+    return F.interpolate(batch["runner_up"].float(), size=list(size))
 
 
 def _size(output: Tensor) -> tuple[int, int]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from pag_ros.cli import main
 from pag_ros.errors import ModelError, ParameterError
+from pag_ros.lab.datasets import open_dataset
 from pag_ros.lab.datasets.rooms import RoomPictures
-from pag_ros.lab.teachers import TeacherSpec, label_pictures, parse_teacher
+from pag_ros.lab.teachers import TeacherSpec, label_dataset, label_pictures, parse_teacher
 from pag_ros.lab.teachers.network import TeacherNetwork
 from pag_ros.runtime import Session, open_session
 
@@ -61,34 +65,54 @@ PICTURE[:, :, 2] = 90
 def test_a_picture_reaches_the_network_as_its_recipe_says(layout: str, tmp_path: Path) -> None:
     path = write_teacher(tmp_path / "t.onnx", layout=layout)
     plain = TeacherSpec(path, "depth", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    given = TeacherNetwork(plain).run(PICTURE)
+    given = TeacherNetwork(plain).depth(PICTURE)
     assert given.shape == (48, 64)
     assert (given[10, 5], given[10, 60]) == (0.0, 200.0)
     scaled = TeacherSpec(path, "depth", mean=(100.0, 0.0, 0.0), std=(50.0, 1.0, 1.0))
-    assert TeacherNetwork(scaled).run(PICTURE)[10, 60] == pytest.approx(2.0)
+    assert TeacherNetwork(scaled).depth(PICTURE)[10, 60] == pytest.approx(2.0)
     blue = TeacherSpec(path, "depth", mean=(0.0,) * 3, std=(1.0,) * 3, bgr=True)
-    assert TeacherNetwork(blue).run(PICTURE)[10, 60] == pytest.approx(90.0)
+    assert TeacherNetwork(blue).depth(PICTURE)[10, 60] == pytest.approx(90.0)
 
 
 def test_eight_bits_are_given_as_they_are(tmp_path: Path) -> None:
     path = write_teacher(tmp_path / "t.onnx", layout="NHWC", dtype=TensorProto.UINT8)
-    assert TeacherNetwork(TeacherSpec(path, "depth")).run(PICTURE)[10, 60] == 200.0
+    assert TeacherNetwork(TeacherSpec(path, "depth")).depth(PICTURE)[10, 60] == 200.0
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_the_highest_score_is_the_class(layout: str, tmp_path: Path) -> None:
+def test_scores_come_with_the_classes_first(layout: str, tmp_path: Path) -> None:
     path = write_teacher(tmp_path / "t.onnx", kind="labels", layout=layout)
     spec = TeacherSpec(path, "labels", mean=(100.0,) * 3, std=(1.0,) * 3, classes={"a": (0,)})
-    given = TeacherNetwork(spec).run(PICTURE)
-    assert given.dtype == np.uint8
-    assert (given[10, 5], given[10, 60]) == (0, 1)
+    given = TeacherNetwork(spec).scores(PICTURE)
+    assert given.shape == (2, 24, 32)
+    np.testing.assert_array_equal(given[:, 5, 2], [100.0, -100.0])
+    np.testing.assert_array_equal(given[:, 5, 30], [-100.0, 100.0])
+
+
+def test_a_tensor_inside_is_taken_where_the_recipe_names_one(tmp_path: Path) -> None:
+    path = write_teacher(tmp_path / "t.onnx", kind="labels")
+    model = onnx.load(path)
+    model.graph.node.append(helper.make_node("ArgMax", ["out"], ["ids"], axis=1, keepdims=0))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("ids", TensorProto.INT64, None))
+    onnx.save(model, path)
+    spec = TeacherSpec(path, "labels", mean=(100.0,) * 3, std=(1.0,) * 3, classes={"a": (0,)})
+    ids = TeacherNetwork(spec).scores(PICTURE)
+    assert (ids[:, 5, 2].argmax(), ids[:, 5, 30].argmax()) == (0, 1)
+    assert set(np.unique(ids)) == {0.0, 1.0}
+    cut = TeacherNetwork(replace(spec, tensor="out")).scores(PICTURE)
+    np.testing.assert_array_equal(cut[:, 5, 30], [-100.0, 100.0])
+    with pytest.raises(ModelError, match=r"t\.onnx: has no tensor 'end'; see `tensor`"):
+        TeacherNetwork(replace(spec, tensor="end"))
 
 
 def test_an_open_size_is_asked_for(tmp_path: Path) -> None:
     path = write_teacher(tmp_path / "t.onnx", size=None)
     with pytest.raises(ModelError, match=r"t\.onnx: leaves the size of its input open"):
         TeacherNetwork(TeacherSpec(path, "depth"))
-    assert TeacherNetwork(TeacherSpec(path, "depth", size=(40, 32))).run(PICTURE).shape == (48, 64)
+    assert TeacherNetwork(TeacherSpec(path, "depth", size=(40, 32))).depth(PICTURE).shape == (
+        48,
+        64,
+    )
 
 
 def test_what_is_no_such_network_is_named(tmp_path: Path) -> None:
@@ -99,7 +123,7 @@ def test_what_is_no_such_network_is_named(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     write_teacher(path, kind="labels")
     with pytest.raises(ModelError, match="not one map of depth"):
-        TeacherNetwork(TeacherSpec(path, "depth")).run(PICTURE)
+        TeacherNetwork(TeacherSpec(path, "depth")).depth(PICTURE)
 
 
 def test_kind_and_file_and_the_recipe_beside_it(tmp_path: Path) -> None:
@@ -110,7 +134,7 @@ def test_kind_and_file_and_the_recipe_beside_it(tmp_path: Path) -> None:
         "size: [64, 48]\nmean: [1, 2, 3]\nstd: [4, 5, 6]\nbgr: true\nclasses: {wall: [0, 2]}\n"
     )
     assert parse_teacher(f"labels:{path}") == TeacherSpec(
-        path, "labels", (64, 48), (1, 2, 3), (4, 5, 6), True, 0, {"wall": (0, 2)}
+        path, "labels", (64, 48), (1, 2, 3), (4, 5, 6), True, 0, "", {"wall": (0, 2)}
     )
 
 
@@ -174,6 +198,7 @@ def test_what_has_no_truth_is_labelled_and_what_has_one_stays(
     np.testing.assert_array_equal(sample.depth, before)
     assert (sample.labels[:, :28] == 1).all(), "the red half is class 1, which is our floor"
     assert (sample.labels[:, 36:] == 255).all(), "class 0 is none of ours"
+    assert (sample.runner_up[:, :28, 1] == 0).all(), "it has no doubt"
     assert label_pictures(rooms, [labels, depth], session) == {}
 
 
@@ -198,3 +223,79 @@ def test_a_class_that_the_model_has_not_is_named(
     path = write_teacher(tmp_path / "t.onnx", kind="labels")
     with pytest.raises(ParameterError, match="the model has no class 'moon'; it has wall, floor"):
         label_pictures(rooms, [TeacherSpec(path, "labels", classes={"moon": (1,)})], session)
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> TeacherSpec:
+    path = write_teacher(tmp_path / "labels.onnx", kind="labels")
+    recipe = {"mean": (150.0,) * 3, "std": (40.0,) * 3, "classes": {"b": (1,), "a": (0,)}}
+    return TeacherSpec(path, "labels", **recipe)
+
+
+def pictures(folder: Path, count: int) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        cv2.imwrite(str(folder / f"{number}.png"), np.roll(PICTURE, number, 1)[..., ::-1])
+    return folder
+
+
+def test_pictures_become_a_dataset_with_labels_and_doubt(
+    tmp_path: Path, session: Session, labels: TeacherSpec
+) -> None:
+    dataset = open_dataset(f"pictures:{pictures(tmp_path / 'in', 3)}")
+    counted = label_dataset(dataset, tmp_path / "out", [labels], session)
+    assert counted == {"labels by labels.onnx": 3}
+    labelled = RoomPictures([tmp_path / "out"])
+    assert labelled.classes == tuple(each.name for each in session.manifest.classes)
+    assert not labelled.exact
+    sample = labelled[0]
+    assert (sample.labels[:, 36:60] == 1).all()
+    assert (sample.runner_up[:, 36:60, 0] == 0).all()
+    # A score of 50 / 40 against its negative: the other class has a share of 1 / (1 + e^2.5).
+    assert np.abs(sample.runner_up[20, 45:55, 1] / 255.0 - 0.076).max() < 0.01
+    assert sample.depth is None
+
+
+def test_a_labelling_that_was_stopped_goes_on(
+    tmp_path: Path, session: Session, labels: TeacherSpec
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    label_dataset(open_dataset(f"pictures:{pictures(folder, 2)}"), out, [labels], session)
+    first = {path.name: path.stat().st_mtime_ns for path in (out / "frames").iterdir()}
+    again = open_dataset(f"pictures:{pictures(folder, 4)}")
+    assert label_dataset(again, out, [labels], session) == {"labels by labels.onnx": 2}
+    assert len(RoomPictures([out])) == 4
+    for name, at in first.items():
+        assert (out / "frames" / name).stat().st_mtime_ns == at, name
+
+
+def test_truths_of_the_dataset_are_kept(
+    rooms: Path, tmp_path: Path, session: Session, labels: TeacherSpec
+) -> None:
+    without_truth(rooms, ["depth"])
+    header = {"classes": [each.name for each in session.manifest.classes]}
+    (rooms / "dataset.json").write_text(json.dumps(header))
+    label_dataset(open_dataset(f"rooms:{rooms}"), tmp_path / "out", [labels], session)
+    before, after = RoomPictures([rooms])[2], RoomPictures([tmp_path / "out"])[2]
+    np.testing.assert_allclose(after.depth, before.depth, atol=1e-3)
+    assert after.labels is not None
+
+
+def test_a_dataset_with_classes_of_its_own_is_not_labelled(
+    rooms: Path, tmp_path: Path, session: Session, labels: TeacherSpec
+) -> None:
+    (rooms / "dataset.json").write_text(json.dumps({"classes": ["sea", "sky"]}))
+    with pytest.raises(ParameterError, match="has classes of its own"):
+        label_dataset(open_dataset(f"rooms:{rooms}"), tmp_path / "out", [labels], session)
+
+
+def test_the_command_labels_a_folder(
+    tmp_path: Path, tiny_model: Path, labels: TeacherSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.onnx.yaml").write_text("classes: {b: [1], a: [0]}\n")
+    source = f"pictures:{pictures(tmp_path / 'in', 2)}"
+    teacher = ["--teacher", f"labels:{labels.path}", "--model", str(tiny_model)]
+    assert main(["data", "label", source, "--out", str(tmp_path / "out"), *teacher]) == 0
+    out = capsys.readouterr().out
+    assert "labels by labels.onnx: 2\n" in out
+    assert "out holds 2 pictures\n" in out

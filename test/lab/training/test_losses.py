@@ -78,6 +78,26 @@ def test_segmentation_loss_ignores_unlabelled_pixels() -> None:
     assert torch.isclose(some, every)
 
 
+def test_the_runner_up_takes_its_share_of_the_loss() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(1, 3, 2, 2)
+    truth = torch.tensor([[[1, 0], [2, NO_LABEL]]])
+    runner_up = torch.zeros(1, 2, 2, 2)
+    runner_up[0, :, 0, 0] = torch.tensor([2.0, 51.0])  # a fifth
+    runner_up[0, :, 1, 1] = torch.tensor([0.0, 255.0])  # of a pixel that is unknown
+    weight = torch.tensor([1.0, 2.0, 3.0])
+
+    def alone(row: int, column: int, label: int) -> float:
+        truth = torch.full((1, 2, 2), NO_LABEL)
+        truth[0, row, column] = label
+        return float(losses.segmentation_loss(logits, truth, weight)) * float(weight[label])
+
+    terms = [0.8 * alone(0, 0, 1), 0.2 * alone(0, 0, 2), alone(0, 1, 0), alone(1, 0, 2)]
+    expected = sum(terms) / (0.8 * 2.0 + 0.2 * 3.0 + 1.0 + 3.0)
+    loss = losses.segmentation_loss(logits, truth, weight, runner_up)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
 def test_boundary_loss_weighs_rare_edges_as_much_as_the_rest() -> None:
     truth = torch.zeros(1, 10, 10)
     truth[:, 5] = 1.0
