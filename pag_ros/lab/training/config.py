@@ -85,6 +85,9 @@ class TrainConfig:
             copy of the weights that the run starts from, so that it does not drift; "average", the
             moving average of the weights, of whose depth only the shape counts. See `Guide`.
         guide_weights: of its loss relative to the truth's, per head; 1 where none is given.
+        start_share: share of the start's weights in those that the run is finished with: what was
+            forgotten comes back faster than what was learned goes (Wortsman et al., "Robust
+            fine-tuning of zero-shot models", CVPR 2022).
         keeps_best: what validates best is what is finished, the start included.
         patience: of a run that keeps the best: validations in a row that are no better, after
             which it ends; 0 = it never does.
@@ -125,6 +128,7 @@ class TrainConfig:
     encoder_statistics: Literal["frozen", "learned"] = "frozen"
     guide: GuideName = "none"
     guide_weights: Mapping[str, float] = field(default_factory=dict)
+    start_share: float = 0.0
     keeps_best: bool = False
     patience: int = 0
     mixture: tuple[float, ...] = ()
@@ -185,8 +189,10 @@ class TrainConfig:
             raise ParameterError(
                 f"rho: expected values between 0 and 1 (excluded), not {shown(self.rho)}"
             )
-        if not (is_number(self.final_share) and 0.0 <= self.final_share <= 1.0):
-            raise ParameterError(f"final_share: expected 0 to 1, not {shown(self.final_share)}")
+        for name in ("final_share", "start_share"):
+            value = getattr(self, name)
+            if not (is_number(value) and 0.0 <= value <= 1.0):
+                raise ParameterError(f"{name}: expected 0 to 1, not {shown(value)}")
         if not (is_number(self.average_decay) and 0.0 <= self.average_decay < 1.0):
             raise ParameterError(
                 f"average_decay: expected 0 to 1 (excluded), not {shown(self.average_decay)}"

@@ -121,8 +121,11 @@ class Trainer:
         if pretrained is not None:
             self.network.encoder.load_pretrained(pretrained)
         self.new_heads = () if initialize is None else initialize_from(self.network, initialize)
-        if config.guide == "start" and initialize is None:
-            raise ParameterError("guide: start needs weights to start from (--initialize)")
+        if initialize is None and (config.guide == "start" or config.start_share > 0.0):
+            what = "guide: start" if config.guide == "start" else "start_share"
+            raise ParameterError(f"{what} needs weights to start from (--initialize)")
+        state = self.network.state_dict() if config.start_share > 0.0 else {}
+        self._start = {name: value.clone() for name, value in state.items()}
         self.mode = make_mode(config, len(self.network.gated))
         self.network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -392,11 +395,19 @@ class Trainer:
         """Recalibrate the averaged network, or take the best one, and write what travels."""
         if self.processes.writes:
             self.best.restore_into(self._averaged())
+            self._draw_back(self._averaged())
             if self.config.recalibrate and self._recalibrated_at != self.pacing.done:
                 self._recalibrate(self.config.phases[-1])
             save_weights(self._shipped(), self.out / "network.safetensors")
         self.processes.wait()
         self.processes.copy_statistics(self.average)
+
+    def _draw_back(self, network: PagNetwork) -> None:
+        """Mix the start's weights in, as far as the configuration wants it."""
+        weights = network.state_dict()
+        for name, start in self._start.items():
+            if start.is_floating_point():
+                weights[name].lerp_(start.to(weights[name].device), self.config.start_share)
 
     def _recalibrate(self, phase: Phase) -> None:
         """Statistics from training data; the running ones stay where they validate better.

@@ -447,3 +447,20 @@ def test_the_average_teaches_heads_without_truth_and_is_no_judge(
     )
     assert train["normals"] > 0.0
     assert "normals" not in validation["1.00"]
+
+
+def test_what_is_finished_is_drawn_back_to_the_start_by_its_share(
+    rooms: Path, tmp_path: Path
+) -> None:
+    networks = {}
+    for share in (0.0, 0.25):
+        trainer = finetuned(rooms, tmp_path / f"{share}", start_share=share, keeps_best=False)
+        start = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+        networks[share] = trainer.run().state_dict()
+    moved = 0.0
+    for name, tuned in networks[0.0].items():
+        if tuned.is_floating_point():
+            expected = 0.75 * tuned + 0.25 * start[name]
+            torch.testing.assert_close(networks[0.25][name], expected, atol=1e-5, rtol=1e-4)
+            moved += float((tuned - start[name]).abs().sum())
+    assert moved > 0.0
