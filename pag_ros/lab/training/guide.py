@@ -22,19 +22,19 @@ from pag_ros.lab.training.tasks import known_samples
 class Guide:
     """A network that teaches what a batch has no truth for.
 
-    It sees pictures without the flaws that augmentation gives them: an easy view teaches a hard
-    one.
-
     Args:
         network: in evaluation mode.
         heads: of both networks.
-        scale_free: of its depth only the shape counts, each picture's scale does not.
+        holds: whether it holds outputs where they were, or makes them better. To hold, it sees the
+            very picture that the network sees: of the start's own weights nothing is then to learn.
+            To improve, it sees the picture without the flaws that augmentation gives it, so that
+            an easy view teaches a hard one; and of its depth only the shape counts.
     """
 
-    def __init__(self, network: PagNetwork, heads: Sequence[str], scale_free: bool) -> None:
+    def __init__(self, network: PagNetwork, heads: Sequence[str], holds: bool) -> None:
         self.network = network
         self.heads = heads
-        self.scale_free = scale_free
+        self.holds = holds
 
     def outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What it makes of a batch, of the heads for which some sample has no truth.
@@ -46,7 +46,8 @@ class Guide:
         if not lacking:
             return {}
         rows = torch.stack([~known[head] for head in lacking]).any(0)
-        image = batch.get("plain", batch["image"])[rows].float()
+        view = "image" if self.holds or "plain" not in batch else "plain"
+        image = batch[view][rows].float()
         half = multiplies_bfloat16(image.device)
         with torch.no_grad(), torch.autocast(image.device.type, torch.bfloat16, enabled=half):
             outputs = self.network(
@@ -60,7 +61,7 @@ class Guide:
         """Head -> how far the outputs are from what is `taught`, over samples without a truth."""
         known = known_samples(batch)
         samples = {head: ~known[head] for head in taught}
-        return distillation_losses(outputs, taught, samples, self.scale_free)
+        return distillation_losses(outputs, taught, samples, scale_free=not self.holds)
 
 
 def _spread(values: Tensor, rows: Tensor) -> Tensor:

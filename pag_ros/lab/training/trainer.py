@@ -353,9 +353,9 @@ class Trainer:
     def _make_guide(self) -> Guide | None:
         heads = self.config.network.heads
         if self.config.guide == "start":
-            return Guide(copy.deepcopy(self.network).eval(), heads, scale_free=False)
+            return Guide(copy.deepcopy(self.network).eval(), heads, holds=True)
         if self.config.guide == "average":
-            return Guide(self._averaged(), heads, scale_free=True)
+            return Guide(self._averaged(), heads, holds=False)
         return None
 
     def _taught(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ def test_it_runs_on_the_samples_that_lack_a_truth_alone(batch: dict[str, torch.T
     network = build_network(NETWORK).eval()
     seen = []
     network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-    taught = Guide(network, HEADS, scale_free=False).outputs(batch)
+    taught = Guide(network, HEADS, holds=True).outputs(batch)
     assert set(taught) == {"depth", "segmentation"}
     assert seen == [2]
     assert not taught["depth"][0].any()
@@ -52,23 +52,27 @@ def test_where_all_truth_is_known_it_is_not_run(rooms: Path) -> None:
     item = Rooms([rooms], (64, 48), train=False)[0]
     network = build_network(NETWORK).eval()
     network.register_forward_pre_hook(lambda *_: pytest.fail("it was run"))
-    guide = Guide(network, HEADS, scale_free=False)
+    guide = Guide(network, HEADS, holds=True)
     assert guide.outputs({name: value[None] for name, value in item.items()}) == {}
 
 
-def test_it_sees_the_plain_picture(batch: dict[str, torch.Tensor]) -> None:
-    network = build_network(NETWORK).eval()
-    guide = Guide(network, HEADS, scale_free=False)
-    flawed = {**batch, "plain": batch["image"], "image": 255 - batch["image"]}
+@pytest.mark.parametrize("holds", [True, False])
+def test_it_sees_the_picture_itself_to_hold_and_the_plain_one_to_improve(
+    batch: dict[str, torch.Tensor], holds: bool
+) -> None:
+    guide = Guide(build_network(NETWORK).eval(), HEADS, holds)
+    other = 255 - batch["image"]
+    flawed = {**batch, "plain": other} if holds else {**batch, "plain": batch["image"]}
+    flawed["image"] = batch["image"] if holds else other
     for head, values in guide.outputs(batch).items():
         assert torch.equal(guide.outputs(flawed)[head], values), head
 
 
-@pytest.mark.parametrize(("scale_free", "distance"), [(True, 0.0), (False, 0.5)])
-def test_a_scale_of_its_own_counts_or_does_not(
-    batch: dict[str, torch.Tensor], scale_free: bool, distance: float
+@pytest.mark.parametrize(("holds", "distance"), [(False, 0.0), (True, 0.5)])
+def test_a_scale_of_its_own_counts_only_to_hold(
+    batch: dict[str, torch.Tensor], holds: bool, distance: float
 ) -> None:
-    guide = Guide(build_network(NETWORK).eval(), HEADS, scale_free)
+    guide = Guide(build_network(NETWORK).eval(), HEADS, holds)
     taught = guide.outputs(batch)
     student = {**taught, "depth": taught["depth"] + 0.5}
     losses = guide.losses(student, taught, batch)
@@ -77,7 +81,7 @@ def test_a_scale_of_its_own_counts_or_does_not(
 
 
 def test_samples_with_a_truth_do_not_count(batch: dict[str, torch.Tensor]) -> None:
-    guide = Guide(build_network(NETWORK).eval(), HEADS, scale_free=False)
+    guide = Guide(build_network(NETWORK).eval(), HEADS, holds=True)
     taught = guide.outputs(batch)
     student = {head: value.clone() for head, value in taught.items()}
     student["depth"][0] += 1.0
