@@ -68,7 +68,7 @@ def test_the_network_runs_at_the_size_that_is_told(
     node = start_node(network_size="96x72")
     node.wait_for_log("tiny (96x72) on openvino")
     client = connect(node)
-    topics = client.listen_to_all({"depth/image": Image})
+    topics = client.listen_to_all({"computed/image": Image})
     assert client.answers(client.stamped(image()), topics)[0].width == image().width
 
 
