@@ -72,7 +72,7 @@ def test_scores_are_those_of_the_size() -> None:
 def test_the_own_size_changes_nothing(size: tuple[int, int] | None) -> None:
     odd = replace(manifest(), width=321)  # of which no grid is a stride, and none needs to be
     assert resized(manifest(), size) == manifest()
-    assert resized(odd, None) == odd
+    assert resized(odd, None) == resized(odd, (321, 240)) == odd
 
 
 @pytest.mark.parametrize(
