@@ -45,6 +45,11 @@ ARGUMENTS = (
         description="name of a shipped model or path of an ONNX file; empty: as params_file says",
     ),
     DeclareLaunchArgument(
+        "network_size",
+        default_value="",
+        description="input size of the network, WIDTHxHEIGHT; empty: as params_file says",
+    ),
+    DeclareLaunchArgument(
         "device",
         default_value="",
         choices=["", "auto", "tensorrt", "cpu"],
@@ -119,7 +124,7 @@ def perception_node(context: LaunchContext) -> list[Node]:
         # launch itself would say so in a warning, and start the node on its defaults.
         raise ValueError(f"params_file {params_file}: no such file")
     default_parameters = PathJoinSubstitution([SHARE, "config", "perception.yaml"])
-    optional = ("model", "device", "image_transport", "cameras")
+    optional = ("model", "network_size", "device", "image_transport", "cameras")
     overrides = {name: value(name) for name in optional if value(name)}
     flags = {name: value(name) == "true" for name in ("autostart", "use_sim_time", "build_only")}
     logger = ".".join(part for part in (*value("namespace").split("/"), "pag_perception") if part)

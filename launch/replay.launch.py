@@ -81,6 +81,7 @@ def player(context: LaunchContext) -> list[ExecuteProcess]:
         "--image-topic": value(context, "image_topic"),
         "--camera-info-topic": value(context, "camera_info_topic"),
         "--model": value(context, "model"),
+        "--size": value(context, "network_size"),
     }
     given = [word for option in options.items() if option[1] for word in option]
     bag = value(context, "bag")

@@ -73,8 +73,10 @@ class Manifest:
         dense_macs: multiply-adds of everything outside the gated blocks.
         budgets: budget b in (0, 1] (as "0.50") -> keep per block; see `keep_for`.
         scores: budget (as "1.00") -> metric name -> value, measured at export; may be empty.
-        half_scores: the same at half the input resolution, what escalation leaves; may be empty.
+        scores_at: another input size (as "160x120") -> the same at that size; may be empty.
         heads: subset of `HEADS`.
+        size_exponent: at s times the input size the network sees everything s**-size_exponent times
+            as far away, see `pag_ros.runtime.network_size.focal_factor`; 0 to 1.
         license, training_data: text for people.
     """
 
@@ -92,7 +94,8 @@ class Manifest:
     training_data: str
     budgets: dict[str, tuple[int, ...]] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
-    half_scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    scores_at: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    size_exponent: float = 0.0
     format: int = FORMAT
 
     def keep_for(self, budget: float) -> tuple[int, ...]:
@@ -203,7 +206,11 @@ def _from_json(data: Any) -> Manifest:
         training_data=checks.text(data["training_data"], "training_data"),
         budgets=_budgets(data["budgets"], blocks),
         scores=_scores(data.get("scores", {}), "scores"),
-        half_scores=_scores(data.get("half_scores", {}), "half_scores"),
+        scores_at={
+            checks.name_of(size, "scores_at"): _scores(rows, f"scores_at {size}")
+            for size, rows in checks.entries(data.get("scores_at", {}), "scores_at").items()
+        },
+        size_exponent=checks.number(data.get("size_exponent", 0.0), "size_exponent", 0.0, 1.0),
     )
 
 

@@ -54,18 +54,19 @@ def test_what_is_saved_is_loaded(model: Path) -> None:
     assert list(model.parent.glob("*.part")) == []
 
 
-def test_scores_of_either_resolution_are_kept_and_may_be_missing(model: Path) -> None:
+def test_scores_of_every_size_are_kept_and_may_be_missing(model: Path) -> None:
     scored = dataclasses.replace(
         load_manifest(model),
         scores={"1.00": {"depth delta1": 0.5}},
-        half_scores={"1.00": {"depth delta1": 0.4}},
+        scores_at={"48x32": {"1.00": {"depth delta1": 0.4}}},
+        size_exponent=0.5,
     )
     save_manifest(scored, model)
     assert load_manifest(model) == scored
     data = json.loads(manifest_path(model).read_text())
-    del data["half_scores"]  # as written before there was any
+    del data["scores_at"], data["size_exponent"]  # as written before there was any
     manifest_path(model).write_text(json.dumps(data))
-    assert load_manifest(model) == dataclasses.replace(scored, half_scores={})
+    assert load_manifest(model) == dataclasses.replace(scored, scores_at={}, size_exponent=0.0)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,11 @@ def test_a_model_cut_short_is_refused(model: Path) -> None:
         {"budgets": {"0.50": [1.5, 1]}},
         {"scores": {"1.00": {"depth delta1": float("nan")}}},
         {"scores": {"1.00": 3}},
+        {"scores_at": {"48x32": 3}},
+        {"scores_at": {"48x32": {"1.00": {"depth delta1": float("inf")}}}},
+        {"scores_at": []},
+        {"size_exponent": 1.5},
+        {"size_exponent": "0.5"},
         {"sha256": "0" * 63 + "G"},
     ],
 )

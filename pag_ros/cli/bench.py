@@ -2,6 +2,7 @@
 
     pag_ros bench ops       sparse convolutions and gated blocks, over densities and kinds of masks
     pag_ros bench network   whole networks, over densities
+    pag_ros bench sizes     one model at several input sizes and budgets
     pag_ros bench deadline  the controller beside others, in a simulator
     pag_ros bench kernels   the GPU kernels by their machine code, beside dense ones; no GPU needed
     pag_ros bench load      the real node while the machine is loaded on purpose
@@ -20,6 +21,9 @@ from pag_ros.cli.kinds import add_kinds, run_kind
 KINDS = {
     "ops": Command("pag_ros.lab.commands.bench_speed", "convolutions and gated blocks"),
     "network": Command("pag_ros.lab.commands.bench_speed", "whole networks"),
+    "sizes": Command(
+        "pag_ros.lab.commands.bench_sizes", "one model at several input sizes and budgets"
+    ),
     "deadline": Command(
         "pag_ros.lab.commands.bench_deadline", "the controller beside others, in a simulator"
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pag_ros.cli.demo import demo_bag
-from pag_ros.cli.options import add_json, add_model, add_plot, write_json
+from pag_ros.cli.options import add_json, add_model, add_plot, add_size, write_json
 from pag_ros.cli.replay import require_ros
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.results import about_software
@@ -21,6 +21,7 @@ from pag_ros.replay.load_injector import PATTERNS, may_use_nice
 from pag_ros.replay.urgency import urgency_here
 from pag_ros.runtime import find_model, open_session
 from pag_ros.runtime.calibration import calibrate_quickly, cpu_name
+from pag_ros.runtime.network_size import Size
 
 _SHARE_OF_PERIOD = 0.5
 """Share of the time between two images that the whole network takes on the idle machine, where
@@ -41,6 +42,7 @@ _MAX_CAMERAS = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
+    add_size(parser)
     parser.add_argument("--bag", type=Path, help="its images are sent (the demo's)")
     parser.add_argument("--cameras", type=int, default=1, help="on one node (%(default)s)")
     parser.add_argument(
@@ -80,7 +82,7 @@ def main(args: argparse.Namespace) -> int:
     from pag_ros.replay.load import LoadOptions, bench_load
 
     _check(args)
-    fps = args.fps or _usual_fps(args.model, args.cameras)
+    fps = args.fps or _usual_fps(args.model, args.size, args.cameras)
     modes = [("deadline", 1.0), *(("fixed", budget) for budget in args.fixed)]
     blocks = len(modes) * len(args.pattern)
     rounds = max(1, round(args.minutes * 60.0 / (blocks * 30.0)))
@@ -99,6 +101,7 @@ def main(args: argparse.Namespace) -> int:
                 bag=args.bag or demo_bag(),
                 out=Path(folder),
                 model=args.model,
+                size=args.size,
                 cameras=args.cameras,
                 fps=fps,
                 patterns=args.pattern,
@@ -164,8 +167,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ParameterError(f"--priority: nice {_PRIORITY} needs root on this machine")
 
 
-def _usual_fps(model: str, cameras: int) -> float:
-    session = open_session(find_model(model), "cpu")
+def _usual_fps(model: str, size: Size | None, cameras: int) -> float:
+    session = open_session(find_model(model), "cpu", size=size)
     full = tuple(block.pixels for block in session.manifest.blocks)
     seconds = calibrate_quickly(session).total_seconds(full)
     session.close()

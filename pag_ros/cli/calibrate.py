@@ -13,7 +13,14 @@ from dataclasses import asdict
 from tqdm import tqdm
 
 from pag_ros.budget import LatencyTable, save_table
-from pag_ros.cli.options import add_device, add_json, add_model_argument, add_plot, write_json
+from pag_ros.cli.options import (
+    add_device,
+    add_json,
+    add_model_argument,
+    add_plot,
+    add_size,
+    write_json,
+)
 from pag_ros.errors import ParameterError
 from pag_ros.runtime import Session, find_model, open_session
 from pag_ros.runtime.calibration import calibrate, cpu_name, latency_key
@@ -24,13 +31,14 @@ _SHOWN_BUDGETS = (1.0, 0.75, 0.5, 0.25, 0.1, 0.0)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_argument(parser)
     add_device(parser)
+    add_size(parser)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     add_json(parser)
     add_plot(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    session = open_session(find_model(args.model), args.device, args.threads)
+    session = open_session(find_model(args.model), args.device, args.threads, args.size)
     with tqdm(unit="run", disable=None, file=sys.stderr) as bar:
 
         def progress(done: int, total: int) -> None:

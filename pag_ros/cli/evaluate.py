@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pag_ros.cli.options import add_device, add_json, add_model, write_json
+from pag_ros.cli.options import add_device, add_json, add_model, add_size, write_json
 from pag_ros.errors import BagError, ParameterError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
 from pag_ros.evaluation.results import Evaluation, percentiles, to_json
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the report")
     add_model(parser)
     add_device(parser)
+    add_size(parser)
     parser.add_argument(
         "--budgets", type=float, nargs="+", metavar="B", help="in (0, 1] (default: 1 .75 .5 .25 .1)"
     )
@@ -125,7 +126,7 @@ def main(args: argparse.Namespace) -> int:
 
     tolerance_ns, scale = chosen_tolerance_ns(args), chosen_depth_scale(args)
     with Bag(args.bag, chosen_topics(args), tolerance_ns, scale) as bag:
-        session = open_session(find_model(args.model), args.device)
+        session = open_session(find_model(args.model), args.device, size=args.size)
         total = bag.count if args.limit is None else min(bag.count, args.limit)
         try:
             with tqdm(total=total, unit="frame", disable=None, file=sys.stderr) as bar:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pag_ros.budget.decision_log import first_difference, read_decisions
 from pag_ros.cli.options import add_json, add_model, add_plot, write_json
@@ -16,6 +17,7 @@ from pag_ros.errors import ParameterError
 from pag_ros.evaluation.decisions import Course, course_of, summary
 from pag_ros.manifest import Manifest, load_manifest
 from pag_ros.runtime import find_model
+from pag_ros.runtime.network_size import resized
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,14 +44,12 @@ def main(args: argparse.Namespace) -> int:
     return 0 if difference is None else 1
 
 
-def _manifest(args: argparse.Namespace, head: dict[str, object]) -> Manifest:
-    """The model's manifest, at the resolution that the log was written at."""
+def _manifest(args: argparse.Namespace, head: dict[str, Any]) -> Manifest:
+    """The model's manifest, at the size that the log was written at."""
     manifest = load_manifest(find_model(args.model))
-    if head.get("input") == [manifest.width // 2, manifest.height // 2]:
-        from pag_ros.runtime.openvino.half_resolution import halved_manifest
-
-        return halved_manifest(manifest)
-    return manifest
+    width, height = head["input"]
+    # The log of another model is told from this one's when it is replayed.
+    return resized(manifest, (width, height)) if head["sha256"] == manifest.sha256 else manifest
 
 
 def _text(course: Course, difference: str | None) -> str:

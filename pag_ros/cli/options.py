@@ -11,9 +11,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from pag_ros.errors import ParameterError
 from pag_ros.evaluation.results import require_writable
 from pag_ros.runtime import DEVICES
 from pag_ros.runtime.models import DEFAULT_MODEL
+from pag_ros.runtime.network_size import Size, parse_size
 from pag_ros.writing import write_text
 
 STDOUT = "-"
@@ -40,6 +42,16 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_size(parser: argparse.ArgumentParser) -> None:
+    """Take the input size that the network runs at."""
+    parser.add_argument(
+        "--size",
+        type=image_size,
+        metavar="WIDTHxHEIGHT",
+        help="input size of the network, e.g. 480x360 (default: the model's own)",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Take where `write_json` writes the result; a file is tried before the work."""
     parser.add_argument(
@@ -54,15 +66,12 @@ def add_plot(parser: argparse.ArgumentParser, text: str = "draw it") -> None:
     )
 
 
-def image_size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> Size:
     """ "320x240" -> (320, 240), width and height in pixels."""
     try:
-        width, height = (int(part) for part in text.lower().split("x"))
-    except ValueError:
-        width = height = 0
-    if not (16 <= width <= 4096 and 16 <= height <= 4096):
-        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, as in 320x240")
-    return width, height
+        return parse_size(text)
+    except ParameterError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def plot_file(text: str) -> Path:

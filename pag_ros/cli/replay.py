@@ -23,7 +23,7 @@ from pag_ros.cli.evaluate import (
     print_warnings,
     require_scored_truth,
 )
-from pag_ros.cli.options import add_device, add_json, add_model, write_json
+from pag_ros.cli.options import add_device, add_json, add_model, add_size, write_json
 from pag_ros.errors import NodeError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
 from pag_ros.evaluation.results import Evaluation, percentiles, to_json
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for report and node.log")
     add_model(parser)
     add_device(parser)
+    add_size(parser)
     parser.add_argument("--rate", type=float, default=1.0, help="2 plays twice as fast")
     parser.add_argument("--loop", type=int, default=1, metavar="N", help="play the bag N times")
     parser.add_argument(
@@ -72,6 +73,7 @@ def main(args: argparse.Namespace) -> int:
         topics=chosen_topics(args),
         model=args.model,
         device=args.device,
+        size=args.size,
         rate=args.rate,
         loops=args.loop,
         deadline_ms=args.deadline_ms,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pag_ros.budget import ControllerSettings
-from pag_ros.cli.options import add_device, add_model
+from pag_ros.cli.options import add_device, add_model, add_size
 from pag_ros.errors import ImageError, ParameterError, one_line
 from pag_ros.image.compressed import FILE_FORMATS, read_upright
 from pag_ros.runtime import FrameResult, Perception, find_model, open_perception
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget", type=float, default=1.0, help="share of the gated computation, 0 to 1 (1)"
     )
     add_device(parser)
+    add_size(parser)
     parser.add_argument("--raw", action="store_true", help="also write the numbers, as .npz")
 
 
@@ -59,7 +60,9 @@ def main(args: argparse.Namespace) -> int:
     focal_px = None if args.intrinsics is None else _checked_focal(*args.intrinsics)
     paths = _find_pictures(args.images)
     settings = ControllerSettings(mode="fixed", budget=args.budget)
-    perception = open_perception(find_model(args.model), args.device, settings=settings)
+    perception = open_perception(
+        find_model(args.model), args.device, settings=settings, size=args.size
+    )
     names = _output_names(paths)
     _make_folder(args.out)
     _spare_pictures(paths, [args.out / f"{name}.jpg" for name in names.values()])

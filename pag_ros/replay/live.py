@@ -31,6 +31,7 @@ from pag_ros.ros.memory import keep_freed_memory
 from pag_ros.ros.transport import prepare_for_images
 from pag_ros.runtime import find_model
 from pag_ros.runtime.models import DEFAULT_MODEL
+from pag_ros.runtime.network_size import Size, resized, size_text
 
 DEFAULT_PERIOD_S = 0.1
 """Time between two images that is assumed for a bag with a single one."""
@@ -45,6 +46,8 @@ class ReplayOptions:
         out: folder for the node's log.
         topics: of the bag; found by their contents where None.
         model, device: for the node, see its parameters.
+        size: (width, height) that the network runs at; None: the model's own, or as `params_file`
+            says.
         rate: 2.0 plays twice as fast.
         loops: how often to play the bag.
         deadline_ms: from an image's stamp to its outputs; None: the time between two images.
@@ -62,6 +65,7 @@ class ReplayOptions:
     topics: Topics = field(default_factory=Topics)
     model: str = DEFAULT_MODEL
     device: str = "auto"
+    size: Size | None = None
     rate: float = 1.0
     loops: int = 1
     deadline_ms: float | None = None
@@ -91,10 +95,11 @@ def replay(options: ReplayOptions) -> Evaluation:
     Raises:
         BagError: the bag is unusable, or no message of a topic of truth has an image.
         ModelError: the model is.
+        ParameterError: the model cannot run at that size.
         NodeError: the node did not start or did not answer in time.
     """
     model = find_model(options.model)
-    manifest = load_manifest(model)
+    manifest = resized(load_manifest(model), options.size)
     with Bag(options.bag, options.topics, options.tolerance_ns, options.depth_scale) as bag:
         bag.require_matched_truth()
         content = _look_into(bag, options.rate)
@@ -181,6 +186,7 @@ def _node(
         "device": options.device,
         "deadline_ms": float(deadline_ms),
         "image_transport": "compressed" if compressed else "raw",
+        **({"network_size": size_text(options.size)} if options.size else {}),
     }
     log = options.out / "node.log"
     with NodeProcess(namespace, parameters, options.params_file, log) as process:

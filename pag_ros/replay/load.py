@@ -31,6 +31,7 @@ from pag_ros.replay.player import (
 )
 from pag_ros.replay.urgency import urgent
 from pag_ros.runtime import find_model
+from pag_ros.runtime.network_size import Size, size_text
 
 _MAX_IMAGES = 64
 """Images of the bag that are sent: they are kept in memory, so that each costs the same to send."""
@@ -44,6 +45,7 @@ class LoadOptions:
         bag: its images are sent, again and again.
         out: folder for the nodes' logs.
         model: name or path of the node's model.
+        size: (width, height) that it runs at; None: its own.
         cameras: how many cameras the node serves, evenly out of step with one another.
         fps: images a second of each; the deadline is the time between two.
         patterns: names of patterns of load, see `load_injector.PATTERNS`.
@@ -58,6 +60,7 @@ class LoadOptions:
     bag: Path
     out: Path
     model: str
+    size: Size | None
     cameras: int
     fps: float
     patterns: Sequence[str]
@@ -128,7 +131,9 @@ def _block(
         "budget": setting.budget,
         "guard_ms": options.guard_ms,
         "image_transport": "compressed" if image_type.endswith("CompressedImage") else "raw",
-        **({"cameras": " ".join(names)} if several else {}),  # the command line takes no empty text
+        # The command line takes no empty text.
+        **({"cameras": " ".join(names)} if several else {}),
+        **({"network_size": size_text(options.size)} if options.size else {}),
     }
     logs = {name: _CountedLog() for name in names}
     # Node and hogs start before we rise above them; the players' threads rise with us.

@@ -127,13 +127,13 @@ def _describe_publishing(budget: BudgetReport | None) -> str:
 
 
 def engine_status(
-    session: Session, machine: MachineState, whole: Manifest, log_cut_off: str = ""
+    session: Session, machine: MachineState, sizes: Sequence[Manifest], log_cut_off: str = ""
 ) -> DiagnosticStatus:
     """What computes, and where; WARN if its decisions are no longer logged though they should be.
 
     Args:
         session: that runs the next frame, at half the resolution while escalated.
-        whole: manifest of the whole resolution.
+        sizes: manifest of the whole resolution, then of the half one if that is loaded.
         log_cut_off: why the log of decisions has ended; empty if it has not.
     """
     level, message = DiagnosticStatus.OK, session.backend
@@ -146,16 +146,16 @@ def engine_status(
         "sha256": manifest.sha256,
         "input": f"{manifest.width}x{manifest.height}",
         "gated_blocks": len(manifest.blocks),
-        "half_resolution_scores": _costs(whole) or "not recorded",
+        "half_resolution_scores": _costs(*sizes) or "not recorded",
         "power_mode": machine.power_mode or "unknown",
         "hottest_celsius": max(machine.temperatures.values(), default=None),
     }
     return _status("engine", level, message, values)
 
 
-def _costs(whole: Manifest) -> str:
+def _costs(whole: Manifest, half: Manifest | None = None) -> str:
     """What half the resolution leaves of the scores at the whole budget; empty if not recorded."""
-    scores, halved = (rows.get("1.00", {}) for rows in (whole.scores, whole.half_scores))
+    scores, halved = ({} if m is None else m.scores.get("1.00", {}) for m in (whole, half))
     return ", ".join(
         f"{metric} {halved[metric]:g} for {value:g}"
         for metric, value in scores.items()

@@ -8,7 +8,7 @@ from pathlib import Path
 from pag_ros import runtime
 from pag_ros.budget import ControllerSettings, RecordedController, save_table
 from pag_ros.errors import ParameterError
-from pag_ros.ros.parameters import Settings
+from pag_ros.ros.parameters import Settings, chosen_size
 from pag_ros.runtime import EngineOptions, Perception, PlannedSession, find_model
 from pag_ros.runtime.calibration import calibrate, latency_key
 from pag_ros.runtime.models import DEFAULT_MODEL
@@ -25,7 +25,8 @@ def open_perception(
 
     Raises:
         ModelError, BackendError: the model or the device cannot be used; the text says why.
-        ParameterError: the log of decisions cannot be written.
+        ParameterError: the model cannot run at `network_size`, or the log of decisions cannot be
+            written.
     """
     model = find_model(settings.model or DEFAULT_MODEL)
     try:
@@ -42,6 +43,7 @@ def open_perception(
                 say,
                 is_stopped=is_stopped,
             ),
+            chosen_size(settings.network_size),
         )
     except OSError as error:
         reason = f"log_decisions {error.filename}: cannot be written ({error.strerror})"

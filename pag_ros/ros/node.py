@@ -483,10 +483,10 @@ class PerceptionNode(LifecycleNode):
         self._watch_clock(self._perception)
         statuses = [status for channel in self._channels for status in self._statuses(channel)]
         perception = self._perception
-        whole = perception.sessions[0].session.manifest
+        sizes = [planned.session.manifest for planned in perception.sessions]
         cut_off = "; ".join(filter(None, map(log_cut_off, perception.sessions)))
         statuses.append(
-            diagnostics.engine_status(perception.session, self._machine, whole, cut_off)
+            diagnostics.engine_status(perception.session, self._machine, sizes, cut_off)
         )
         diagnostics.sign(statuses, self.full_name)
         report = DiagnosticArray(status=statuses)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from pag_ros.errors import ParameterError
 from pag_ros.runtime.models import DEFAULT_MODEL
+from pag_ros.runtime.network_size import Size, parse_size
 
 
 class Change(Enum):
@@ -72,6 +73,11 @@ class Settings:
     model: str = _parameter(
         "",
         f"ONNX file (its manifest beside it) or name of a shipped model; empty: {DEFAULT_MODEL}",
+        change=Change.UNCONFIGURED,
+    )
+    network_size: str = _parameter(
+        "",
+        "input size of the network, WIDTHxHEIGHT as in 480x360; empty: the model's own",
         change=Change.UNCONFIGURED,
     )
     device: str = _parameter(
@@ -204,6 +210,7 @@ def updated(settings: Settings, changes: Mapping[str, object], configured: bool)
             raise ParameterError(f"{name} can be set {change.value}: clean the node up first")
     result = replace(settings, **checked)
     camera_names(result.cameras)
+    chosen_size(result.network_size)
     if result.budget_mode != "fixed" and result.budget_min > result.budget:
         raise ParameterError(
             f"budget_min ({result.budget_min}) must not exceed budget ({result.budget})"
@@ -220,6 +227,18 @@ def describe_unknown(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"parameter {name} is ignored, there is no such parameter{hint}"
+
+
+def chosen_size(text: str) -> Size | None:
+    """The size in the parameter `network_size`; None is the model's own.
+
+    Raises:
+        ParameterError: it is no size; whether the model can have it is seen when it is loaded.
+    """
+    try:
+        return parse_size(text) if text else None
+    except ParameterError as error:
+        raise ParameterError(f"network_size: {error}") from error
 
 
 def camera_names(text: str) -> tuple[str, ...]:

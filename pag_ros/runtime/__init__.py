@@ -6,8 +6,10 @@ from pathlib import Path
 
 from pag_ros.budget import Controller, ControllerSettings, RecordedController
 from pag_ros.errors import BackendError, ModelError, ParameterError
+from pag_ros.manifest import load_manifest
 from pag_ros.runtime.calibration import table_for
 from pag_ros.runtime.models import find_model, shipped_models
+from pag_ros.runtime.network_size import Size, scaled_size, size_of, size_text
 from pag_ros.runtime.perception import FrameResult, Perception, PlannedSession
 from pag_ros.runtime.session import Deadline, Prediction, Session
 from pag_ros.runtime.tensorrt.options import EngineOptions
@@ -33,7 +35,7 @@ def open_session(
     model: Path,
     device: str = "auto",
     threads: int = 0,
-    half: bool = False,
+    size: Size | None = None,
     engine: EngineOptions | None = None,
 ) -> Session:
     """Load a model on a device.
@@ -46,61 +48,62 @@ def open_session(
         model: path of the ONNX file, its manifest beside it; `find_model` finds it by name.
         device: "cpu", "tensorrt", or "auto" for the best that there is.
         threads: CPU threads to use; 0 takes all that this process may use.
-        half: run it at half its input resolution; on the CPU only.
+        size: (width, height) that the network runs at, None for the model's own; another one on the
+            CPU only.
         engine: how the engine is obtained, and who is told.
 
     Raises:
-        ModelError: the model or its manifest is missing, damaged or unfit, or has odd sides that
-            cannot be halved.
+        ModelError: the model or its manifest is missing, damaged or unfit.
         BackendError: the device's backend is not installed, or refuses the model.
-        ParameterError: no such device.
+        ParameterError: no such device, or the model cannot run at that size.
     """
     if device not in DEVICES:
         raise ParameterError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
     if device == "auto":
-        return _open_best(model, threads, half, engine or EngineOptions())
+        return _open_best(model, threads, size, engine or EngineOptions())
     if device == "tensorrt":
-        return _open_tensorrt(model, half, engine)
-    return _open_cpu(model, threads, half)
+        return _open_tensorrt(model, size, engine)
+    return _open_cpu(model, threads, size)
 
 
-def _open_best(model: Path, threads: int, half: bool, engine: EngineOptions) -> Session:
+def _open_best(model: Path, threads: int, size: Size | None, engine: EngineOptions) -> Session:
     from pag_ros.runtime.tensorrt.requirements import tensorrt_problem
 
-    if half:
-        return _open_cpu(model, threads, half)
     problem = tensorrt_problem()
     if problem is not None:
         reason = problem.partition(":")[0]
         engine.say(f"device auto takes the CPU: {reason} (`pag_ros doctor` tells what to do)")
-        return _open_cpu(model, threads, half)
+        return _open_cpu(model, threads, size)
     try:
-        return _open_tensorrt(model, half, engine)
+        return _open_tensorrt(model, size, engine)
     except BackendError as error:
         if engine.is_stopped():
             raise
         engine.say(f"device auto takes the CPU, since TensorRT cannot be used: {error}")
-    return _open_cpu(model, threads, half)
+    return _open_cpu(model, threads, size)
 
 
-def _open_tensorrt(model: Path, half: bool, engine: EngineOptions | None) -> Session:
-    if half:
+def _open_tensorrt(model: Path, size: Size | None, engine: EngineOptions | None) -> Session:
+    if size is not None and size != (own := size_of(load_manifest(model))):
         # An engine and its kernels are made for one size; others would have to be shipped.
-        raise BackendError("TensorRT runs a model at its own input size only; use device cpu")
+        raise BackendError(
+            f"TensorRT runs {model.name} at {size_text(own)} only, which its GPU kernels are made "
+            f"for; use device cpu"
+        )
     from pag_ros.runtime.tensorrt.opening import open_tensorrt
 
     session, _ = open_tensorrt(model, engine)
     return session
 
 
-def _open_cpu(model: Path, threads: int, half: bool) -> Session:
+def _open_cpu(model: Path, threads: int, size: Size | None) -> Session:
     try:
         from pag_ros.runtime.openvino.session import OpenVinoSession
     except ImportError as error:
         raise BackendError(
             f"the CPU backend is not installed ({error}); pip install openvino"
         ) from error
-    return OpenVinoSession(model, threads, half)
+    return OpenVinoSession(model, threads, size)
 
 
 def open_perception(
@@ -111,23 +114,24 @@ def open_perception(
     escalate: bool = False,
     decision_log: Path | None = None,
     engine: EngineOptions | None = None,
+    size: Size | None = None,
 ) -> Perception:
     """Load a model and make it ready: warmed up, with a controller that knows its latency.
 
     Arguments and errors are those of `open_session`; `settings` are the controller's. With
-    `escalate` the model is loaded at half its resolution too, if its sides and the device allow it.
+    `escalate` the model is loaded at half the size too, if its blocks and the device allow it.
     Decisions are written to `decision_log`, those at half the resolution beside it.
 
     Raises:
         OSError: the log cannot be written.
     """
     engine = engine or EngineOptions()
-    session = open_session(model, device, threads, engine=engine)
+    session = open_session(model, device, threads, size, engine)
     whole = _planned(session, settings, decision_log, engine)
     if not escalate or session.device == "gpu":
         return Perception(whole)
     try:
-        half = open_session(model, "cpu", threads, half=True)
+        half = open_session(model, "cpu", threads, scaled_size(session.manifest, 0.5))
     except ModelError:
         return Perception(whole)
     log = decision_log and decision_log.with_stem(f"{decision_log.stem}_half")

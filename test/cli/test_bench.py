@@ -45,11 +45,30 @@ def test_networks_as_json(capsys):
     assert row["speedup"] == pytest.approx(min(row["dense_ms"].values()) / row["ours_ms"], rel=0.01)
 
 
+def test_sizes_take_turns_over_all_budgets(tiny_model: Path, capsys):
+    arguments = ["--model", str(tiny_model), "--threads", "1", "--rounds", "1"]
+    arguments += ["--sizes", "64x48", "320x240", "--budgets", "1", "0.5", "--json", "-"]
+    assert main(["bench", "sizes", *arguments]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["size"], row["budget"]) for row in rows] == [
+        ("64x48", 1.0),
+        ("64x48", 0.5),
+        ("320x240", 1.0),
+        ("320x240", 0.5),
+    ]
+    assert rows[0]["ratio"] == 1.0
+    assert rows[2]["ms"] == pytest.approx(rows[2]["ratio"] * rows[0]["ms"], rel=0.02)
+    assert main(["bench", "sizes", *arguments[:-2]]) == 0
+    assert "| 320x240 | 0.5" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["ops", "--only", "conv9x9"], "--only conv9x9: there are conv1x1"),
         (["network", "--only", "vgg"], "--only vgg: there are lite0"),
+        (["sizes", "--budgets", "2"], "--budgets must lie in 0 to 1"),
+        (["sizes", "--sizes", "333x240"], "near are 328x240 and 336x240"),
         (["ops", "--threads", "255"], "--threads 255: this process may use"),
     ],
 )

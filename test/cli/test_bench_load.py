@@ -7,6 +7,7 @@ import json
 import pytest
 
 from pag_ros.cli import main
+from pag_ros.errors import NodeError
 from pag_ros.replay.live_log import PARTS
 from pag_ros.replay.urgency import urgency_here
 
@@ -46,6 +47,15 @@ def test_two_cameras_have_a_row_each(capsys):
     for row in rows:
         assert sum(row["outcomes"].values()) == row["frames"] == 9
         assert row["outcomes"]["unaccounted for"] == 0
+
+
+def test_the_node_is_told_the_size(capsys, monkeypatch):
+    def start(namespace, parameters, params_file, log):
+        raise NodeError(f"started at {parameters['network_size']}")
+
+    monkeypatch.setattr("pag_ros.replay.load.NodeProcess", start)
+    assert main(["bench", "load", "--fps", "4", "--size", "160x120"]) == 2
+    assert "started at 160x120" in capsys.readouterr().err
 
 
 def test_a_bag_without_images_to_send_is_one_line(capsys, monkeypatch):

@@ -45,6 +45,16 @@ def test_json_is_the_table_that_the_next_session_uses(tiny_model: Path, capsys):
     assert list(used.stages[1].seconds) == printed["stages"][1]["seconds"]
 
 
+def test_every_size_has_a_table_of_its_own(tiny_model: Path, cache: Path, capsys):
+    for size in ("64x48", "96x72"):
+        assert main(["calibrate", str(tiny_model), "--threads", "1", "--size", size]) == 0
+    assert "openvino" in capsys.readouterr().out
+    assert len(list((cache / "pag_ros" / "latency").iterdir())) == 2
+    session = open_session(tiny_model, "cpu", 1, (96, 72))
+    assert table_for(session).stages[1].keep[-1] == 12 * 9
+    session.close()
+
+
 def test_a_cache_that_cannot_be_written_is_one_line(tiny_model: Path, cache: Path, capsys):
     (cache / "pag_ros").write_text("a file in the way")
     assert main(["calibrate", str(tiny_model), "--threads", "1"]) == 2

@@ -28,6 +28,14 @@ def test_report_and_numbers(tiny_model, tmp_path, capsys):
     assert "depth" in data["runs"][0]["scores"]
 
 
+def test_the_size_is_told_in_the_report(tiny_model, tmp_path, capsys):
+    words = ("--budgets", "1", "--limit", "1", "--size", "96x72", "--device", "cpu", "--json", "-")
+    assert evaluate(DEMO_BAG, tiny_model, tmp_path, *words) == 0
+    about = json.loads(capsys.readouterr().out)["about"]
+    assert about["model"] == "tiny (96x72)"
+    assert about["device"].endswith(", 96x72")
+
+
 def test_json_on_stdout_is_nothing_but_json(tiny_model, tmp_path, capsys):
     words = ("--budgets", "1", "--limit", "1", "--json", "-")
     assert evaluate(DEMO_BAG, tiny_model, tmp_path, *words) == 0

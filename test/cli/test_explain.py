@@ -41,6 +41,17 @@ def test_the_log_at_half_the_resolution_lies_beside_it(log, tiny_model):
     assert json.loads(half.read_text().splitlines()[0])["input"] == [32, 24]
 
 
+def test_a_log_is_replayed_at_the_size_that_it_was_written_at(tiny_model, tmp_path, capsys):
+    path = tmp_path / "large.jsonl"
+    perception = open_perception(tiny_model, "cpu", 1, decision_log=path, size=(96, 72))
+    for _ in range(3):
+        allowance = Allowance.from_now(time.perf_counter(), 1.0)
+        perception.process(np.zeros((48, 64, 3), np.uint8), 60.0, allowance)
+    perception.close()
+    assert main(["explain", str(path), "--model", str(tiny_model)]) == 0
+    assert "replayed bit for bit: yes" in capsys.readouterr().out
+
+
 def test_a_damaged_line_is_one_line(log, tiny_model, capsys):
     with log.open("a") as file:
         file.write('{"event": "observe", "keep_used": [1e999]}\n')

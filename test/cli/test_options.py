@@ -11,9 +11,12 @@ import pytest
 
 from pag_ros.cli import COMMANDS, bench, build, main
 from pag_ros.cli.command import Command
-from pag_ros.cli.options import write_json
+from pag_ros.cli.options import image_size, write_json
 from pag_ros.runtime import DEVICES
 from pag_ros.runtime.models import DEFAULT_MODEL
+
+OWN_SIZES = {"data"}
+"""Commands whose `--size` is of what they make, and which have a model for something else."""
 
 KINDS = {"bench": bench.KINDS, "build": build.KINDS}
 
@@ -51,6 +54,9 @@ def test_options_of_one_name_are_alike(name: str, command: Command) -> None:
     if "model" in options:
         assert options["model"].default == DEFAULT_MODEL
         assert options["model"].option_strings in ([], ["--model"])
+    if "size" in options and "model" in options and name not in OWN_SIZES:
+        assert options["size"].type is image_size
+        assert options["size"].default is None
     if "plot" in options:
         assert options["plot"].metavar == "FILE"
     assert "budget" not in options or options["budget"].nargs is None
@@ -59,11 +65,13 @@ def test_options_of_one_name_are_alike(name: str, command: Command) -> None:
 def test_the_commands_that_have_them() -> None:
     having = {
         option: {name for name, command in every_command() if option in options_of(command)}
-        for option in ("json", "device", "model")
+        for option in ("json", "device", "model", "size")
     }
     assert {"calibrate", "doctor", "explain", "build engine", "evaluate"} <= having["json"]
     assert {"run", "evaluate", "score", "replay", "calibrate"} <= having["device"]
     assert {"run", "explain", "bench load", "bench deadline", "score"} <= having["model"]
+    sized = {"run", "evaluate", "score", "replay", "calibrate", "bench load", "bench deadline"}
+    assert sized <= having["size"]
 
 
 def test_a_json_file_that_cannot_be_written_is_refused_before_the_work(

@@ -53,6 +53,15 @@ def test_raw_writes_the_numbers_at_the_pictures_size(folder, tiny_model):
         assert data["computed"].max() <= 2
 
 
+def test_another_size_sees_the_same_picture(folder, tiny_model, capsys):
+    code, out = run(folder / "a.png", tiny_model, "--raw", "--size", "96x72")
+    assert code == 0
+    with np.load(out / "a.npz") as data:
+        assert data["depth"].shape == (60, 80)
+    assert run(folder / "a.png", tiny_model, "--size", "96x70")[0] == 2
+    assert "near are 96x64 and 96x72" in capsys.readouterr().err
+
+
 def test_intrinsics_scale_the_depth_and_silence_the_guess(folder, tiny_model, capsys):
     depth = []
     for focal in (50, 100):

@@ -38,7 +38,18 @@ def pag_ros(*words: object) -> subprocess.CompletedProcess[str]:
 def test_every_image_of_a_replay_has_an_end(write_room_bag, tiny_model, tmp_path):
     out = tmp_path / "out"
     ran = pag_ros(
-        "replay", write_room_bag(), "--out", out, "--model", tiny_model, "--rate", 0.5, "--loop", 2
+        "replay",
+        write_room_bag(),
+        "--out",
+        out,
+        "--model",
+        tiny_model,
+        "--rate",
+        0.5,
+        "--loop",
+        2,
+        "--size",
+        "96x72",
     )
     assert ran.returncode == 0, ran.stderr + (out / "node.log").read_text()
     data = json.loads((out / "report.json").read_text())
@@ -48,6 +59,8 @@ def test_every_image_of_a_replay_has_an_end(write_room_bag, tiny_model, tmp_path
     assert run["outcomes"][PROCESSED] > 0
     assert data["counters"]["received"] + run["outcomes"]["lost"] == 8
     assert data["deadline_ms"] == pytest.approx(200.0)
+    assert data["about"]["model"] == "tiny (96x72)"
+    assert data["about"]["device"].endswith(", 96x72")
     assert set(run["scores"]) >= {"depth", "normals", "segmentation"}
     assert "</html>" in (out / "report.html").read_text(encoding="utf-8")
 

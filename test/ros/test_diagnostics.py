@@ -121,11 +121,16 @@ def test_the_engine_tells_what_half_the_resolution_costs(tiny_model: Path) -> No
     state = read_machine_state()
     scores = {"1.00": {"depth delta1": 0.46, "normals median": 19.0}}
     halved = {"1.00": {"depth delta1": 0.4}}
-    for half_scores, words in ((halved, "depth delta1 0.4 for 0.46"), ({}, "not recorded")):
-        whole = replace(session.manifest, scores=scores, half_scores=half_scores)
-        values = {v.key: v.value for v in engine_status(session, state, whole).values}
+    whole = replace(session.manifest, scores=scores)
+    half, unscored = replace(whole, scores=halved), replace(whole, scores={})
+    for sizes, words in (
+        ((whole, half), "depth delta1 0.4 for 0.46"),
+        ((whole, unscored), "not recorded"),
+        ((whole,), "not recorded"),
+    ):
+        values = {v.key: v.value for v in engine_status(session, state, sizes).values}
         assert values["half_resolution_scores"] == words
-    status = engine_status(session, state, session.manifest, "/log: No space left on device")
+    status = engine_status(session, state, (whole,), "/log: No space left on device")
     assert status.level == WARN
     assert "log_decisions ended: /log: No space left" in status.message
     session.close()

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pag_ros.errors import ParameterError
-from pag_ros.ros.parameters import DEFAULTS, RULES, Settings, camera_names, updated
+from pag_ros.ros.parameters import DEFAULTS, RULES, Settings, camera_names, chosen_size, updated
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -42,6 +42,16 @@ def test_the_model_may_change_only_before_it_is_loaded() -> None:
     assert updated(Settings(), {"model": ""}, configured=True) == Settings()
     with pytest.raises(ParameterError, match="clean the node up first"):
         updated(Settings(), {"model": "other"}, configured=True)
+
+
+def test_a_network_size_is_read_before_the_model_is_loaded() -> None:
+    assert chosen_size("") is None
+    assert chosen_size("480x360") == (480, 360)
+    for wrong in ("480", "480x", "huge", "8x8"):
+        with pytest.raises(ParameterError, match=r"network_size: .* is not WIDTHxHEIGHT"):
+            updated(Settings(), {"network_size": wrong}, configured=False)
+    with pytest.raises(ParameterError, match="clean the node up first"):
+        updated(Settings(), {"network_size": "480x360"}, configured=True)
 
 
 def test_cameras_are_names_for_topics() -> None:

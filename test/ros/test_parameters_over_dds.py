@@ -62,6 +62,23 @@ def test_a_wrong_start_value_ends_the_node_with_one_line(
     assert "device must be one of auto, tensorrt, cpu" in node.log
 
 
+def test_the_network_runs_at_the_size_that_is_told(
+    start_node: Callable[..., NodeProcess], connect: Callable[[NodeProcess], Client]
+) -> None:
+    node = start_node(network_size="96x72")
+    node.wait_for_log("tiny (96x72) on openvino")
+    client = connect(node)
+    topics = client.listen_to_all({"computed/image": Image})
+    assert client.answers(client.stamped(image()), topics)[0].width == image().width
+
+
+def test_a_size_that_the_model_cannot_have_is_told_with_those_near(
+    start_node: Callable[..., NodeProcess],
+) -> None:
+    node = start_node(network_size="100x72")
+    node.wait_for_log("100x72: tiny takes sides that are multiples of 8; near are 96x72")
+
+
 def test_simulated_time_that_is_no_boolean_ends_the_node_with_one_line(
     start_node: Callable[..., NodeProcess],
 ) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pag_ros.budget import Controller
 from pag_ros.budget.refresh import FRAMES_A_BATCH
-from pag_ros.cli.options import add_json, add_model, add_plot, write_json
+from pag_ros.cli.options import add_json, add_model, add_plot, add_size, write_json
 from pag_ros.errors import ParameterError
 from pag_ros.lab.simulation import (
     CONTROLLERS,
@@ -38,6 +38,7 @@ from pag_ros.lab.simulation.traces import KINDS, LoadSet
 from pag_ros.manifest import load_manifest
 from pag_ros.reading import read_limited, reading
 from pag_ros.runtime import find_model
+from pag_ros.runtime.network_size import resized
 
 _MAX_TRACE_BYTES = 100_000_000
 _MIN_FRAMES = 120
@@ -46,6 +47,7 @@ _TIMED_FRAMES, _STRETCH = 4000, 2 * FRAMES_A_BATCH
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
+    add_size(parser)
     parser.add_argument("--frames", type=int, default=9000, help="of each trace (%(default)s)")
     parser.add_argument("--seeds", type=int, default=5, help="traces of each kind (%(default)s)")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="traces with TEXT in the name")
@@ -64,7 +66,8 @@ def main(args: argparse.Namespace) -> int:
         raise ParameterError(
             f"--frames must be {_MIN_FRAMES} or more, --seeds 1 to {len(HELD_OUT.seeds)}"
         )
-    model = SimulatedModel.of(load_manifest(find_model(args.model)))
+    manifest = resized(load_manifest(find_model(args.model)), args.size)
+    model = SimulatedModel.of(manifest)
     if args.tune:
         print(json.dumps(_tuned(model, args.frames), indent=1))
         return 0

@@ -3,17 +3,20 @@
 A dataset is NAME:PATH (docs/datasets.md has the names, their layouts and protocols) or a folder of
 `pag_ros data render`; such folders are scored as one. Prints a table; --out writes report.html and
 report.json, of several datasets in a folder each; --record writes the main scores into the model's
-manifest, with --half beside those of the whole resolution.
+manifest, with --size beside those of the model's own size. --fit-sizes measures in place of scores
+how the distances that the network sees follow its input size, which keeps its depth metric.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pag_ros.cli.options import add_device, add_json, add_model, write_json
+from pag_ros.cli.options import add_device, add_json, add_model, add_size, write_json
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
 
@@ -32,17 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="as the datasets call it (default: the one to score on)")
     add_model(parser)
     add_device(parser)
+    add_size(parser)
     parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, metavar="B")
     parser.add_argument(
         "--mode",
         choices=("fixed", "adaptive"),
         default="fixed",
         help="adaptive: the budget on average, less on easy scenes (default: fixed)",
-    )
-    parser.add_argument(
-        "--half",
-        action="store_true",
-        help="at half the input resolution, where the node goes when even budget_min is late",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N of each dataset")
     parser.add_argument(
@@ -59,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_json(parser)
     parser.add_argument("--record", action="store_true", help="keep them in the manifest")
+    parser.add_argument(
+        "--fit-sizes",
+        action="store_true",
+        help="measure size_exponent of the manifest on one dataset with depth; --record keeps it",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -66,6 +70,7 @@ def main(args: argparse.Namespace) -> int:
     from pag_ros.lab.datasets.scores import with_scores
     from pag_ros.manifest import load_manifest, save_manifest
     from pag_ros.runtime import find_model, open_session
+    from pag_ros.runtime.network_size import size_of
 
     if args.limit is not None and args.limit < 1:
         raise ParameterError(f"--limit must be at least 1, got {args.limit}")
@@ -74,14 +79,17 @@ def main(args: argparse.Namespace) -> int:
     if args.record and (len(datasets) > 1 or args.mode != "fixed"):
         raise ParameterError("--record keeps the fixed budgets' scores of one --dataset")
     model = find_model(args.model)
-    session = open_session(model, args.device, half=args.half)
+    if args.fit_sizes:
+        return _fit_sizes(datasets, model, args)
+    session = open_session(model, args.device, size=args.size)
     try:
         found = {dataset.name: _score(dataset, session, args) for dataset in datasets}
     finally:
         session.close()
     if args.record:
         (scores,) = found.values()
-        save_manifest(with_scores(load_manifest(model), scores.budgets, args.half), model)
+        size = size_of(session.manifest)
+        save_manifest(with_scores(load_manifest(model), scores.budgets, size), model)
     result = {name: _to_json(scores) for name, scores in found.items()}
     stdout_taken = write_json(result, args.json)
     for name, scores in found.items():
@@ -121,6 +129,28 @@ def _report_folders(out: Path | None, datasets: list[Dataset]) -> dict[str, Path
     for folder in folders.values():
         require_writable(folder / HTML_NAME)
     return folders
+
+
+def _fit_sizes(datasets: Sequence[Dataset], model: Path, args: argparse.Namespace) -> int:
+    """Do what --fit-sizes asks for; returns the exit code."""
+    from tqdm import tqdm
+
+    from pag_ros.lab.datasets.size_exponent import SCALES, fit_sizes
+    from pag_ros.manifest import load_manifest, save_manifest
+
+    if len(datasets) > 1 or args.size:
+        raise ParameterError("--fit-sizes takes one --dataset and no --size: it chooses the sizes")
+    (dataset,), manifest = datasets, load_manifest(model)
+    total = len(SCALES) * min(args.limit or len(dataset), len(dataset))
+    with tqdm(None, dataset.name, total, unit="frame", disable=None, file=sys.stderr) as bar:
+        fit = fit_sizes(dataset, model, args.device, args.limit, bar.update)
+    if args.record:
+        save_manifest(replace(manifest, size_exponent=fit.exponent), model)
+    if not write_json(asdict(fit), args.json):
+        for size, scale in fit.scales.items():
+            print(f"{size}: depth {scale:.3f} of the true one (median, mean over the samples)")
+        print(f"size_exponent {fit.exponent:.2f} (was {manifest.size_exponent:.2f})")
+    return 0
 
 
 def _score(dataset: Dataset, session: Session, args: argparse.Namespace) -> DatasetScores:

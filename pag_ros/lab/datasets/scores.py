@@ -19,6 +19,7 @@ from pag_ros.lab.datasets.class_names import CommonClasses, common_classes, plai
 from pag_ros.lab.datasets.trivial import TRIVIAL
 from pag_ros.manifest import Manifest
 from pag_ros.runtime import Session
+from pag_ros.runtime.network_size import Size, size_of, size_text
 from pag_ros.runtime.outputs import parts_of
 
 MAIN_METRICS = {
@@ -128,17 +129,17 @@ def score_dataset(
     )
 
 
-def with_scores(
-    manifest: Manifest, scores: Mapping[float, TaskTable], half: bool = False
-) -> Manifest:
+def with_scores(manifest: Manifest, scores: Mapping[float, TaskTable], size: Size) -> Manifest:
     """The manifest with the main metrics of each budget, as "0.50" -> "depth delta1" -> value.
 
     Args:
-        manifest: of the whole resolution.
-        half: they were measured at half of it.
+        manifest: of the model's own size.
+        size: that they were measured at.
     """
     rows = {f"{b:.2f}": main_scores(tasks) for b, tasks in scores.items()}
-    return replace(manifest, half_scores=rows) if half else replace(manifest, scores=rows)
+    if size == size_of(manifest):
+        return replace(manifest, scores=rows)
+    return replace(manifest, scores_at={**manifest.scores_at, size_text(size): rows})
 
 
 def main_scores(tasks: TaskTable) -> dict[str, float]:

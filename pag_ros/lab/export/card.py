@@ -27,6 +27,7 @@ class ModelCard:
         depth_range_m: depths trained for.
         focal_range: shortest and longest focal length trained for, over the image width.
         license, training_data: text.
+        size_exponent: see `Manifest`; `pag_ros score --fit-sizes` measures it.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ModelCard:
     focal_range: tuple[float, float]
     license: str
     training_data: str
+    size_exponent: float = 0.0
 
 
 def read_card(path: Path) -> ModelCard:
@@ -58,6 +60,9 @@ def read_card(path: Path) -> ModelCard:
             focal_range=checks.rising_range(values["focal_range"], "focal_range", _MAX_FOCAL),
             license=checks.text(values["license"], "license"),
             training_data=checks.text(values["training_data"], "training_data"),
+            size_exponent=checks.number(
+                values.get("size_exponent", 0.0), "size_exponent", 0.0, 1.0
+            ),
         )
 
 

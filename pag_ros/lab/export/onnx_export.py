@@ -84,6 +84,7 @@ def export_model(
         license=card.license,
         training_data=card.training_data,
         budgets={"1.00": tuple(block.pixels for block in blocks)},
+        size_exponent=card.size_exponent,
     )
     save_manifest(manifest, path)
     return manifest

@@ -51,6 +51,7 @@ from pag_ros.lab.tuning.units import depth_ratio, require_plausible
 from pag_ros.manifest import Manifest, load_manifest, save_manifest
 from pag_ros.reading import read_limited, reading
 from pag_ros.runtime import Session, open_session
+from pag_ros.runtime.network_size import size_of
 from pag_ros.runtime.tensorrt.self_check import write_reference
 from pag_ros.writing import write_text
 
@@ -257,6 +258,7 @@ def card_of(options: TuneOptions, start: Manifest, account: Account) -> ModelCar
             f"{names} ({truths}{taught}), {account.held_out} others of it held out; the scale "
             "of its depth is that of these recordings."
         ),
+        size_exponent=start.size_exponent,
     )
 
 
@@ -307,7 +309,8 @@ def _record(model: Path, held_out: Sequence[ScoreChange]) -> None:
     for change in held_out:
         task = tables.setdefault(change.budget, {}).setdefault(change.metric.task, {})
         task[change.metric.name] = change.after
-    save_manifest(with_scores(load_manifest(model), tables), model)
+    manifest = load_manifest(model)
+    save_manifest(with_scores(manifest, tables, size_of(manifest)), model)
 
 
 def _about(options: TuneOptions, account: Account, session: Session) -> dict[str, str]:

@@ -53,11 +53,11 @@ class Operators:
             if before is not None and before.may_lead_into(conv):
                 conv.take_over(before)
 
-    def halve(self) -> None:
-        """Make the operators with a size of their own fit a graph of half the resolution."""
+    def resize(self, height: int, width: int) -> None:
+        """Make the operators with a size of their own fit a graph of that input size."""
         for operator in self.made:
             if isinstance(operator, Classify):
-                operator.halve()
+                operator.resize(height, width)
 
     def release(self) -> None:
         """Cut the operators off the model's graph, after everything compiled from it is gone.
@@ -266,10 +266,9 @@ class Classify(_Operator):
         self.set_output_type(0, ov.Type.u8, ov.PartialShape([1, *self._size]))
         self.set_output_type(1, ov.Type.f32, ov.PartialShape([1, *self._size]))
 
-    def halve(self) -> None:
-        """Give labels at half the size."""
-        height, width = self._size
-        self._size = (height // 2, width // 2)
+    def resize(self, height: int, width: int) -> None:
+        """Give labels at that size."""
+        self._size = (height, width)
 
     def clone_with_new_inputs(self, inputs: Sequence[GraphOutput]) -> Classify:
         return Classify(inputs, self._size, self._owner)

@@ -20,9 +20,10 @@ from pag_ros.manifest import Manifest, load_manifest
 from pag_ros.runtime.frame_clock import FrameClock, limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import input_layout, output_layout
+from pag_ros.runtime.network_size import Size, focal_factor, resized, size_of, size_text
 from pag_ros.runtime.onnx_precheck import check_onnx
 from pag_ros.runtime.openvino.api import CompiledGraph, InferRequest, NetworkGraph
-from pag_ros.runtime.openvino.half_resolution import HALF, halve_graph, halved_manifest
+from pag_ros.runtime.openvino.graph_size import resize_graph
 from pag_ros.runtime.openvino.operators import Operators
 from pag_ros.runtime.session import Deadline, Device, Prediction
 from pag_ros.runtime.signal_stack import kept_signal_stack
@@ -34,27 +35,28 @@ class OpenVinoSession:
     Args:
         model: path of the ONNX file, its manifest beside it.
         threads: CPU threads to use; 0 takes all that this process may use.
-        half: run at half the input resolution; `manifest` then tells that size.
+        size: (width, height) that it runs at, None for the model's own; `manifest` tells it.
 
     Raises:
         ModelError: the model or its manifest is missing, damaged or unfit.
+        ParameterError: the model cannot run at that size.
         BackendError: PAG_ROS_ISA names an instruction set that the processor does not have.
     """
 
     device: Device = "cpu"
 
-    def __init__(self, model: Path, threads: int = 0, half: bool = False) -> None:
-        self._whole = load_manifest(model)
-        self._half = half
-        self.manifest: Manifest = halved_manifest(self._whole) if half else self._whole
+    def __init__(self, model: Path, threads: int = 0, size: Size | None = None) -> None:
+        self._exported = load_manifest(model)
+        self.manifest: Manifest = resized(self._exported, size)
+        self._focal_factor = focal_factor(self._exported, self.manifest)
         names = [block.name for block in self.manifest.blocks]
         self.stages: tuple[str, ...] = ("encoder", *names, "heads")
         self._clock = FrameClock(names)
         self._workspace = Workspace(threads)
         self._operators = Operators(self._clock, self._workspace)
         self.backend = _describe_backend(self._workspace.threads)
-        if half:
-            self.backend += ", half resolution"
+        if self._is_resized:
+            self.backend += f", {size_text(size_of(self.manifest))}"
         with kept_signal_stack():
             compiled = self._compile(model)
         request = compiled.create_infer_request()
@@ -79,7 +81,7 @@ class OpenVinoSession:
         check_frame(self.manifest, image, focal_px, keep, deadline, thresholds)
         self._clock.start()
         self._inputs["image"][0] = image
-        self._inputs["fx"][0] = focal_px * (HALF if self._half else 1)
+        self._inputs["fx"][0] = focal_px * self._focal_factor
         self._inputs["keep"][:] = keep
         began = time.perf_counter()
         self._inputs["plan"][:] = limit_rows(deadline, began, len(keep), thresholds)
@@ -104,6 +106,10 @@ class OpenVinoSession:
         for kept in (self._compiled, self._request):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
+    @property
+    def _is_resized(self) -> bool:
+        return self.manifest is not self._exported
+
     def _compile(self, model: Path) -> CompiledGraph:
         core = ov.Core()
         for extension in self._operators.extensions():
@@ -113,10 +119,11 @@ class OpenVinoSession:
             check_onnx(content)
             # Bytes, not a path: the model cannot make the reader open any other file.
             graph: NetworkGraph = core.read_model(content, b"")
-            _check_interface(graph, self._whole)
-            if self._half:
-                self._operators.halve()
-                halve_graph(graph, self._whole)
+            _check_interface(graph, self._exported)
+            if self._is_resized:
+                self._operators.resize(self.manifest.height, self.manifest.width)
+                resize_graph(graph, self._exported, self.manifest)
+                _check_interface(graph, self.manifest)
             self._operators.join_convolutions()
             properties = {
                 "PERFORMANCE_HINT": "LATENCY",

@@ -37,6 +37,18 @@ def test_every_controller_meets_every_trace(tmp_path, capsys):
     assert "us a frame" in capsys.readouterr().out
 
 
+def test_a_larger_network_is_planned_for_in_the_same_way(capsys):
+    rows = {}
+    for size in ("320x240", "640x480"):
+        assert main([*SHORT, "--only", "steps", "--size", size, "--json", "-"]) == 0
+        result = json.loads(capsys.readouterr().out)["rows"]
+        rows[size] = next(row for row in result if row["controller"] == "deadline")
+    # The simulated machine is as much faster as the network is larger.
+    own, large = rows.values()
+    assert large["density_mean"] == pytest.approx(own["density_mean"], abs=0.02)
+    assert large["miss_rate"] == pytest.approx(own["miss_rate"], abs=0.02)
+
+
 def test_a_recorded_trace_is_played(tmp_path, capsys):
     trace = tmp_path / "mine.json"
     trace.write_text(json.dumps({"step_s": 0.5, "slowdown": [1.0, 1.5] * 5}))

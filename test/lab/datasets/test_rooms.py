@@ -18,7 +18,7 @@ from pag_ros.lab.datasets.rooms import RoomPictures, read_frame, read_index
 from pag_ros.lab.datasets.scores import score_dataset
 from pag_ros.manifest import NO_LABEL, load_manifest, manifest_path
 from pag_ros.runtime import open_session
-from pag_ros.runtime.openvino.half_resolution import halved_manifest
+from pag_ros.runtime.network_size import resized
 
 
 def test_a_frame_is_decoded_to_metres_unit_normals_and_rgb(rooms: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_sheet_that_cannot_be_written_is_refused(
     assert main(["data", "sheet", str(rooms), "--rows", "0", "--out", "x.jpg"]) == 2
 
 
-def test_scores_at_half_the_resolution_stand_beside_those_of_the_whole(
+def test_scores_at_another_size_stand_beside_those_of_the_models_own(
     rooms: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = tmp_path / tiny_model.name
@@ -166,13 +166,14 @@ def test_scores_at_half_the_resolution_stand_beside_those_of_the_whole(
     assert main(command) == 0
     whole = load_manifest(model)
     capsys.readouterr()
-    assert main([*command, "--half"]) == 0
+    assert main([*command, "--size", "32x24"]) == 0
     printed = json.loads(capsys.readouterr().out)["rooms rooms"]["budgets"]["1.00"]
     both = load_manifest(model)
     assert both.scores == whole.scores
     assert (both.width, both.blocks) == (whole.width, whole.blocks)
-    assert both.half_scores.keys() == {"1.00"}
-    recorded = both.half_scores["1.00"]
+    assert both.scores_at.keys() == {"32x24"}
+    assert both.scores_at["32x24"].keys() == {"1.00"}
+    recorded = both.scores_at["32x24"]["1.00"]
     assert recorded["depth delta1"] == pytest.approx(printed["depth"]["delta1"], abs=1e-4)
     assert recorded != both.scores["1.00"]
-    assert halved_manifest(both).scores == both.half_scores
+    assert resized(both, (32, 24)).scores == both.scores_at["32x24"]

@@ -21,7 +21,8 @@ from pag_ros.lab.model import NetworkConfig, build_network  # noqa: E402
 from pag_ros.lab.model.gating import DenseGating  # noqa: E402
 from pag_ros.lab.model.operators import no_limits  # noqa: E402
 from pag_ros.manifest import LabelClass, load_manifest  # noqa: E402
-from pag_ros.runtime import open_session  # noqa: E402
+from pag_ros.runtime import find_model, open_session  # noqa: E402
+from pag_ros.runtime.network_size import resized  # noqa: E402
 
 SIZE = (96, 64)
 TOLERANCE = 2e-3
@@ -35,6 +36,7 @@ CARD = ModelCard(
     focal_range=(0.5, 1.5),
     license="Apache-2.0",
     training_data="none",
+    size_exponent=0.0,
 )
 
 
@@ -152,6 +154,61 @@ def test_cpu_session_agrees_with_torch(
     assert (got.labels != expected["labels"][0]).mean() < 0.005
 
 
+@pytest.mark.parametrize("size", [(48, 32), (120, 88), (200, 64), (64, 136)])
+def test_the_same_file_at_another_size_agrees_with_torch_at_that_size(
+    network: torch.nn.Module, model: Path, size: tuple[int, int]
+) -> None:
+    """Sides that are no multiples of 16 and 32 among them, whose maps the strides round up."""
+    _assert_agrees(network, model, size)
+
+
+def test_the_paper_form_runs_at_another_size_too(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    config = NetworkConfig("resnet18", classes=5, output_stride=16)
+    resnet = rounded_to_half(build_network(config)).eval()
+    export_model(resnet, CARD, SIZE, tmp_path / "resnet.onnx")
+    _assert_agrees(resnet, tmp_path / "resnet.onnx", (144, 48))
+
+
+def _assert_agrees(network: torch.nn.Module, model: Path, size: tuple[int, int]) -> None:
+    """A session at that size gives what the network in memory gives."""
+    session = open_session(model, "cpu", size=size)
+    manifest = session.manifest
+    image = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    keep = tuple(round(0.6 * block.pixels) for block in manifest.blocks)
+    got = session.infer(image, 80.0, keep)
+    session.close()
+    deployed = DeployedNetwork(network)
+    # The graph divides by the width that it was exported for, torch by that of the image.
+    scale = min(size[0] / SIZE[0], size[1] / SIZE[1])
+    focal_px = 80.0 / scale * size[0] / SIZE[0]
+    with torch.no_grad():
+        outputs = deployed(
+            torch.from_numpy(image)[None],
+            torch.tensor([focal_px]),
+            torch.tensor(keep, dtype=torch.int32),
+            no_limits(len(keep)),
+        )
+    expected = {n: o.numpy() for n, o in zip(deployed.output_names(), outputs, strict=True)}
+    assert got.keep_used == keep
+    assert np.abs(got.depth / expected["depth"][0] - 1).max() < TOLERANCE / 10
+    assert np.abs(got.normals - expected["normals"][0]).max() < TOLERANCE / 10
+    assert np.abs(got.confidence - expected["confidence"][0]).max() < TOLERANCE / 10
+    assert (got.labels != expected["labels"][0]).mean() < 0.005
+
+
+def test_the_manifest_at_another_size_is_that_of_an_export_at_that_size(
+    network: torch.nn.Module, model: Path, tmp_path: Path
+) -> None:
+    size = (192, 128)
+    exported = export_model(network, CARD, size, tmp_path / "large.onnx")
+    derived = resized(load_manifest(model), size)
+    assert derived.blocks == exported.blocks
+    assert derived.budgets == exported.budgets
+    assert derived.focal_range == exported.focal_range
+    assert derived.dense_macs == pytest.approx(exported.dense_macs, rel=0.02)
+
+
 def test_dense_export_agrees_with_all_pixels_kept(
     network: torch.nn.Module, model: Path, image: np.ndarray, tmp_path: Path
 ) -> None:
@@ -173,6 +230,8 @@ def test_card_of_the_shipped_model_is_readable() -> None:
     assert card.name == "pag_lite0_indoor"
     assert [c.name for c in card.classes][:3] == ["wall", "floor", "ceiling"]
     assert len(card.classes) == 14
+    shipped = load_manifest(find_model())
+    assert card.size_exponent == shipped.size_exponent > 0.0
 
 
 def test_incomplete_card_is_refused_by_name(tmp_path: Path) -> None:
@@ -197,6 +256,7 @@ training_data: none
         ("[4, 5, 6]", "[4, 5, 600]", "colour .*0 to 255"),
         ("[0.3, 10.0]", "[10.0, 0.3]", "0 < low < high"),
         ("[0.3, 10.0]", "[.nan, 10.0]", "0 < low < high"),
+        ("training_data: none", "training_data: none\nsize_exponent: 1.5", "size_exponent.*0.*1"),
         ("license", "licence", "'licence' is none of name, classes"),
         ("name: x", "", "lacks 'name'"),
     ],

@@ -343,9 +343,18 @@ def test_a_build_that_was_stopped_is_not_replaced_by_the_cpu(machine: Machine, m
     assert machine.kinds == ["aot", "aot"]
 
 
-def test_half_the_resolution_is_for_the_cpu(machine: Machine) -> None:
-    with pytest.raises(BackendError, match="its own input size only"):
-        machine.open(half=True)
+def test_another_size_is_for_the_cpu(machine: Machine) -> None:
+    with pytest.raises(BackendError, match=r"runs tiny\.onnx at 64x48 only.*; use device cpu"):
+        machine.open(size=(96, 72))
+    machine.open(size=(64, 48)).close()
+
+
+def test_auto_takes_the_cpu_for_another_size_and_says_why(machine: Machine) -> None:
+    session = machine.open("auto", threads=1, size=(96, 72))
+    assert session.backend.startswith("openvino")
+    session.close()
+    assert "device auto takes the CPU, since TensorRT" in machine.said[-1]
+    assert "at 64x48 only" in machine.said[-1]
 
 
 def test_a_perception_on_the_gpu_escalates_without_half_the_resolution(
