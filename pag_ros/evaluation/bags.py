@@ -37,7 +37,6 @@ from pag_ros.evaluation.matching import (
     match,
 )
 from pag_ros.evaluation.topic_choice import CAMERA_INFO_TYPE, choose_topics
-from pag_ros.evaluation.transforms import FixedFrames
 from pag_ros.evaluation.truth import Truth
 from pag_ros.evaluation.truth_tally import TruthTally, describe_failures
 from pag_ros.evaluation.unpacking import (
@@ -51,6 +50,7 @@ from pag_ros.evaluation.unpacking import (
 from pag_ros.image.camera_info import Intrinsics
 from pag_ros.image.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb
 from pag_ros.image.messages import PictureMessage
+from pag_ros.image.transforms import FrameTree
 from pag_ros.manifest import NO_LABEL
 
 if TYPE_CHECKING:
@@ -229,9 +229,9 @@ class Bag:
         return matching
 
     @cached_property
-    def fixed_frames(self) -> FixedFrames:
+    def fixed_frames(self) -> FrameTree:
         """Where the robot's cameras are; found by reading /tf_static once, if it can be needed."""
-        frames = FixedFrames()
+        frames = FrameTree()
         if not self._depth_info_is_the_image_s and "depth_camera_info" not in self._connections:
             return frames
         connections = [
@@ -353,7 +353,7 @@ class Bag:
                     "wal_checkpoint(TRUNCATE)'` writes them into the bag"
                 ] += 1
 
-    def _enter_transforms(self, data: bytes, frames: FixedFrames) -> None:
+    def _enter_transforms(self, data: bytes, frames: FrameTree) -> None:
         if len(data) > MAX_TF_BYTES:
             raise ImageError(f"message of {len(data)} bytes")
         refused: ImageError | None = None

@@ -13,6 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pag_ros.errors import ImageError, ParameterError
+
+MAX_HEIGHT_M = 100.0
+"""Of a camera above the ground."""
+
 FACTOR_RANGE = (0.4, 2.5)
 """Factors beyond tell of a wrong height, or of something that is no floor."""
 
@@ -71,11 +76,43 @@ class Mount:
 
     @classmethod
     def pitched(cls, height_m: float, pitch_degrees: float | None) -> Mount:
-        """For a camera that is not rolled and looks `pitch_degrees` below the horizon."""
+        """For a camera that is not rolled and looks `pitch_degrees` below the horizon.
+
+        Raises:
+            ParameterError: the height or the pitch is out of range.
+        """
+        if not 0.0 < height_m <= MAX_HEIGHT_M:
+            raise ParameterError(
+                f"camera_height must lie above 0, at most {MAX_HEIGHT_M:g} m, got {height_m:g}"
+            )
         if pitch_degrees is None:
             return cls(height_m)
+        if not -90.0 < pitch_degrees <= 90.0:
+            raise ParameterError(
+                "camera_pitch must lie above -90, at most 90 degrees below the horizon, "
+                f"got {pitch_degrees:g}"
+            )
         pitch = math.radians(pitch_degrees)
         return cls(height_m, (0.0, -math.cos(pitch), -math.sin(pitch)))
+
+    @classmethod
+    def on_ground(cls, to_ground: NDArray[np.float64]) -> Mount:
+        """For a camera whose place is known in a frame on the ground, z up.
+
+        Args:
+            to_ground: [4,4], takes points of the camera's optical frame there.
+
+        Raises:
+            ImageError: the camera is not above the ground.
+        """
+        height_m = float(to_ground[2, 3])
+        if not 0.0 < height_m <= MAX_HEIGHT_M:
+            raise ImageError(
+                f"the camera is {height_m:g} m above the ground frame, expected above 0, "
+                f"at most {MAX_HEIGHT_M:g} m"
+            )
+        right, down, forward = (float(part) for part in to_ground[2, :3])
+        return cls(height_m, (right, down, forward))
 
 
 @dataclass(frozen=True)
@@ -178,8 +215,8 @@ def _find_up(sampled: Sampled) -> NDArray[np.float32] | None:
     for _ in range(_UP_ROUNDS):
         if len(near) < MIN_PIXELS:
             return None
-        up = near.mean(axis=0)
-        up /= np.linalg.norm(up)
+        mean: NDArray[np.float32] = near.mean(axis=0)
+        up: NDArray[np.float32] = mean / np.linalg.norm(mean)
         near = normals[normals @ up > _cosine(_MAX_TILT_DEGREES)]
     return up
 

@@ -1,4 +1,4 @@
-"""A camera's depth gets its scale from the floor, at the place that the picture has in the input."""
+"""A camera's depth gets its scale from the floor, wherever the picture lies in the input."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from floor_scenes import FLOOR, OBJECT, WALL, FloorScene, look
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pag_ros.errors import ParameterError
 from pag_ros.runtime.floor_scale import FloorSighting, Mount, sight_floor
 
 
@@ -62,6 +63,24 @@ def test_a_pitch_is_counted_downwards_from_the_horizon() -> None:
     assert Mount.pitched(1.2, 25.0).up == pytest.approx(look(pitch_degrees=25.0).mount.up)
     assert Mount.pitched(1.2, 90.0).up == pytest.approx((0.0, 0.0, -1.0))
     assert Mount.pitched(1.2, None) == Mount(1.2)
+
+
+@pytest.mark.parametrize(
+    ("height_m", "pitch", "text"),
+    [
+        (0.0, None, "camera_height must lie above 0, at most 100 m, got 0"),
+        (math.nan, None, "camera_height"),
+        (101.0, 0.0, "camera_height"),
+        (1.0, -90.0, "camera_pitch must lie above -90, at most 90 degrees"),
+        (1.0, 91.0, "camera_pitch"),
+        (1.0, math.nan, "camera_pitch"),
+    ],
+)
+def test_a_place_that_no_camera_has_is_refused(
+    height_m: float, pitch: float | None, text: str
+) -> None:
+    with pytest.raises(ParameterError, match=text):
+        Mount.pitched(height_m, pitch)
 
 
 def test_without_a_floor_there_is_no_factor() -> None:

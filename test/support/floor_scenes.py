@@ -55,18 +55,22 @@ class FloorScene:
 
 
 def look(
-    height_m: float = 1.2, pitch_degrees: float = 25.0, roll_degrees: float = 0.0
+    height_m: float = 1.2,
+    pitch_degrees: float = 25.0,
+    roll_degrees: float = 0.0,
+    camera: Intrinsics = CAMERA,
+    shape: tuple[int, int] = (HEIGHT, WIDTH),
 ) -> FloorScene:
-    """The scene from a place above the floor."""
+    """The scene from a place above the floor, in a picture of (height, width)."""
     to_world = _turn(pitch_degrees, roll_degrees)
-    v, u = np.mgrid[0:HEIGHT, 0:WIDTH]
+    v, u = np.mgrid[0 : shape[0], 0 : shape[1]]
     rays = np.stack(
-        [(u - CAMERA.cx) / CAMERA.fx, (v - CAMERA.cy) / CAMERA.fy, np.ones_like(u)], axis=-1
+        [(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(shape)], axis=-1
     )
     directions = rays @ to_world.T
-    depth = np.full((HEIGHT, WIDTH), np.inf)
-    normals = np.zeros((HEIGHT, WIDTH, 3))
-    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    depth = np.full(shape, np.inf)
+    normals = np.zeros((*shape, 3))
+    labels = np.zeros(shape, np.uint8)
     origin = np.array([0.0, 0.0, height_m])
     for distance, normal, label in _surfaces(origin, directions):
         nearer = distance < depth
