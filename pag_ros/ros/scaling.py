@@ -5,14 +5,14 @@ from __future__ import annotations
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from pag_ros.errors import ImageError, ParameterError
+from pag_ros.errors import ImageError
 from pag_ros.image.camera_info import intrinsics
 from pag_ros.manifest import Manifest
 from pag_ros.ros.ground import GroundFrame
 from pag_ros.ros.logger import Logger
 from pag_ros.ros.parameters import PITCH_UNKNOWN, Settings
 from pag_ros.ros.remedies import WARN_EVERY_S
-from pag_ros.runtime.camera_scale import CameraScale, Rescale, can_see_floor
+from pag_ros.runtime.camera_scale import CameraScale, Rescale
 from pag_ros.runtime.floor_scale import Mount
 from pag_ros.runtime.scale_filter import ScaleReport
 
@@ -52,13 +52,7 @@ class DepthScaling:
             ParameterError: see the class.
         """
         fixed = _fixed_mount(settings)
-        wanted = fixed is not None or self._ground is not None
-        if wanted and not can_see_floor(self._manifest):
-            name = "camera_height" if fixed else "ground_frame"
-            raise ParameterError(
-                f"{name}: {self._manifest.name} has no normals to tell the floor by; unset it"
-            )
-        if not wanted:
+        if fixed is None and self._ground is None:
             self._scale = None
         elif self._scale is None or fixed != self._fixed:
             self._scale = CameraScale(self._manifest)

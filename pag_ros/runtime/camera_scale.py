@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pag_ros.errors import ParameterError
 from pag_ros.image.camera_info import Intrinsics
 from pag_ros.image.letterbox import Letterbox
 from pag_ros.manifest import Manifest
@@ -23,11 +24,6 @@ Rescale = Callable[[Prediction, Letterbox], Prediction]
 """Sets the scale of a prediction's depth; the box is the picture's place in it."""
 
 
-def can_see_floor(manifest: Manifest) -> bool:
-    """Whether a model tells enough of a picture: its depth and its normals."""
-    return {"depth", "normals"} <= set(manifest.heads)
-
-
 class CameraScale:
     """The scale of one camera's depth, over its pictures.
 
@@ -36,9 +32,18 @@ class CameraScale:
 
     Args:
         manifest: of the model. One without a class of ground has the floor found by normals alone.
+
+    Raises:
+        ParameterError: the model has no normals, or no depth.
     """
 
     def __init__(self, manifest: Manifest) -> None:
+        for head in ("depth", "normals"):
+            if head not in manifest.heads:
+                raise ParameterError(
+                    f"the camera's height is of no use to {manifest.name}, which has no {head}; "
+                    "leave it out"
+                )
         self.report = ScaleReport()
         self._is_ground = _ground_ids(manifest)
         self._filter = ScaleFilter()

@@ -83,13 +83,14 @@ class Mount:
         """
         if not 0.0 < height_m <= MAX_HEIGHT_M:
             raise ParameterError(
-                f"camera_height must lie above 0, at most {MAX_HEIGHT_M:g} m, got {height_m:g}"
+                f"the camera's height must lie above 0, at most {MAX_HEIGHT_M:g} m, "
+                f"got {height_m:g}"
             )
         if pitch_degrees is None:
             return cls(height_m)
         if not -90.0 < pitch_degrees <= 90.0:
             raise ParameterError(
-                "camera_pitch must lie above -90, at most 90 degrees below the horizon, "
+                "the camera's pitch must lie above -90, at most 90 degrees below the horizon, "
                 f"got {pitch_degrees:g}"
             )
         pitch = math.radians(pitch_degrees)

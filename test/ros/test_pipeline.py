@@ -479,5 +479,5 @@ def test_a_model_without_normals_cannot_tell_the_floor(
     blind = replace(manifest, heads=("depth", "segmentation"))
     monkeypatch.setattr(bench.perception.session, "manifest", blind)
     Pipeline(bench.perception, bench, bench.statistics, settings(), bench.log)
-    with pytest.raises(ParameterError, match="camera_height: tiny has no normals"):
+    with pytest.raises(ParameterError, match="height is of no use to tiny, which has no normals"):
         Pipeline(bench.perception, bench, bench.statistics, settings(camera_height=1.0), bench.log)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from floor_scenes import CAMERA, HEIGHT, WIDTH, FloorScene, look
 
+from pag_ros.errors import ParameterError
 from pag_ros.image.camera_info import Intrinsics
 from pag_ros.image.letterbox import Letterbox
 from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.runtime import Prediction
-from pag_ros.runtime.camera_scale import SAMPLED_PIXELS, CameraScale, can_see_floor
+from pag_ros.runtime.camera_scale import SAMPLED_PIXELS, CameraScale
 from pag_ros.runtime.floor_scale import Mount
 from pag_ros.runtime.scale_filter import ScaleSource
 
@@ -175,12 +176,11 @@ def test_a_model_without_a_class_of_ground_goes_by_the_normals() -> None:
     assert with_floor.report.source is ScaleSource.NETWORK
 
 
-@pytest.mark.parametrize(
-    ("heads", "can"),
-    [(HEADS, True), (("depth", "normals"), True), (("depth", "segmentation"), False)],
-)
-def test_a_model_must_tell_depth_and_normals(heads: tuple[str, ...], can: bool) -> None:
-    assert can_see_floor(manifest(heads=heads)) is can
+@pytest.mark.parametrize("missing", ["depth", "normals"])
+def test_a_model_must_tell_depth_and_normals(missing: str) -> None:
+    heads = tuple(head for head in HEADS if head != missing)
+    with pytest.raises(ParameterError, match=f"made up, which has no {missing}"):
+        CameraScale(manifest(heads=heads))
 
 
 def test_a_large_picture_is_sampled() -> None:

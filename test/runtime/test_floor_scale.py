@@ -68,12 +68,12 @@ def test_a_pitch_is_counted_downwards_from_the_horizon() -> None:
 @pytest.mark.parametrize(
     ("height_m", "pitch", "text"),
     [
-        (0.0, None, "camera_height must lie above 0, at most 100 m, got 0"),
-        (math.nan, None, "camera_height"),
-        (101.0, 0.0, "camera_height"),
-        (1.0, -90.0, "camera_pitch must lie above -90, at most 90 degrees"),
-        (1.0, 91.0, "camera_pitch"),
-        (1.0, math.nan, "camera_pitch"),
+        (0.0, None, "camera's height must lie above 0, at most 100 m, got 0"),
+        (math.nan, None, "height"),
+        (101.0, 0.0, "height"),
+        (1.0, -90.0, "camera's pitch must lie above -90, at most 90 degrees"),
+        (1.0, 91.0, "pitch"),
+        (1.0, math.nan, "pitch"),
     ],
 )
 def test_a_place_that_no_camera_has_is_refused(
