@@ -209,9 +209,8 @@ def _find_up(sampled: Sampled) -> NDArray[np.float32] | None:
 
     The camera is taken to be upright, up to 60 degrees.
     """
-    known = np.isfinite(sampled.normals).all(axis=1)
     upright = sampled.normals[:, 1] < -_cosine(_UPRIGHT_DEGREES)
-    normals = sampled.normals[sampled.is_ground & known & upright]
+    normals = sampled.normals[sampled.is_ground & upright]
     near = normals
     for _ in range(_UP_ROUNDS):
         if len(near) < MIN_PIXELS:

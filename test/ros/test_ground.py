@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
+from rclpy.qos import DurabilityPolicy
 from std_msgs.msg import Header
 
 from pag_ros.errors import ImageError, ParameterError
@@ -106,6 +107,25 @@ def test_a_broken_transform_is_told_and_costs_itself_alone() -> None:
     ground.enter(SimpleNamespace(transforms=[broken, good]))
     assert ground.mount_of("camera").height_m == 1.0
     assert "base_footprint -> wheel has a translation" in log.lines[0]
+
+
+def test_both_topics_of_transforms_are_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With QoS that the publishers of tf2 are compatible with."""
+    monkeypatch.setitem(sys.modules, "tf2_msgs", ModuleType("tf2_msgs"))
+    monkeypatch.setitem(sys.modules, "tf2_msgs.msg", SimpleNamespace(TFMessage=TransformStamped))
+    made: dict[str, tuple[Any, ...]] = {}
+
+    def create_subscription(message_type: type, topic: str, callback: Any, qos: Any) -> str:
+        made[topic] = message_type, callback, qos.durability
+        return topic
+
+    ground = told()
+    node: Any = SimpleNamespace(create_subscription=create_subscription)
+    assert ground.subscribe(node) == ["/tf", "/tf_static"]
+    assert made == {
+        "/tf": (TransformStamped, ground.enter, DurabilityPolicy.VOLATILE),
+        "/tf_static": (TransformStamped, ground.enter, DurabilityPolicy.TRANSIENT_LOCAL),
+    }
 
 
 def test_without_the_messages_of_tf_one_line_says_what_to_do(
