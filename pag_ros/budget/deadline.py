@@ -81,7 +81,8 @@ class Ran(NamedTuple):
 
     Attributes:
         ended_s: when the network had ended.
-        resizing_s: making the picture smaller before it, and the outputs larger after it.
+        resizing_s: making the picture smaller before it, and after it setting the depth's scale and
+            making the outputs larger.
         aimed: it was planned for a deadline, and trimmed itself if it was late.
     """
 

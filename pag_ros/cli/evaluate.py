@@ -11,9 +11,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pag_ros.cli.options import add_device, add_json, add_model, add_size, write_json
+from pag_ros.cli.options import (
+    add_device,
+    add_json,
+    add_model,
+    add_mount,
+    add_size,
+    chosen_mount,
+    write_json,
+)
 from pag_ros.errors import BagError, ParameterError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
+from pag_ros.evaluation.passes import SCALE
 from pag_ros.evaluation.results import Evaluation, percentiles, to_json
 from pag_ros.evaluation.truth_tally import describe_failures
 
@@ -21,6 +30,7 @@ MAX_SYNC_TOLERANCE_MS = 60_000.0
 
 if TYPE_CHECKING:
     from pag_ros.evaluation.bags import Topics
+    from pag_ros.runtime.floor_scale import Mount
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=sorted(DEPTH_PROTOCOLS),
         default="indoor",
         help="which true depths count: cap and crop of the published results (default: indoor)",
+    )
+    add_mount(parser)
+    parser.add_argument(
+        "--ground-frame",
+        metavar="FRAME",
+        help="on the floor, z up, e.g. base_footprint: take height and pitch of the camera from "
+        "the bag's /tf_static instead",
     )
     add_json(parser)
     add_topic_arguments(parser)
@@ -124,8 +141,9 @@ def main(args: argparse.Namespace) -> int:
     from pag_ros.evaluation.report import write_report
     from pag_ros.runtime import find_model, open_session
 
-    tolerance_ns, scale = chosen_tolerance_ns(args), chosen_depth_scale(args)
-    with Bag(args.bag, chosen_topics(args), tolerance_ns, scale) as bag:
+    tolerance_ns, scale, mount = chosen_tolerance_ns(args), chosen_depth_scale(args), _mount(args)
+    ground: str | None = args.ground_frame
+    with Bag(args.bag, chosen_topics(args), tolerance_ns, scale, ground_frame=ground) as bag:
         session = open_session(find_model(args.model), args.device, size=args.size)
         total = bag.count if args.limit is None else min(bag.count, args.limit)
         try:
@@ -136,6 +154,7 @@ def main(args: argparse.Namespace) -> int:
                     args.budgets or DEFAULT_BUDGETS,
                     DEPTH_PROTOCOLS[args.protocol],
                     args.limit,
+                    mount,
                     progress=bar.update,
                 )
         finally:
@@ -147,6 +166,20 @@ def main(args: argparse.Namespace) -> int:
     print_warnings(evaluation)
     require_scored_truth(evaluation, args.bag)
     return 0
+
+
+def _mount(args: argparse.Namespace) -> Mount | None:
+    """The camera's place that the options tell themselves; None: it is not known, or in the bag.
+
+    Raises:
+        ParameterError: see `chosen_mount`; or there is a frame on the ground as well.
+    """
+    mount = chosen_mount(args)
+    if mount is not None and args.ground_frame is not None:
+        raise ParameterError(
+            "--camera-height and --ground-frame both tell the camera's height; leave one out"
+        )
+    return mount
 
 
 def print_summary(evaluation: Evaluation) -> None:
@@ -167,6 +200,8 @@ def print_summary(evaluation: Evaluation) -> None:
         print(", ".join(parts))
     counts = [f"{n} {name.removeprefix('images ')}" for name, n in evaluation.counters.items() if n]
     print(f"images: {', '.join(counts)}")
+    if SCALE in evaluation.about:
+        print(f"{SCALE}: {evaluation.about[SCALE]}")
     for tally in evaluation.truth:
         print(tally.summary())
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.results import require_writable
 from pag_ros.runtime import DEVICES
+from pag_ros.runtime.floor_scale import Mount
 from pag_ros.runtime.models import DEFAULT_MODEL
 from pag_ros.runtime.network_size import Size, parse_size
 from pag_ros.writing import write_text
@@ -50,6 +51,35 @@ def add_size(parser: argparse.ArgumentParser) -> None:
         metavar="WIDTHxHEIGHT",
         help="input size of the network, e.g. 480x360 (default: the model's own)",
     )
+
+
+def add_mount(parser: argparse.ArgumentParser) -> None:
+    """Take where the camera is above the floor, see `chosen_mount`."""
+    parser.add_argument(
+        "--camera-height",
+        type=float,
+        metavar="METRES",
+        help="of the camera above the floor: scale the depth so that the floor lies there",
+    )
+    parser.add_argument(
+        "--camera-pitch",
+        type=float,
+        metavar="DEGREES",
+        help="that it looks below the horizon (default: found by the floor, far less exact)",
+    )
+
+
+def chosen_mount(args: argparse.Namespace) -> Mount | None:
+    """What the options of `add_mount` tell of the camera; None if they were not given.
+
+    Raises:
+        ParameterError: one is out of range, or there is a pitch without a height.
+    """
+    if args.camera_height is not None:
+        return Mount.pitched(args.camera_height, args.camera_pitch)
+    if args.camera_pitch is not None:
+        raise ParameterError("--camera-pitch is of no use without --camera-height")
+    return None
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

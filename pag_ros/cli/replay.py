@@ -23,7 +23,15 @@ from pag_ros.cli.evaluate import (
     print_warnings,
     require_scored_truth,
 )
-from pag_ros.cli.options import add_device, add_json, add_model, add_size, write_json
+from pag_ros.cli.options import (
+    add_device,
+    add_json,
+    add_model,
+    add_mount,
+    add_size,
+    chosen_mount,
+    write_json,
+)
 from pag_ros.errors import NodeError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
 from pag_ros.evaluation.results import Evaluation, percentiles, to_json
@@ -51,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="from an image's stamp to its outputs (default: the time between two images)",
     )
+    add_mount(parser)
     parser.add_argument("--params-file", type=Path, metavar="F", help="node parameters, YAML")
     parser.add_argument(
         "--no-node", action="store_true", help="take the node that runs already; start none"
@@ -67,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    chosen_mount(args)  # refuses what no camera has
     options = require_ros()(
         bag=args.bag,
         out=args.out,
@@ -83,6 +93,8 @@ def main(args: argparse.Namespace) -> int:
         protocol=DEPTH_PROTOCOLS[args.protocol],
         tolerance_ns=chosen_tolerance_ns(args),
         depth_scale=chosen_depth_scale(args),
+        camera_height=args.camera_height,
+        camera_pitch=args.camera_pitch,
     )
     evaluation = play(options)
     if not write_json(to_json(evaluation), args.json):

@@ -22,10 +22,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pag_ros.budget import ControllerSettings
-from pag_ros.cli.options import add_device, add_model, add_size
+from pag_ros.cli.options import add_device, add_model, add_mount, add_size, chosen_mount
 from pag_ros.errors import ImageError, ParameterError, one_line
+from pag_ros.image.camera_info import Intrinsics
 from pag_ros.image.compressed import FILE_FORMATS, read_upright
 from pag_ros.runtime import FrameResult, Perception, find_model, open_perception
+from pag_ros.runtime.camera_scale import CameraScale
+from pag_ros.runtime.floor_scale import Mount
 from pag_ros.runtime.frame_picture import frame_picture
 from pag_ros.runtime.outputs import maps_in
 from pag_ros.writing import replacing
@@ -51,13 +54,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", type=float, default=1.0, help="share of the gated computation, 0 to 1 (1)"
     )
+    add_mount(parser)
     add_device(parser)
     add_size(parser)
     parser.add_argument("--raw", action="store_true", help="also write the numbers, as .npz")
 
 
 def main(args: argparse.Namespace) -> int:
-    focal_px = None if args.intrinsics is None else _checked_focal(*args.intrinsics)
+    camera = None if args.intrinsics is None else _checked_intrinsics(*args.intrinsics)
+    mount = chosen_mount(args)
+    if mount is not None and camera is None:
+        raise ParameterError("--camera-height needs --intrinsics: the floor is seen along rays")
     paths = _find_pictures(args.images)
     settings = ControllerSettings(mode="fixed", budget=args.budget)
     perception = open_perception(
@@ -66,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
     names = _output_names(paths)
     _make_folder(args.out)
     _spare_pictures(paths, [args.out / f"{name}.jpg" for name in names.values()])
-    if focal_px is None:
+    if camera is None:
         _say(
             "no --intrinsics: the depth's scale is a guess, from an assumed horizontal field of "
             f"view of {ASSUMED_FIELD_OF_VIEW_DEGREES:.0f} degrees"
@@ -79,7 +86,7 @@ def main(args: argparse.Namespace) -> int:
             _say(f"warning: {error}")
             failed += 1
             continue
-        result = _process(perception, image, focal_px)
+        result = _process(perception, image, camera, mount)
         _write_outputs(args.out / names[path], image, result, perception, args.raw)
         seconds.append(math.fsum(result.stage_seconds))
     perception.close()
@@ -93,12 +100,22 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _process(
-    perception: Perception, image: NDArray[np.uint8], focal_px: float | None
+    perception: Perception,
+    image: NDArray[np.uint8],
+    camera: Intrinsics | None,
+    mount: Mount | None,
 ) -> FrameResult:
-    if focal_px is None:
+    """A picture's outputs; each picture's scale is found by itself."""
+    rescale = None
+    if camera is None:
         half_angle = math.radians(ASSUMED_FIELD_OF_VIEW_DEGREES / 2.0)
         focal_px = image.shape[1] / (2.0 * math.tan(half_angle))
-    result = perception.process(image, focal_px)
+    else:
+        focal_px = camera.fx
+        if mount is not None:
+            scale = CameraScale(perception.session.manifest)
+            rescale = scale.of_frame(camera, mount, time_s=0.0)
+    result = perception.process(image, focal_px, rescale=rescale)
     assert result is not None, "a fixed budget skips no frame"
     return result
 
@@ -177,10 +194,10 @@ def _spare_pictures(pictures: list[Path], outputs: list[Path]) -> None:
         raise ParameterError(f"--out would overwrite {min(taken)}; name another folder")
 
 
-def _checked_focal(fx: float, fy: float, cx: float, cy: float) -> float:
+def _checked_intrinsics(fx: float, fy: float, cx: float, cy: float) -> Intrinsics:
     if not (0.0 < fx < math.inf and 0.0 < fy < math.inf and math.isfinite(cx + cy)):
         raise ParameterError(f"--intrinsics must be positive pixels, got {fx} {fy} {cx} {cy}")
-    return fx
+    return Intrinsics(fx, fy, cx, cy)
 
 
 def _say(text: str) -> None:

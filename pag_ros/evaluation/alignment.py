@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import ImageError, one_line
 from pag_ros.evaluation.registration import register_depth
-from pag_ros.evaluation.transforms import FixedFrames
 from pag_ros.image.camera_info import CameraInfo, Intrinsics, intrinsics
 from pag_ros.image.rectification import Lens, Undistortion, lens_of
+from pag_ros.image.transforms import FrameTree
 
 UNKNOWN = float("nan")
 SAME_FOCAL = 2e-3
@@ -100,7 +100,7 @@ def view_of(shape: Sequence[int], frame_id: str, info: Calibration, topic: str) 
 
 
 def align_depth(
-    depth: NDArray[np.float32], view: CameraView, image: CameraView, frames: FixedFrames
+    depth: NDArray[np.float32], view: CameraView, image: CameraView, frames: FrameTree
 ) -> AlignedDepth:
     """Bring depth that is not of the image's size and frame to the image.
 
@@ -160,7 +160,7 @@ def is_scaled(one: Sequence[int], other: Sequence[int]) -> bool:
     return one[0] * other[1] == one[1] * other[0]
 
 
-def _transform(view: CameraView, image: CameraView, frames: FixedFrames) -> NDArray[np.float64]:
+def _transform(view: CameraView, image: CameraView, frames: FrameTree) -> NDArray[np.float64]:
     try:
         return frames.between(view.frame_id, image.frame_id)
     except ImageError as error:

@@ -37,7 +37,6 @@ from pag_ros.evaluation.matching import (
     match,
 )
 from pag_ros.evaluation.topic_choice import CAMERA_INFO_TYPE, choose_topics
-from pag_ros.evaluation.transforms import FixedFrames
 from pag_ros.evaluation.truth import Truth
 from pag_ros.evaluation.truth_tally import TruthTally, describe_failures
 from pag_ros.evaluation.unpacking import (
@@ -51,7 +50,9 @@ from pag_ros.evaluation.unpacking import (
 from pag_ros.image.camera_info import Intrinsics
 from pag_ros.image.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb
 from pag_ros.image.messages import PictureMessage
+from pag_ros.image.transforms import FrameTree
 from pag_ros.manifest import NO_LABEL
+from pag_ros.runtime.floor_scale import Mount
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -110,6 +111,7 @@ class Frame:
         frame_id: of the image's header.
         image: [h,w,3] uint8 RGB.
         intrinsics: of the camera, in pixels of this image.
+        mount: of the camera above the bag's frame on the ground; None without one.
     """
 
     number: int
@@ -119,6 +121,7 @@ class Frame:
     image: NDArray[np.uint8]
     intrinsics: Intrinsics
     truth: Truth
+    mount: Mount | None = None
 
     @property
     def focal_px(self) -> float:
@@ -150,6 +153,7 @@ class Bag:
         tolerance_ns: int | None = None,
         depth_scale: float | None = None,
         rectify: bool = False,
+        ground_frame: str | None = None,
     ) -> None:
         """Open a bag.
 
@@ -161,6 +165,7 @@ class Bag:
             rectify: give pictures and truths without the lens's distortion, so that the frame's
                 `intrinsics` are all there is to know of the camera. Without it they come as they
                 were recorded.
+            ground_frame: on the floor, z up: where cameras are above it is taken from /tf_static.
 
         Raises:
             BagError: the bag is missing or damaged, a named topic is not in it or of another type,
@@ -181,6 +186,7 @@ class Bag:
         self._tolerance_ns = tolerance_ns
         self._depth_scale = depth_scale
         self._rectify = rectify
+        self._ground_frame = ground_frame
         # Only messages of four standard types are read, by definitions we bring along: those in
         # the bag are not trusted, nor needed (bags before Jazzy in sqlite3 have none).
         self._typestore = get_typestore(Stores.ROS2_JAZZY)
@@ -229,10 +235,10 @@ class Bag:
         return matching
 
     @cached_property
-    def fixed_frames(self) -> FixedFrames:
+    def fixed_frames(self) -> FrameTree:
         """Where the robot's cameras are; found by reading /tf_static once, if it can be needed."""
-        frames = FixedFrames()
-        if not self._depth_info_is_the_image_s and "depth_camera_info" not in self._connections:
+        frames = FrameTree()
+        if not self._needs_fixed_frames:
             return frames
         connections = [
             c
@@ -353,7 +359,28 @@ class Bag:
                     "wal_checkpoint(TRUNCATE)'` writes them into the bag"
                 ] += 1
 
-    def _enter_transforms(self, data: bytes, frames: FixedFrames) -> None:
+    @property
+    def _needs_fixed_frames(self) -> bool:
+        return (
+            self._ground_frame is not None
+            or self._depth_info_is_the_image_s
+            or "depth_camera_info" in self._connections
+        )
+
+    def _mount(self, camera_frame: str) -> Mount | None:
+        """Where a camera is above the ground frame.
+
+        Raises:
+            BagError: /tf_static does not tell, or it is not above it.
+        """
+        if self._ground_frame is None:
+            return None
+        try:
+            return Mount.on_ground(self.fixed_frames.between(camera_frame, self._ground_frame))
+        except ImageError as error:
+            raise BagError(f"{self.path}: --ground-frame: {error}") from error
+
+    def _enter_transforms(self, data: bytes, frames: FrameTree) -> None:
         if len(data) > MAX_TF_BYTES:
             raise ImageError(f"message of {len(data)} bytes")
         refused: ImageError | None = None
@@ -384,6 +411,7 @@ class Bag:
             image=rgb,
             intrinsics=view.camera,
             truth=self._truth(messages, view),
+            mount=self._mount(str(image.header.frame_id)),
         )
 
     def _truth(self, messages: dict[str, Recorded], image: CameraView) -> Truth:

@@ -8,11 +8,19 @@ from itertools import islice
 from pag_ros.errors import BagError, ParameterError
 from pag_ros.evaluation.bags import TRUTH_READERS, Bag
 from pag_ros.evaluation.metrics import DepthProtocol
-from pag_ros.evaluation.passes import Classes, Labelled, Passes, about_model, require_budgets
+from pag_ros.evaluation.passes import (
+    Classes,
+    Labelled,
+    Passes,
+    about_model,
+    describe_scales,
+    require_budgets,
+)
 from pag_ros.evaluation.results import Evaluation, about_software
 from pag_ros.evaluation.samples import spread
 from pag_ros.evaluation.scoring import tally_truth
 from pag_ros.runtime import Session
+from pag_ros.runtime.floor_scale import Mount
 from pag_ros.runtime.outputs import COMPUTED, parts_for
 
 DEFAULT_BUDGETS = (1.0, 0.75, 0.5, 0.25, 0.1)
@@ -25,6 +33,7 @@ def evaluate_bag(
     budgets: Sequence[float] = DEFAULT_BUDGETS,
     protocol: DepthProtocol | None = None,
     limit: int | None = None,
+    mount: Mount | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Run every frame of a bag at every budget. Scores depend on the bag and the model alone.
@@ -33,6 +42,8 @@ def evaluate_bag(
         budgets: in (0, 1]; the first one is shown in detail.
         protocol: which true depths count.
         limit: stop after so many frames.
+        mount: of the camera above the floor, where the bag was not opened with a frame on the
+            ground; the depth is scaled by it. None leaves the network's scale.
         progress: called after each frame.
 
     Raises:
@@ -51,7 +62,16 @@ def evaluate_bag(
         first_ns = frame.time_ns if first_ns is None else first_ns
         time_s = (frame.time_ns - first_ns) / 1e9
         title = f"frame {i}, {time_s:.1f} s"
-        picture = Labelled(title, frame.image, frame.focal_px, frame.truth, frame.frame_id, time_s)
+        picture = Labelled(
+            title=title,
+            image=frame.image,
+            focal_px=frame.focal_px,
+            truth=frame.truth,
+            camera=frame.frame_id,
+            time_s=time_s,
+            intrinsics=frame.intrinsics,
+            mount=frame.mount or mount,
+        )
         outputs = passes.process(picture, i in shown)
         tally_truth(bag.truth, frame.truth, outputs, len(classes), protocol)
         progress()
@@ -62,7 +82,7 @@ def evaluate_bag(
     return Evaluation(
         title=f"{session.manifest.name} on {bag.path.name}",
         live=False,
-        about=_about(bag, session),
+        about=_about(bag, session, passes),
         deadline_ms=None,
         runs=runs,
         classes=classes,
@@ -85,9 +105,10 @@ def _count_images(bag: Bag, evaluated: int) -> dict[str, int]:
     }
 
 
-def _about(bag: Bag, session: Session) -> dict[str, str]:
+def _about(bag: Bag, session: Session, passes: Passes) -> dict[str, str]:
     return {
         **about_model(session),
+        **describe_scales(passes.scales),
         "bag": str(bag.path),
         "topics": bag.topics.text(),
         **about_software(),

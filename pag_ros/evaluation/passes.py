@@ -17,9 +17,16 @@ from pag_ros.evaluation.results import FramePictures, FrameRecord, Run
 from pag_ros.evaluation.samples import make_sample
 from pag_ros.evaluation.scoring import Outputs, Scoreboard
 from pag_ros.evaluation.truth import Truth
+from pag_ros.image.camera_info import Intrinsics
 from pag_ros.manifest import LabelClass
 from pag_ros.runtime import Perception, PlannedSession, Session
 from pag_ros.runtime.calibration import table_for
+from pag_ros.runtime.camera_scale import CameraScale, Rescale
+from pag_ros.runtime.floor_scale import Mount
+from pag_ros.runtime.scale_filter import ScaleReport, ScaleSource
+
+SCALE = "scale of the depth"
+"""What a report calls it."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,9 @@ class Labelled:
         focal_px: fx at this size.
         camera: that took it, where scores of several are told apart.
         time_s: since the first picture, where they follow one another.
+        intrinsics: of the camera at this size; there where `mount` is.
+        mount: of the camera above the floor, which its depth is scaled by; None: it is not.
+        is_alone: whether the picture follows no other one, so that nothing is known of its scale.
     """
 
     title: str
@@ -40,6 +50,9 @@ class Labelled:
     truth: Truth
     camera: str = ""
     time_s: float = 0.0
+    intrinsics: Intrinsics | None = None
+    mount: Mount | None = None
+    is_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,7 @@ class Passes:
     Attributes:
         samples: pictures of the frames that were to be shown, at the first and the smallest budget.
         delta1: of every frame at the first budget, NaN without true depth.
+        scales: of every frame at the first budget whose camera's mount is known.
     """
 
     def __init__(
@@ -93,6 +107,7 @@ class Passes:
         require_budgets(budgets)
         self.samples: list[FramePictures] = []
         self.delta1: list[float] = []
+        self.scales: list[ScaleReport] = []
         self._classes = classes
         self._shown_as = replace(session.manifest, classes=classes.listed)
         self._passes = [
@@ -116,6 +131,8 @@ class Passes:
         """
         outputs = [self._classes.relabelled(one.run(picture)) for one in self._passes]
         frames = [one.score(picture, o) for one, o in zip(self._passes, outputs, strict=True)]
+        if picture.mount is not None:
+            self.scales.append(self._passes[0].scale_of(picture.camera))
         self.delta1.append(frames[0].scores().get("depth", {}).get("delta1", float("nan")))
         if shown:
             self.samples.append(self._sample(picture, outputs))
@@ -142,15 +159,32 @@ class _Pass:
         self._perception = perception
         self._scores = scores
         self._wanted = wanted
+        self._scales: dict[str, CameraScale] = {}
         self._records: list[FrameRecord] = []
 
     def run(self, picture: Labelled) -> Outputs:
+        rescale = self._rescale(picture)
         began = time.perf_counter()
-        result = self._perception.process(picture.image, picture.focal_px, None, self._wanted)
+        result = self._perception.process(
+            picture.image, picture.focal_px, None, self._wanted, rescale
+        )
         took_ms = 1e3 * (time.perf_counter() - began)
         assert result is not None, "without a deadline no frame is skipped"
         self._records.append(FrameRecord(picture.time_s, took_ms, result.density))
         return Outputs.of(result)
+
+    def scale_of(self, camera: str) -> ScaleReport:
+        """The scale of a camera's newest picture; its mount is known."""
+        return self._scales[camera].report
+
+    def _rescale(self, picture: Labelled) -> Rescale | None:
+        if picture.mount is None:
+            return None
+        assert picture.intrinsics is not None, "the floor is seen along rays"
+        if picture.is_alone or picture.camera not in self._scales:
+            self._scales[picture.camera] = CameraScale(self._perception.session.manifest)
+        scale = self._scales[picture.camera]
+        return scale.of_frame(picture.intrinsics, picture.mount, picture.time_s)
 
     def score(self, picture: Labelled, outputs: Outputs) -> TaskScores:
         return self._scores.add(picture.truth, outputs, picture.camera)
@@ -163,6 +197,18 @@ class _Pass:
             outcomes={PROCESSED: len(self._records)},
             scores=self._scores.scores(),
         )
+
+
+def describe_scales(scales: Sequence[ScaleReport]) -> dict[str, str]:
+    """What the floor made of the depth's scale, for people; empty where nothing was asked of it."""
+    if not scales:
+        return {}
+    seen = [scale.factor for scale in scales if scale.source is ScaleSource.FLOOR]
+    text = f"by the floor, seen in {len(seen)} of {len(scales)} frames"
+    if seen:
+        low, middle, high = np.percentile(seen, (10, 50, 90))
+        text += f": x{middle:.2f} in the median, x{low:.2f} to x{high:.2f} in four of five"
+    return {SCALE: text}
 
 
 def require_budgets(budgets: Sequence[float]) -> None:

@@ -57,6 +57,7 @@ class ReplayOptions:
         protocol: which true depths count.
         tolerance_ns: how far truth may be stamped from its image, see `matching.find_matching`.
         depth_scale: metres per unit of recorded depth, see `Bag`.
+        camera_height, camera_pitch: for the node, see its parameters; None: as `params_file` says.
         progress: called after each image sent.
     """
 
@@ -75,6 +76,8 @@ class ReplayOptions:
     protocol: DepthProtocol | None = None
     tolerance_ns: int | None = None
     depth_scale: float | None = None
+    camera_height: float | None = None
+    camera_pitch: float | None = None
     progress: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
@@ -87,6 +90,10 @@ class ReplayOptions:
             raise ParameterError(f"deadline must lie in 1..10000 ms, got {self.deadline_ms}")
         if self.params_file is not None and not self.params_file.is_file():
             raise ParameterError(f"{self.params_file}: no such file of parameters")
+        if self.camera_height is not None and not self.start_node:
+            raise ParameterError(
+                "camera_height is for a node that is started here; set the running one's parameter"
+            )
 
 
 def replay(options: ReplayOptions) -> Evaluation:
@@ -187,10 +194,17 @@ def _node(
         "deadline_ms": float(deadline_ms),
         "image_transport": "compressed" if compressed else "raw",
         **({"network_size": size_text(options.size)} if options.size else {}),
+        **_mount_parameters(options),
     }
     log = options.out / "node.log"
     with NodeProcess(namespace, parameters, options.params_file, log) as process:
         yield process, namespace
+
+
+def _mount_parameters(options: ReplayOptions) -> dict[str, float]:
+    """The node's parameters about the camera's place, of those that the user gives."""
+    given = {"camera_height": options.camera_height, "camera_pitch": options.camera_pitch}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)

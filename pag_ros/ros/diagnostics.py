@@ -19,6 +19,7 @@ from pag_ros.ros.messages import key_values
 from pag_ros.ros.timing import ArrivalReport
 from pag_ros.runtime import Session
 from pag_ros.runtime.machine_state import MachineState
+from pag_ros.runtime.scale_filter import ScaleReport
 
 _LOST_SHARE_TO_WARN = 0.05
 """Share of the images since the last report."""
@@ -124,6 +125,27 @@ def _describe_publishing(budget: BudgetReport | None) -> str:
     if budget.thinned_outputs:
         remarks.append(f"published less often: {budget.thinned_outputs}")
     return "; ".join(remarks)
+
+
+def scale_status(scale: ScaleReport | None) -> DiagnosticStatus:
+    """Which scale the depth of the last frame has; None if nothing is known of the camera's height.
+
+    WARN where the floor asks for a factor out of range: the height is not right.
+    """
+    if scale is None:
+        message = "network: neither camera_height nor ground_frame is set"
+        return _status("depth scale", DiagnosticStatus.OK, message, {"source": "network"})
+    level = DiagnosticStatus.OK if scale.refused is None else DiagnosticStatus.WARN
+    values = {
+        "source": scale.source.value,
+        "factor": scale.factor,
+        "floor_share": scale.share,
+        "spread": scale.spread,
+        "confidence": scale.confidence,
+        "seconds_since_floor": scale.age_s,
+        "refused_factor": scale.refused,
+    }
+    return _status("depth scale", level, scale.describe(), values)
 
 
 def engine_status(

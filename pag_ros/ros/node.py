@@ -33,6 +33,7 @@ from pag_ros.ros.camera_info import described
 from pag_ros.ros.channel import Channel
 from pag_ros.ros.engine import log_cut_off, open_perception, recalibrate
 from pag_ros.ros.figures import FIGURES
+from pag_ros.ros.ground import GroundFrame
 from pag_ros.ros.memory import freeze_garbage_collector, unfreeze_garbage_collector
 from pag_ros.ros.outputs import outputs_of
 from pag_ros.ros.parameters import (
@@ -131,6 +132,8 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics_timer: Timer | None = None
         self._follow_timer: Timer | None = None
         self._machine = read_machine_state()
+        self._ground: GroundFrame | None = None
+        self._transforms: list[Subscription] = []
         self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
         self.create_service(Trigger, "~/calibrate", self._on_calibrate)
         self.create_service(Trigger, "~/save_snapshot", self._on_save_snapshot)
@@ -163,6 +166,9 @@ class PerceptionNode(LifecycleNode):
             if publishers is not None:
                 publishers.destroy()
         self._reports, self._channels = None, []
+        for subscription in self._transforms:
+            self.destroy_subscription(subscription)
+        self._ground, self._transforms = None, []
         worker, perception = self._worker, self._perception
         self._worker = self._perception = None
         if worker is not None:
@@ -247,6 +253,9 @@ class PerceptionNode(LifecycleNode):
         )
         self._perception = opening.result()
         self._reports = Publishers(self, {"/diagnostics": DiagnosticArray})
+        if self._settings.ground_frame:
+            self._ground = GroundFrame(self._settings.ground_frame, self.get_logger())
+            self._transforms = self._ground.subscribe(self)
         for name in camera_names(self._settings.cameras):
             self._channels.append(self._channel(name, self._perception))
         self._diagnostics_timer = self.create_timer(
@@ -265,7 +274,14 @@ class PerceptionNode(LifecycleNode):
         topic = self.resolve_topic_name(topic_of(name, "image"))
         try:
             pipeline = Pipeline(
-                perception, publishers, statistics, self._settings, logger, name, topic
+                perception,
+                publishers,
+                statistics,
+                self._settings,
+                logger,
+                name,
+                topic,
+                self._ground,
             )
             publishers.latch_labels(manifest.classes)
         except Exception:
@@ -508,6 +524,7 @@ class PerceptionNode(LifecycleNode):
                     settings.diagnostics_miss_error,
                 ),
                 diagnostics.budget_status(channel.pipeline.last_report, rung),
+                diagnostics.scale_status(channel.pipeline.scale),
                 diagnostics.counters_status(statistics.counts()),
             ],
         )

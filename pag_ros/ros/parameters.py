@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from pag_ros.errors import ParameterError
+from pag_ros.runtime.floor_scale import MAX_HEIGHT_M
 from pag_ros.runtime.models import DEFAULT_MODEL
 from pag_ros.runtime.network_size import Size, parse_size
 
@@ -51,6 +52,9 @@ _Value = TypeVar("_Value", bool, int, float, str)
 _CAMERA_NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
 """A part of a topic's name; two underscores in a row are ROS's own."""
 _MAX_CAMERAS = 16
+
+PITCH_UNKNOWN = -90.0
+"""A camera that looks straight up sees no floor, so that the value is of no other use."""
 
 
 def _parameter(
@@ -117,6 +121,26 @@ class Settings:
         "",
         "names of several cameras, 'front rear': each has topics NAME/image, NAME/camera_info and "
         "outputs NAME/...; empty: one camera without a name",
+        change=Change.UNCONFIGURED,
+    )
+    camera_height: float = _parameter(
+        0.0,
+        "metres from the floor to the camera: the depth is scaled so that the floor it sees lies "
+        "there; one for all cameras; 0: unknown, the depth is the network's",
+        low=0.0,
+        high=MAX_HEIGHT_M,
+    )
+    camera_pitch: float = _parameter(
+        PITCH_UNKNOWN,
+        "degrees that a camera of camera_height looks below the horizon, not rolled; "
+        f"{PITCH_UNKNOWN:g}: unknown, found by the floor's normals, far less exact",
+        low=PITCH_UNKNOWN,
+        high=90.0,
+    )
+    ground_frame: str = _parameter(
+        "",
+        "frame on the floor, z up, e.g. base_footprint: height and pitch of each camera are taken "
+        "from /tf and /tf_static instead; empty: they are not",
         change=Change.UNCONFIGURED,
     )
     deadline_ms: float = _parameter(
@@ -214,6 +238,11 @@ def updated(settings: Settings, changes: Mapping[str, object], configured: bool)
     if result.budget_mode != "fixed" and result.budget_min > result.budget:
         raise ParameterError(
             f"budget_min ({result.budget_min}) must not exceed budget ({result.budget})"
+        )
+    if result.ground_frame and result.camera_height:
+        raise ParameterError(
+            f"camera_height ({result.camera_height:g}) and ground_frame ({result.ground_frame}) "
+            "both tell the camera's height; set one of them"
         )
     return result
 

@@ -20,6 +20,7 @@ from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.budget_report import BudgetReport
 from pag_ros.ros.engine import controller_settings
 from pag_ros.ros.figures import FIGURES, Figures
+from pag_ros.ros.ground import GroundFrame
 from pag_ros.ros.logger import Logger
 from pag_ros.ros.outputs import OUTPUTS, Finished, Style, parts_shown
 from pag_ros.ros.palette import recolored
@@ -27,10 +28,13 @@ from pag_ros.ros.parameters import Settings
 from pag_ros.ros.publishers import Publishers
 from pag_ros.ros.publishing import Published
 from pag_ros.ros.remedies import WARN_EVERY_S, Remedies
+from pag_ros.ros.scaling import DepthScaling
 from pag_ros.ros.snapshot import default_folder, save_snapshot
 from pag_ros.ros.statistics import FrameStatistics
 from pag_ros.ros.timing import Stopwatch
 from pag_ros.runtime import Perception
+from pag_ros.runtime.camera_scale import Rescale
+from pag_ros.runtime.scale_filter import ScaleReport
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,10 @@ class Pipeline:
         logger: of the node, or its child for this camera.
         camera: name of the camera, empty if it is the only one.
         topic: that the frames come on, for messages.
+        ground: tells the camera's height if `ground_frame` is set.
 
     Raises:
-        ParameterError: the palette cannot be used.
+        ParameterError: the palette cannot be used, or the model cannot tell where the floor is.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Pipeline:
         logger: Logger,
         camera: str = "",
         topic: str = "image",
+        ground: GroundFrame | None = None,
     ) -> None:
         self.enabled = True
         self.perception = perception
@@ -88,9 +94,15 @@ class Pipeline:
         self._last: Finished | None = None
         self._timekeeper = Timekeeper()
         self._remedies = Remedies(perception, logger)
+        self._scaling = DepthScaling(perception.session.manifest, settings, ground, logger)
 
     def apply(self, settings: Settings) -> None:
-        """Obey new parameters from the next frame on."""
+        """Obey new parameters from the next frame on.
+
+        Raises:
+            ParameterError: the model cannot tell where the floor is, though they need it.
+        """
+        self._scaling.apply(settings)
         self._settings = settings
         self._style = self._styled(settings)
         self.perception.settings = controller_settings(settings)
@@ -111,6 +123,11 @@ class Pipeline:
                 f"image on {self._topic} dropped: {type(error).__name__}: {reason}",
                 throttle_duration_sec=WARN_EVERY_S,
             )
+
+    @property
+    def scale(self) -> ScaleReport | None:
+        """Which scale the depth of the last frame has; None if it is the network's always."""
+        return self._scaling.report
 
     @property
     def has_frame(self) -> bool:
@@ -161,7 +178,9 @@ class Pipeline:
         decoded_s = watch.lap("decode")
         conditions = self._conditions(topics)
         allowance = self._timekeeper.allow(frame.timing, watch.began, decoded_s, conditions)
-        result = self.perception.process(image, focal_px, allowance, self._parts(topics))
+        parts = self._parts(topics)
+        rescale = self._rescale(frame, image, watch.began) if "depth" in parts else None
+        result = self.perception.process(image, focal_px, allowance, parts, rescale)
         inferred_s = watch.lap("perception")
         ran = None if result is None else result.ran
         verdict = self._timekeeper.judge(allowance, inferred_s, ran)
@@ -176,6 +195,13 @@ class Pipeline:
         verdict = self._timekeeper.published(allowance, inferred_s, out_s, published.seconds)
         self._remedies.after_publishing(verdict, published, self._remedied)
         self._account(frame, allowance, topics, watch, published, verdict)
+
+    def _rescale(
+        self, frame: CameraFrame, image: NDArray[np.uint8], began_s: float
+    ) -> Rescale | None:
+        """What sets the scale of the depth, of a picture whose camera is calibrated."""
+        height, width = image.shape[:2]
+        return self._scaling.of_frame(frame.message.header, frame.info, width, height, began_s)
 
     @property
     def _remedied(self) -> bool:
@@ -269,7 +295,8 @@ class Pipeline:
             {
                 "waiting": waiting_s,
                 "decode": watch.laps["decode"],
-                "resize": result.ran.resizing_s,
+                "resize": result.ran.resizing_s - result.scaling_s,
+                "scale": result.scaling_s,
                 **dict(zip(session.stages, result.stage_seconds, strict=True)),
                 "publish": watch.laps["publish"],
                 "beyond_inference": total_s - network_s,

@@ -13,6 +13,7 @@ from pag_ros.budget import Allowance, Controller, ControllerSettings, Escalation
 from pag_ros.errors import ImageError
 from pag_ros.image.letterbox import Letterbox
 from pag_ros.runtime.calibration import keep_learned
+from pag_ros.runtime.camera_scale import Rescale
 from pag_ros.runtime.outputs import BY_NAME, PARTS
 from pag_ros.runtime.session import Deadline, Prediction, Session
 
@@ -37,6 +38,7 @@ class FrameResult:
         planned_stage_seconds: the same as planned.
         ran: when the network ended, and how long resizing took before and after it.
         density: share of the gated multiply-adds that were really computed, 0 to 1.
+        scaling_s: how long setting the depth's scale took, a part of `ran.resizing_s`.
     """
 
     depth: NDArray[np.float32] | None
@@ -53,6 +55,7 @@ class FrameResult:
     planned_stage_seconds: tuple[float, ...]
     ran: Ran
     density: float
+    scaling_s: float = 0.0
 
 
 @dataclass
@@ -110,6 +113,7 @@ class Perception:
         focal_px: float,
         allowance: Allowance | None = None,
         wanted: frozenset[str] = PARTS,
+        rescale: Rescale | None = None,
     ) -> FrameResult | None:
         """Run the network on one camera image.
 
@@ -118,6 +122,7 @@ class Perception:
             focal_px: the camera's fx in pixels at this size.
             allowance: what the frame may take, on `time.perf_counter`; None for no deadline.
             wanted: subset of `PARTS`; the outputs of others are not enlarged.
+            rescale: sets the depth's scale where depth is wanted; None leaves the network's.
 
         Returns:
             The outputs, or None if the controller skips this frame.
@@ -143,6 +148,10 @@ class Perception:
         )
         inferred = time.perf_counter()
         self.controller.observe(plan, prediction.keep_used, prediction.stage_seconds)
+        began_scaling = time.perf_counter()
+        if rescale is not None and "depth" in wanted:
+            prediction = rescale(prediction, box)
+        scaling_s = time.perf_counter() - began_scaling
         enlarge = _Enlarging(box, wanted)
         depth = enlarge("depth", prediction.depth)
         normals = enlarge("normals", prediction.normals)
@@ -166,6 +175,7 @@ class Perception:
             planned_stage_seconds=plan.stage_seconds,
             ran=Ran(inferred, resizing_s, aimed=deadline is not None),
             density=self._density(prediction.keep_used),
+            scaling_s=scaling_s,
         )
 
     @property

@@ -56,6 +56,10 @@ def test_json_on_stdout_is_nothing_but_json(tiny_model, tmp_path, capsys):
         (DEMO_BAG, ("--depth-scale", "nan"), "--depth-scale must lie in"),
         (DEMO_BAG, ("--depth-camera-info-topic", "/x"), "no depth_camera_info topic /x"),
         (DEMO_BAG, ("--model", "nothing.onnx"), "nothing.onnx"),
+        (DEMO_BAG, ("--camera-height", "0"), "height must lie above 0, at most 100 m, got 0"),
+        (DEMO_BAG, ("--camera-pitch", "20"), "--camera-pitch is of no use without"),
+        (DEMO_BAG, ("--camera-height", "1", "--ground-frame", "map"), "leave one out"),
+        (DEMO_BAG, ("--ground-frame", "map", "--device", "cpu"), "--ground-frame: no transform"),
     ],
 )
 def test_what_is_wrong_is_one_line(tiny_model, tmp_path, capsys, monkeypatch, bag, words, text):
@@ -109,3 +113,9 @@ def test_truth_that_gives_nothing_is_an_error_after_the_report(
     assert "/truth/depth" in errors[0]
     assert "2 x cannot be decoded (broken)" in errors[0]
     assert evaluate(DEMO_BAG, tiny_model, tmp_path, *words, "--depth-topic", "none") == 0
+
+
+def test_the_cameras_height_is_told_of(tiny_model, tmp_path, capsys):
+    words = ("--budgets", "1", "--limit", "2", "--camera-height", "1.2", "--camera-pitch", "20")
+    assert evaluate(DEMO_BAG, tiny_model, tmp_path, *words) == 0
+    assert "scale of the depth: by the floor, seen in " in capsys.readouterr().out

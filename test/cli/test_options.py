@@ -65,10 +65,11 @@ def test_options_of_one_name_are_alike(name: str, command: Command) -> None:
 def test_the_commands_that_have_them() -> None:
     having = {
         option: {name for name, command in every_command() if option in options_of(command)}
-        for option in ("json", "device", "model", "size")
+        for option in ("json", "device", "model", "size", "camera_height")
     }
     assert {"calibrate", "doctor", "explain", "build engine", "evaluate"} <= having["json"]
     assert {"run", "evaluate", "score", "replay", "calibrate"} <= having["device"]
+    assert having["camera_height"] == {"run", "evaluate", "score", "replay"}
     assert {"run", "explain", "bench load", "bench deadline", "score"} <= having["model"]
     sized = {"run", "evaluate", "score", "replay", "calibrate", "bench load", "bench deadline"}
     assert sized <= having["size"]

@@ -10,6 +10,8 @@ import pytest
 
 from pag_ros.cli import main
 from pag_ros.errors import BackendError
+from pag_ros.runtime import camera_scale
+from pag_ros.runtime.floor_scale import FloorSighting
 
 
 @pytest.fixture
@@ -173,3 +175,20 @@ def assert_one_error(code: int, capsys, told: str) -> None:
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("pag_ros: error: ")
     assert told in line
+
+
+def test_the_cameras_height_scales_the_depth_of_every_picture(
+    folder, tiny_model, capsys, monkeypatch
+):
+    depth = []
+    seen = FloorSighting(1.5, pixels=1000, share=0.3, agreement=1.0, spread=0.0)
+    monkeypatch.setattr(camera_scale, "sight_floor", lambda sampled, mount: seen)
+    camera = ("--raw", "--intrinsics", 60, 60, 40, 30)
+    for options in ((), ("--camera-height", 1.2, "--camera-pitch", 20)):
+        code, out = run(folder / "a.png", tiny_model, *camera, *options)
+        assert code == 0
+        with np.load(out / "a.npz") as data:
+            depth.append(data["depth"])
+    np.testing.assert_allclose(depth[1], 1.5 * depth[0], rtol=1e-5)
+    assert run(folder / "a.png", tiny_model, "--camera-height", 1.2)[0] == 2
+    assert "--camera-height needs --intrinsics" in capsys.readouterr().err

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from floor_scenes import look
 
 from pag_ros.errors import BagError, ParameterError
 from pag_ros.evaluation.bags import Bag, Topics
 from pag_ros.evaluation.offline import evaluate_bag
+from pag_ros.evaluation.passes import SCALE
 from pag_ros.evaluation.results import to_json
+from pag_ros.image.camera_info import Intrinsics
 from pag_ros.manifest import NO_LABEL, BlockSpec, LabelClass, Manifest
 from pag_ros.runtime import Prediction
+from pag_ros.runtime.floor_scale import Mount
 
 HEIGHT, WIDTH = 12, 16
 
@@ -201,3 +206,31 @@ def test_truth_beyond_the_limit_is_no_failure(messages, tmp_path):
     (tally,) = evaluated(path, budgets=(1.0,), limit=2).truth
     assert (tally.scored, tally.unread, tally.unmatched.total()) == (0, 1, 1)
     assert tally.failure() is None
+
+
+class FloorSession(GuessingSession):
+    """Sees a floor before a camera that is 1.2 m high, at four fifths of its distance."""
+
+    scene = look(1.2, 40.0, camera=Intrinsics(20.0, 20.0, 8.0, 6.0), shape=(HEIGHT, WIDTH))
+
+    def infer(self, *arguments, **more):
+        return replace(
+            super().infer(*arguments, **more),
+            depth=self.scene.depth * np.float32(0.8),
+            normals=self.scene.normals,
+        )
+
+
+def test_the_cameras_height_scales_the_depth(room_bag):
+    for mount, scale in (
+        (None, None),
+        (Mount.pitched(1.2, 40.0), "x1.25 in the median"),
+        (Mount.pitched(1.8, 40.0), "x1.87 in the median"),
+    ):
+        with Bag(room_bag) as bag:
+            about = evaluate_bag(bag, FloorSession(), (1.0,), mount=mount).about
+        if scale is None:
+            assert SCALE not in about
+        else:
+            assert "seen in 4 of 4 frames" in about[SCALE]
+            assert scale in about[SCALE]

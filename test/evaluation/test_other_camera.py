@@ -9,6 +9,7 @@ import pytest
 
 from pag_ros.errors import BagError, ParameterError
 from pag_ros.evaluation.bags import Bag, Topics, frames
+from pag_ros.runtime.floor_scale import Mount
 
 SECOND = 10**9
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)
@@ -447,3 +448,28 @@ def test_depth_in_other_units(messages, tmp_path, encoding, unit):
 def test_units_that_no_camera_has_are_refused(room_bag, scale):
     with pytest.raises(ParameterError, match=r"must lie in 1e-06\.\.10 m, got"):
         Bag(room_bag, depth_scale=scale)
+
+
+def mounts_of(path, ground_frame):
+    with Bag(path, ground_frame=ground_frame) as bag:
+        return [frame.mount for frame in bag.frames()]
+
+
+def test_the_place_above_the_ground_is_that_of_the_transforms(recording, tmp_path):
+    nod = (0.0, np.sin(np.radians(10.0)), 0.0, np.cos(np.radians(10.0)))
+    recording.edges = [*EDGES, ("base_footprint", "link", (0.3, 0.0, 1.3), nod)]
+    path = recording.write(tmp_path)
+    for mount in mounts_of(path, "base_footprint"):
+        assert mount.height_m == pytest.approx(1.3)
+        assert mount.up == pytest.approx(Mount.pitched(1.3, 20.0).up)
+    assert mounts_of(path, None) == [None] * 3
+
+
+def test_a_ground_that_nothing_joins_to_the_camera_ends_the_evaluation(recording, tmp_path):
+    path = recording.write(tmp_path)
+    with pytest.raises(BagError, match=f"--ground-frame: no transform {COLOR} -> map in /tf_st"):
+        mounts_of(path, "map")
+    recording.edges = [*EDGES, ("base", "link", (0.0, 0.0, -1.0), (0, 0, 0, 1))]
+    path = recording.write(tmp_path / "below")
+    with pytest.raises(BagError, match="the camera is -1 m above the ground frame"):
+        mounts_of(path, "base")

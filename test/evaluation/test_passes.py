@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from floor_scenes import CAMERA, look
 
 from pag_ros.errors import ParameterError
-from pag_ros.evaluation.passes import Classes, Labelled, Passes
+from pag_ros.evaluation.passes import SCALE, Classes, Labelled, Passes, describe_scales
 from pag_ros.evaluation.truth import Truth
 from pag_ros.manifest import NO_LABEL, BlockSpec, LabelClass, Manifest
 from pag_ros.runtime import Prediction
 from pag_ros.runtime.outputs import PARTS
+from pag_ros.runtime.scale_filter import ScaleReport, ScaleSource
 
 SIZE = 12, 16
 CLASSES = tuple(LabelClass(f"class{i}", (i, i, i)) for i in range(3))
@@ -135,3 +139,73 @@ def test_cameras_are_told_apart():
 def test_budgets_out_of_range_are_refused(budgets):
     with pytest.raises(ParameterError, match="budgets must lie in"):
         passes(budgets)
+
+
+class FloorSession(GuessingSession):
+    """Sees a floor, at a share of its distance that the picture's grey tells in hundredths."""
+
+    manifest = replace(GuessingSession.manifest, blocks=(), height=120, width=160)
+    stages = ("encoder", "heads")
+    scene = look()
+
+    def infer(self, image, focal_px, keep, deadline=None, thresholds=None):
+        return Prediction(
+            depth=self.scene.depth * np.float32(image[0, 0, 0] / 100.0),
+            normals=self.scene.normals,
+            labels=self.scene.labels,
+            confidence=np.ones_like(self.scene.depth),
+            boundary=None,
+            computed=np.zeros_like(self.scene.labels),
+            keep_used=(),
+            stage_seconds=(0.001, 0.001),
+        )
+
+
+def on_floor(*pictures, **changes):
+    """Passes of pictures (time in seconds, grey) of a camera whose mount is known."""
+    session = FloorSession()
+    every = Passes(session, (1.0,), Classes(CLASSES), None, PARTS)
+    for time_s, grey in pictures:
+        every.process(
+            Labelled(
+                title="floor",
+                image=np.full((120, 160, 3), grey, np.uint8),
+                focal_px=CAMERA.fx,
+                truth=Truth(session.scene.depth),
+                time_s=time_s,
+                **{"intrinsics": CAMERA, "mount": session.scene.mount} | changes,
+            ),
+            shown=False,
+        )
+    return every
+
+
+def test_a_known_mount_scales_the_depth():
+    (run,) = on_floor((0.0, 80)).runs()
+    assert run.scores.tasks["depth"]["AbsRel"] == pytest.approx(0.0, abs=1e-3)
+    without = on_floor((0.0, 80), mount=None)
+    assert without.runs()[0].scores.tasks["depth"]["AbsRel"] == pytest.approx(0.2, abs=1e-3)
+    assert without.scales == []
+
+
+def test_the_scale_of_pictures_that_follow_one_another_changes_slowly():
+    every = on_floor((0.0, 80), (0.1, 56))
+    assert 1.25 < every.scales[1].factor < 1.35
+    jumped = on_floor((5.0, 80), (0.1, 56))
+    assert jumped.scales[1].factor == pytest.approx(1.25 / 0.7, rel=1e-3)
+
+
+def test_a_picture_that_is_alone_is_scaled_by_itself():
+    every = on_floor((0.0, 80), (0.0, 56), is_alone=True)
+    assert every.scales[1].factor == pytest.approx(1.25 / 0.7, rel=1e-3)
+
+
+def test_the_scales_are_told_together():
+    scales = [ScaleReport(ScaleSource.FLOOR, 1.0 + 0.1 * i) for i in range(11)]
+    held = ScaleReport(ScaleSource.HELD, 9.0)
+    assert describe_scales([*scales, held]) == {
+        SCALE: "by the floor, seen in 11 of 12 frames: x1.50 in the median, "
+        "x1.10 to x1.90 in four of five"
+    }
+    assert describe_scales([ScaleReport()]) == {SCALE: "by the floor, seen in 0 of 1 frames"}
+    assert describe_scales([]) == {}

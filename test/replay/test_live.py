@@ -107,11 +107,26 @@ def running(word: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"rate": 0.0}, {"loops": 0}, {"deadline_ms": -1.0}, {"params_file": Path("none.yaml")}],
+    [
+        {"rate": 0.0},
+        {"loops": 0},
+        {"deadline_ms": -1.0},
+        {"params_file": Path("none.yaml")},
+        {"camera_height": 1.0, "start_node": False},
+    ],
 )
 def test_options_out_of_range_are_refused(wrong, tmp_path):
     with pytest.raises(ParameterError):
         ReplayOptions(bag=tmp_path, out=tmp_path, **wrong)
+
+
+def test_the_cameras_place_is_the_nodes_if_it_is_given(tmp_path):
+    from pag_ros.replay.live import _mount_parameters
+
+    options = ReplayOptions(bag=tmp_path, out=tmp_path)
+    assert _mount_parameters(options) == {}
+    options = ReplayOptions(bag=tmp_path, out=tmp_path, camera_height=1.2, camera_pitch=0.0)
+    assert _mount_parameters(options) == {"camera_height": 1.2, "camera_pitch": 0.0}
 
 
 def test_a_node_that_dies_is_reported_with_its_last_words(tmp_path):

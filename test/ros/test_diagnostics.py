@@ -22,11 +22,13 @@ from pag_ros.ros.diagnostics import (
     engine_status,
     input_status,
     of_camera,
+    scale_status,
     sign,
 )
 from pag_ros.ros.timing import ArrivalReport
 from pag_ros.runtime import open_session
 from pag_ros.runtime.machine_state import read_machine_state
+from pag_ros.runtime.scale_filter import ScaleReport, ScaleSource
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 IMAGE = "sensor_msgs/msg/Image"
@@ -134,3 +136,44 @@ def test_the_engine_tells_what_half_the_resolution_costs(tiny_model: Path) -> No
     assert status.level == WARN
     assert "log_decisions ended: /log: No space left" in status.message
     session.close()
+
+
+SEEN = ScaleReport(ScaleSource.FLOOR, 1.13, share=0.42, spread=0.08, confidence=0.6, age_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("report", "level", "message"),
+    [
+        (None, OK, "network: neither camera_height nor ground_frame is set"),
+        (ScaleReport(), OK, "network"),
+        (SEEN, OK, "floor, x1.13, 42% of pixels"),
+        (
+            replace(SEEN, source=ScaleSource.HELD, age_s=3.0),
+            OK,
+            "held, x1.13, floor seen 3.0 s ago",
+        ),
+        (
+            ScaleReport(refused=3.1),
+            WARN,
+            "network; the floor asks for x3.10, not within 0.4 to 2.5",
+        ),
+    ],
+)
+def test_the_source_of_the_scale_is_told(
+    report: ScaleReport | None, level: bytes, message: str
+) -> None:
+    status = scale_status(report)
+    assert (status.level, status.message) == (level, message)
+
+
+def test_the_scale_is_told_in_numbers() -> None:
+    values = {v.key: v.value for v in scale_status(SEEN).values}
+    assert values == {
+        "source": "floor",
+        "factor": "1.13",
+        "floor_share": "0.42",
+        "spread": "0.08",
+        "confidence": "0.6",
+        "seconds_since_floor": "0",
+        "refused_factor": "n/a",
+    }

@@ -10,7 +10,15 @@ import pytest
 import yaml
 
 from pag_ros.errors import ParameterError
-from pag_ros.ros.parameters import DEFAULTS, RULES, Settings, camera_names, chosen_size, updated
+from pag_ros.ros.parameters import (
+    DEFAULTS,
+    PITCH_UNKNOWN,
+    RULES,
+    Settings,
+    camera_names,
+    chosen_size,
+    updated,
+)
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -75,6 +83,24 @@ def test_a_fixed_budget_may_be_as_small_as_you_like() -> None:
     assert small.budget == 0.05
     with pytest.raises(ParameterError, match="budget_min"):
         updated(small, {"budget_mode": "deadline"}, configured=True)
+
+
+def test_one_source_tells_the_height_of_the_camera() -> None:
+    height = updated(Settings(), {"camera_height": 1}, configured=True)
+    assert (height.camera_height, height.camera_pitch) == (1.0, PITCH_UNKNOWN)
+    with pytest.raises(ParameterError, match=r"camera_height \(1\) and ground_frame \(base\)"):
+        updated(height, {"ground_frame": "base"}, configured=False)
+    with pytest.raises(ParameterError, match="clean the node up first"):
+        updated(Settings(), {"ground_frame": "base"}, configured=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("camera_height", -0.1), ("camera_height", 101.0), ("camera_pitch", -91.0)],
+)
+def test_places_that_no_camera_has_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ParameterError, match=f"{name} must lie in"):
+        updated(Settings(), {name: value}, configured=True)
 
 
 def test_the_shipped_parameter_file_shows_every_parameter_with_its_default() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from pag_ros.runtime import open_perception
         ("depth_encoding", "64FC1", "32FC1, 16UC1"),
         ("model", "other", "clean the node up first"),
         ("image_transport", "compressed", "clean the node up first"),
+        ("camera_height", -1.0, "camera_height"),
+        ("ground_frame", "base_footprint", "clean the node up first"),
         ("autostart", False, "read-only"),
     ],
 )
@@ -52,6 +55,29 @@ def test_the_budget_can_be_changed_while_running(client: Client) -> None:
         assert client.set_parameter("budget", value) == (True, "")
         budget = client.answers(client.stamped(image()), topics)[1].status[0]
         assert {v.key: v.value for v in budget.values}["budget"] == f"{value}"
+
+
+def test_the_scale_of_the_depth_is_in_the_diagnostics(client: Client) -> None:
+    client.counters()
+    status = client.diagnostic("depth scale")
+    assert {v.key: v.value for v in status.values} == {"source": "network"}
+    assert client.set_parameter("camera_height", 1.2) == (True, "")
+    client.until(
+        lambda: len(client.diagnostic("depth scale").values) > 1, "diagnostics of the scale"
+    )
+    values = {v.key: v.value for v in client.diagnostic("depth scale").values}
+    assert values["factor"] == "1"
+    assert client.set_parameter("camera_height", 0.0) == (True, "")
+
+
+def test_a_ground_frame_without_tf_leaves_the_node_unconfigured(
+    start_node: Callable[..., NodeProcess],
+) -> None:
+    if importlib.util.find_spec("tf2_msgs") is not None:
+        pytest.skip("tf2_msgs is there")
+    node = start_node(ground_frame="base_footprint")
+    node.wait_for_log("ground_frame needs the ROS package tf2_msgs")
+    assert "configure failed: ground_frame" in node.log
 
 
 def test_a_wrong_start_value_ends_the_node_with_one_line(

@@ -6,25 +6,35 @@ network runs and while a message is sent, for as long as the test says.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
-from ros_client import camera_info, image
+from floor_scenes import FLOOR, FloorScene, look
+from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
+from ros_client import FOCAL_PX, camera_info, image, pixels_of
+from std_msgs.msg import Header
 
 from pag_ros.budget import Allowance, FrameTiming, Rung
 from pag_ros.budget.deadline import LATE_BEYOND_USE
 from pag_ros.budget.ladder import FAILURES_TO_STEP_DOWN
 from pag_ros.budget.thinning import EVERY
+from pag_ros.errors import ParameterError
+from pag_ros.image.camera_info import Intrinsics
+from pag_ros.manifest import Manifest
+from pag_ros.ros.ground import GroundFrame
 from pag_ros.ros.parameters import Settings
 from pag_ros.ros.pipeline import CameraFrame, Pipeline
 from pag_ros.ros.statistics import FrameStatistics
-from pag_ros.runtime import Perception, open_perception
+from pag_ros.runtime import Perception, camera_scale, open_perception
+from pag_ros.runtime.scale_filter import ScaleSource
 
 DEADLINE_S = 1.0
 MASK, DEPTH, POINTS = "segmentation/mask", "depth/image", "points"
@@ -59,7 +69,9 @@ class Bench:
         sending_s: what the sending of a topic's messages takes; others take no time.
         topics: that are listened to.
         sent: topics of every frame that was published.
+        depth: messages of the depth that were published.
         allowances: of every frame that the network was asked to process.
+        scene: that `on_floor` has the network see.
     """
 
     def __init__(self, perception: Perception, settings: Settings) -> None:
@@ -67,7 +79,9 @@ class Bench:
         self.sending_s: dict[str, float] = {}
         self.topics = frozenset({MASK})
         self.sent: list[set[str]] = []
+        self.depth: list[Any] = []
         self.allowances: list[Allowance | None] = []
+        self.scene: FloorScene | None = None
         self.log, self.statistics = Log(), FrameStatistics()
         self.perception = perception
         self.process = perception.process
@@ -79,14 +93,15 @@ class Bench:
     def publish(self, messages: dict[str, Any]) -> dict[str, float]:
         if messages:
             self.sent.append(set(messages))
+            self.depth += [messages[topic] for topic in messages if topic == DEPTH]
         taken = {topic: self.sending_s.get(topic, 0.0) for topic in messages}
         self.now_s += sum(taken.values())
         return taken
 
-    def process_slowly(self, image, focal_px, allowance, wanted):
+    def process_slowly(self, image, focal_px, allowance, wanted, rescale):
         self.allowances.append(allowance)
         self.now_s += self.network_s
-        return self.process(image, focal_px, allowance, wanted)
+        return self.process(image, focal_px, allowance, wanted, rescale)
 
     def frame(
         self, waited_s: float = 0.0, message: Any = None, info: Any = None, **timing: float
@@ -302,3 +317,167 @@ def test_an_output_that_is_listened_to_alone_is_never_left_out(bench: Bench) -> 
     outcomes = {bench.frame() for _ in range(30)}
     assert outcomes == {"processed, late"}
     assert bench.perception.escalation.rung == Rung.FULL, "a faster network would not help"
+
+
+HEIGHT_M, PITCH = 1.2, 25.0
+
+
+def floor_scene() -> FloorScene:
+    """What the tests' camera sees of a floor that fills the lower half of its picture."""
+    return look(HEIGHT_M, PITCH, camera=Intrinsics(FOCAL_PX, FOCAL_PX, 32.0, 24.0), shape=(48, 64))
+
+
+@pytest.fixture
+def on_floor(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A network that sees the floor, but everything at four fifths of its distance."""
+    session, scene = bench.perception.session, floor_scene()
+    infer = session.infer
+
+    def see(*arguments):
+        prediction = infer(*arguments)
+        return replace(
+            prediction, depth=scene.depth * 0.8, normals=scene.normals, labels=scene.labels
+        )
+
+    monkeypatch.setattr(session, "infer", see)
+    bench.scene = scene
+    bench.topics = frozenset({DEPTH})
+    bench.pipeline.apply(settings(camera_height=HEIGHT_M, camera_pitch=PITCH))
+    return bench
+
+
+def stamped(seconds: int) -> Any:
+    message = image()
+    message.header.stamp.sec = seconds
+    return message
+
+
+def published(bench: Bench) -> Any:
+    return pixels_of(bench.depth[-1])
+
+
+def test_the_depth_is_published_at_the_scale_of_the_floor(on_floor: Bench) -> None:
+    assert on_floor.frame() == "processed"
+    scene = floor_scene()
+    is_floor = scene.labels == FLOOR
+    assert published(on_floor)[is_floor] == pytest.approx(scene.depth[is_floor], rel=1e-3)
+    scale = on_floor.pipeline.scale
+    assert scale is not None
+    assert scale.source is ScaleSource.FLOOR
+    assert scale.factor == pytest.approx(1.25, rel=1e-3)
+
+
+def test_the_range_of_the_depth_is_that_of_the_scaled_one(on_floor: Bench) -> None:
+    """The wall is 6 m away, as the floor tells; the network itself says 4.8 m."""
+    on_floor.pipeline.apply(settings(camera_height=HEIGHT_M, camera_pitch=PITCH, depth_max_m=5.0))
+    on_floor.frame()
+    assert published(on_floor)[0, 0] == float("inf")
+    on_floor.pipeline.apply(settings(depth_max_m=5.0))
+    on_floor.frame()
+    assert published(on_floor)[0, 0] == pytest.approx(0.8 * floor_scene().depth[0, 0])
+
+
+def test_without_a_height_the_depth_is_the_networks(on_floor: Bench) -> None:
+    on_floor.pipeline.apply(settings())
+    on_floor.frame()
+    scene = floor_scene()
+    assert published(on_floor)[40, 32] == pytest.approx(0.8 * scene.depth[40, 32])
+    assert on_floor.pipeline.scale is None
+
+
+def test_the_pitch_may_be_unknown(on_floor: Bench) -> None:
+    on_floor.pipeline.apply(settings(camera_height=HEIGHT_M))
+    on_floor.frame()
+    assert on_floor.pipeline.scale.factor == pytest.approx(1.25, rel=1e-2)
+
+
+def test_another_height_is_obeyed_at_once_and_another_budget_keeps_what_is_known(
+    on_floor: Bench,
+) -> None:
+    known = {"camera_height": HEIGHT_M, "camera_pitch": PITCH}
+    on_floor.frame(message=stamped(5))
+    on_floor.pipeline.apply(settings(budget=0.5, **known))
+    assert on_floor.pipeline.scale.source is ScaleSource.FLOOR
+    on_floor.pipeline.apply(settings(**{**known, "camera_height": 1.5 * HEIGHT_M}))
+    on_floor.frame(message=stamped(5))
+    assert on_floor.pipeline.scale.factor == pytest.approx(1.875, rel=1e-3)
+
+
+def test_ages_and_jumps_are_told_by_the_pictures_stamps(on_floor: Bench) -> None:
+    on_floor.frame(message=stamped(5))
+    on_floor.scene.normals[:] = 0.0
+    on_floor.frame(message=stamped(7))
+    scale = on_floor.pipeline.scale
+    assert (scale.source, scale.age_s) == (ScaleSource.HELD, 2.0)
+    on_floor.frame(message=stamped(1))
+    assert on_floor.pipeline.scale.source is ScaleSource.NETWORK
+
+
+def test_setting_the_scale_is_a_stage_and_time_is_kept_for_it(
+    on_floor: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sight = camera_scale.sight_floor
+
+    def sight_slowly(*arguments):
+        on_floor.now_s += 0.05
+        return sight(*arguments)
+
+    monkeypatch.setattr(camera_scale, "sight_floor", sight_slowly)
+    for _ in range(20):
+        on_floor.frame()
+    stages = on_floor.statistics.percentiles_ms()
+    assert stages["scale"] == pytest.approx((50.0, 50.0, 50.0))
+    assert stages["resize"] == pytest.approx((0.0, 0.0, 0.0), abs=1e-6)
+    assert on_floor.allowances[-1].network_s == pytest.approx(DEADLINE_S - 0.05, abs=1e-3)
+
+
+def test_a_frame_without_depth_is_not_looked_at(on_floor: Bench) -> None:
+    on_floor.topics = frozenset({MASK})
+    on_floor.frame(info=camera_info(64, 36))
+    assert on_floor.pipeline.scale.source is ScaleSource.NETWORK
+
+
+def test_the_place_of_the_camera_may_come_from_transforms(on_floor: Bench) -> None:
+    known = GroundFrame("base", on_floor.log)
+    pipeline = Pipeline(
+        on_floor.perception,
+        on_floor,
+        on_floor.statistics,
+        settings(ground_frame="base"),
+        on_floor.log,
+        ground=known,
+    )
+    on_floor.pipeline = pipeline
+    message = image()
+    message.header.frame_id = "camera"
+    on_floor.frame(message=message)
+    assert pipeline.scale.source is ScaleSource.NETWORK
+    assert on_floor.log.says("ground_frame: no transform camera -> base in /tf or /tf_static")
+    known.enter(SimpleNamespace(transforms=[camera_above("base", "camera")]))
+    on_floor.frame(message=message)
+    assert pipeline.scale.factor == pytest.approx(1.25, rel=1e-3)
+
+
+def camera_above(ground: str, camera: str) -> TransformStamped:
+    """The place of the camera of `floor_scene`: turned about its x axis, from level to the pitch
+    below it."""
+    half = math.radians(-90.0 - PITCH) / 2.0
+    return TransformStamped(
+        header=Header(frame_id=ground),
+        child_frame_id=camera,
+        transform=Transform(
+            translation=Vector3(x=3.0, y=-2.0, z=HEIGHT_M),
+            rotation=Quaternion(x=math.sin(half), w=math.cos(half)),
+        ),
+    )
+
+
+def test_a_model_without_normals_cannot_tell_the_floor(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest: Manifest = bench.perception.session.manifest
+    blind = replace(manifest, heads=("depth", "segmentation"))
+    monkeypatch.setattr(bench.perception.session, "manifest", blind)
+    Pipeline(bench.perception, bench, bench.statistics, settings(), bench.log)
+    with pytest.raises(ParameterError, match="height is of no use to tiny, which has no normals"):
+        Pipeline(bench.perception, bench, bench.statistics, settings(camera_height=1.0), bench.log)

@@ -16,7 +16,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pag_ros.cli.options import add_device, add_json, add_model, add_size, write_json
+from pag_ros.cli.options import (
+    add_device,
+    add_json,
+    add_model,
+    add_mount,
+    add_size,
+    chosen_mount,
+    write_json,
+)
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
 
@@ -49,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=sorted(DEPTH_PROTOCOLS),
         help="which true depths count (default: as published for the dataset)",
     )
+    add_mount(parser)
     parser.add_argument("--trivial", action="store_true", help="score trivial guesses, too")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the report: page, pictures and numbers"
@@ -78,6 +87,8 @@ def main(args: argparse.Namespace) -> int:
     reports = _report_folders(args.out, datasets)
     if args.record and (len(datasets) > 1 or args.mode != "fixed"):
         raise ParameterError("--record keeps the fixed budgets' scores of one --dataset")
+    if args.record and chosen_mount(args) is not None:
+        raise ParameterError("--record keeps the network's own scores; leave --camera-height out")
     model = find_model(args.model)
     if args.fit_sizes:
         return _fit_sizes(datasets, model, args)
@@ -170,6 +181,7 @@ def _score(dataset: Dataset, session: Session, args: argparse.Namespace) -> Data
             mode=args.mode,
             trivial=args.trivial,
             protocol=DEPTH_PROTOCOLS.get(args.protocol),
+            mount=chosen_mount(args),
             progress=bar.update,
         )
     for message in scores.messages:

@@ -9,16 +9,24 @@ import numpy as np
 
 from pag_ros.budget.outcomes import PROCESSED
 from pag_ros.evaluation.metrics import DepthProtocol
-from pag_ros.evaluation.passes import Classes, Labelled, Passes, about_model
+from pag_ros.evaluation.passes import (
+    Classes,
+    Labelled,
+    Passes,
+    about_model,
+    describe_scales,
+)
 from pag_ros.evaluation.results import DATASET, Evaluation, Run, TaskTable, about_software
 from pag_ros.evaluation.samples import spread
 from pag_ros.evaluation.scoring import Outputs, Scoreboard
 from pag_ros.evaluation.truth import Truth
+from pag_ros.image.camera_info import Intrinsics
 from pag_ros.lab.datasets import Dataset, Sample
 from pag_ros.lab.datasets.class_names import CommonClasses, common_classes, plain
 from pag_ros.lab.datasets.trivial import TRIVIAL
 from pag_ros.manifest import Manifest
 from pag_ros.runtime import Session
+from pag_ros.runtime.floor_scale import Mount
 from pag_ros.runtime.network_size import Size, size_of, size_text
 from pag_ros.runtime.outputs import parts_of
 
@@ -77,6 +85,7 @@ def score_dataset(
     mode: str = "fixed",
     trivial: bool = False,
     protocol: DepthProtocol | None = None,
+    mount: Mount | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> DatasetScores:
     """Run every sample at every budget, without a deadline; score the heads that both have.
@@ -89,6 +98,7 @@ def score_dataset(
         mode: "fixed", the budget for every sample, or "adaptive", the budget on average.
         trivial: score trivial guesses of the depth, too.
         protocol: which true depths count; the dataset's own if None.
+        mount: of the camera of all samples, which the depth of each is scaled by; None: it is not.
         progress: called after each sample.
 
     Raises:
@@ -106,7 +116,7 @@ def score_dataset(
         sample = dataset[index]
         truth = truth_of(sample, common)
         title = f"sample {index}"
-        passes.process(Labelled(title, sample.color, sample.focal_px, truth), index in shown)
+        passes.process(_labelled(title, sample, truth, mount), index in shown)
         for name, board in guesses.items():
             _add_guess(board, name, sample, protocol)
         progress()
@@ -115,7 +125,8 @@ def score_dataset(
         Evaluation(
             title=f"{manifest.name} on {dataset.name}",
             live=False,
-            about=_about(session, dataset, mode, protocol, messages),
+            about=_about(session, dataset, mode, protocol, messages)
+            | describe_scales(passes.scales),
             deadline_ms=None,
             runs=(*passes.runs(), *_guessed(guesses, count)),
             classes=classes.listed,
@@ -167,6 +178,21 @@ def truth_of(sample: Sample, common: CommonClasses) -> Truth:
     if sample.labels is not None and common.names:
         labels = common.of_dataset.take(sample.labels)
     return Truth(sample.depth, sample.normals, labels, sample.boundary)
+
+
+def _labelled(title: str, sample: Sample, truth: Truth, mount: Mount | None) -> Labelled:
+    """A sample to be scored; its optical axis is taken to be in the picture's middle."""
+    height, width = sample.color.shape[:2]
+    centre = (width - 1) / 2.0, (height - 1) / 2.0
+    return Labelled(
+        title=title,
+        image=sample.color,
+        focal_px=sample.focal_px,
+        truth=truth,
+        intrinsics=Intrinsics(sample.focal_px, sample.focal_px, *centre),
+        mount=mount,
+        is_alone=True,
+    )
 
 
 def _add_guess(board: Scoreboard, name: str, sample: Sample, protocol: DepthProtocol) -> None:

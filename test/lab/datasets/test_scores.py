@@ -14,11 +14,12 @@ from pag_ros.evaluation.metrics import DepthProtocol
 from pag_ros.lab.datasets import Sample
 from pag_ros.lab.datasets.class_names import common_classes
 from pag_ros.lab.datasets.pictures import chosen
-from pag_ros.lab.datasets.rooms import RoomFrame, read_frame, read_index
+from pag_ros.lab.datasets.rooms import RoomFrame, RoomPictures, read_frame, read_index
 from pag_ros.lab.datasets.scores import score_dataset
 from pag_ros.lab.datasets.trivial import constant, floor_and_wall
 from pag_ros.manifest import NO_LABEL, LabelClass, load_manifest
-from pag_ros.runtime import open_session
+from pag_ros.runtime import camera_scale, open_session
+from pag_ros.runtime.floor_scale import FloorSighting, Mount, Sampled
 
 
 def test_classes_are_matched_by_name() -> None:
@@ -180,3 +181,39 @@ def test_what_was_computed_is_told_in_both_modes(
     assert density["adaptive"] != density["fixed"]
     assert main([*command, "--mode", "adaptive", "--record"]) == 2
     assert "fixed budgets' scores" in capsys.readouterr().err
+
+
+def test_the_cameras_height_scales_every_sample(
+    rooms: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[Sampled] = []
+    seen = FloorSighting(2.0, pixels=1000, share=0.3, agreement=1.0, spread=0.0)
+
+    def see(sampled: Sampled, mount: Mount) -> FloorSighting:
+        looked_at.append(sampled)
+        return seen
+
+    monkeypatch.setattr(camera_scale, "sight_floor", see)
+    session = open_session(tiny_model, "cpu", threads=1)
+    try:
+        found = [
+            score_dataset(RoomPictures([rooms]), session, (1.0,), mount=mount)
+            for mount in (None, Mount.pitched(1.2, 20.0))
+        ]
+    finally:
+        session.close()
+    own, scaled = (scores.budgets[1.0]["depth"]["AbsRel"] for scores in found)
+    assert own != pytest.approx(scaled, rel=0.1)
+    about = found[1].evaluation.about["scale of the depth"]
+    assert about.startswith("by the floor, seen in 6 of 6 frames: x2.00 in the median")
+    middle = looked_at[0].rays.reshape(48, 64, 3).mean(axis=(0, 1))
+    assert middle == pytest.approx((0.0, 0.0, 1.0), abs=1e-6)
+    assert looked_at[0].rays[-1, 0] == pytest.approx(31.5 / 52.0)
+
+
+def test_what_a_manifest_keeps_are_the_networks_own_scores(
+    rooms: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["score", "--dataset", str(rooms), "--model", str(tiny_model), "--record"]
+    assert main([*command, "--camera-height", "1"]) == 2
+    assert "leave --camera-height out" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Where the frames of a robot are relative to one another, as /tf_static tells; no ROS."""
+"""Where the frames of a robot are relative to one another, as its transforms tell; no ROS."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ MAX_DISTANCE_M = 1e7
 _MAX_NAME_CHARS = 200
 
 
-class FixedFrames:
-    """A tree of frames that do not move against each other: every frame has one parent."""
+class FrameTree:
+    """A tree of frames, as they were told last: every frame has one parent.
 
-    def __init__(self) -> None:
+    Args:
+        topics: where the transforms come from, for messages.
+    """
+
+    def __init__(self, topics: str = "/tf_static") -> None:
+        self._topics = topics
         self._parents: dict[str, tuple[str, NDArray[np.float64]]] = {}
 
     def add(self, stamped: Any) -> None:
@@ -53,7 +58,7 @@ class FixedFrames:
         for frame, from_target in self._ancestors(target):
             if frame in way_up:
                 return _inverse(from_target) @ way_up[frame]
-        raise ImageError(f"no transform {_names(source, target)} in /tf_static")
+        raise ImageError(f"no transform {_names(source, target)} in {self._topics}")
 
     def are_joined(self, one: str, other: str) -> bool:
         """Whether `between` knows a way."""
@@ -72,7 +77,7 @@ class FixedFrames:
             frame, step = self._parents[frame]
             if frame in seen:
                 raise ImageError(
-                    f"the frames in /tf_static go round in a circle at {_shown(frame)}"
+                    f"the frames in {self._topics} go round in a circle at {_shown(frame)}"
                 )
             seen.add(frame)
             matrix = step @ matrix

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pag_ros.errors import ImageError
-from pag_ros.evaluation import transforms
-from pag_ros.evaluation.transforms import FixedFrames
+from pag_ros.image import transforms
+from pag_ros.image.transforms import FrameTree
 
 
 def stamped(parent, child, shift=(0.0, 0.0, 0.0), turn=(0.0, 0.0, 0.0, 1.0)):
@@ -28,7 +28,7 @@ def stamped(parent, child, shift=(0.0, 0.0, 0.0), turn=(0.0, 0.0, 0.0, 1.0)):
 
 
 def frames_of(*transforms):
-    frames = FixedFrames()
+    frames = FrameTree()
     for transform in transforms:
         frames.add(transform)
     return frames
