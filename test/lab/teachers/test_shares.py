@@ -24,6 +24,12 @@ def test_logits_become_probabilities_first() -> None:
     np.testing.assert_allclose(shares[:, 0, 0], [3 / 8, 0.0, 5 / 8], atol=1e-6)
 
 
+def test_logits_that_sum_to_one_are_no_probabilities() -> None:
+    shares = class_shares(maps(2.0, -1.0, 0.0), [(0,), (1,)])
+    powers = np.exp([2.0, -1.0, 0.0])
+    np.testing.assert_allclose(shares[:, 0, 0], powers / powers.sum(), atol=1e-6)
+
+
 def test_an_id_that_the_teacher_has_not_is_named() -> None:
     with pytest.raises(ValueError, match="gives 2 classes, and the recipe names id 7"):
         class_shares(maps(0.5, 0.5), [(0, 7)])

@@ -84,7 +84,7 @@ def test_the_runner_up_takes_its_share_of_the_loss() -> None:
     truth = torch.tensor([[[1, 0], [2, NO_LABEL]]])
     runner_up = torch.zeros(1, 2, 2, 2)
     runner_up[0, :, 0, 0] = torch.tensor([2.0, 51.0])  # a fifth
-    runner_up[0, :, 1, 1] = torch.tensor([0.0, 255.0])  # of a pixel that is unknown
+    runner_up[0, :, 1, 1] = torch.tensor([2.0, 255.0])  # of a pixel that is unknown
     weight = torch.tensor([1.0, 2.0, 3.0])
 
     def alone(row: int, column: int, label: int) -> float:
