@@ -15,7 +15,6 @@ from pag_ros.image.letterbox import Letterbox
 from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.runtime import Prediction
 from pag_ros.runtime.camera_scale import SAMPLED_PIXELS, CameraScale
-from pag_ros.runtime.floor_scale import Mount
 from pag_ros.runtime.scale_filter import ScaleSource
 
 HEADS = ("depth", "normals", "segmentation")
