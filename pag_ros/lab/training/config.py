@@ -91,6 +91,8 @@ class TrainConfig:
         keeps_best: what validates best is what is finished, the start included.
         patience: of a run that keeps the best: validations in a row that are no better, after
             which it ends; 0 = it never does.
+        flaws: share of the samples that get a camera's flaws; fewer where pictures are of the very
+            camera that the network will see through.
         mixture: share of each dataset in a batch; empty = as many as it has frames.
         minutes: the run ends by the clock instead of after its iterations; of one phase only.
         warm_up: iterations over which the learning rate rises at the start.
@@ -131,6 +133,7 @@ class TrainConfig:
     start_share: float = 0.0
     keeps_best: bool = False
     patience: int = 0
+    flaws: float = 1.0
     mixture: tuple[float, ...] = ()
     minutes: float | None = None
     warm_up: int = 200
@@ -189,7 +192,7 @@ class TrainConfig:
             raise ParameterError(
                 f"rho: expected values between 0 and 1 (excluded), not {shown(self.rho)}"
             )
-        for name in ("final_share", "start_share"):
+        for name in ("final_share", "start_share", "flaws"):
             value = getattr(self, name)
             if not (is_number(value) and 0.0 <= value <= 1.0):
                 raise ParameterError(f"{name}: expected 0 to 1, not {shown(value)}")

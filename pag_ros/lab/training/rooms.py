@@ -33,6 +33,7 @@ class Rooms(Dataset[dict[str, Tensor]]):
         train: augment at random, and take the splits to train on; else only resize, and take
             those to score on.
         seed: of the augmentation; sample i is a pure function of (seed, i).
+        flaws: share of the samples to train on that get a camera's flaws, see `photograph`.
         classes: names of the label ids; if None those of the first dataset that has any. Labels
             of datasets with another list are mapped by name, unmatched ones become unknown.
 
@@ -54,11 +55,13 @@ class Rooms(Dataset[dict[str, Tensor]]):
         train: bool,
         seed: int = 0,
         classes: Sequence[str] | None = None,
+        flaws: float = 1.0,
     ) -> None:
         self.datasets = [open_dataset(spec, TRAINING if train else None) for spec in folders]
         self.size = size
         self.train = train
         self.seed = seed
+        self.flaws = flaws
         if classes is None:
             classes = next((d.classes for d in self.datasets if d.classes), ())
         self.classes = tuple(classes)
@@ -85,7 +88,10 @@ class Rooms(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng((self.seed, key))
         sample = reframe(sample, self.size, rng)
         item = _item(sample, self._tables[number], exact)
-        return {**item, "plain": item["image"], "image": _planes(photograph(sample.color, rng))}
+        flawed = item["image"]
+        if self.flaws == 1.0 or rng.random() < self.flaws:
+            flawed = _planes(photograph(sample.color, rng))
+        return {**item, "plain": item["image"], "image": flawed}
 
 
 class EndlessSampler(Sampler[int]):

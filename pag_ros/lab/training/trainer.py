@@ -263,7 +263,8 @@ class Trainer:
         return self._stop() or bool(patience and self.best.misses >= patience)
 
     def _loader(self, phase: Phase, seed: int, start: int) -> DataLoader[dict[str, Tensor]]:
-        rooms = Rooms(self.folders, phase.size, True, seed, self._classes())
+        flaws = self.config.flaws
+        rooms = Rooms(self.folders, phase.size, True, seed, self._classes(), flaws)
         keys: Sampler[int] = EndlessSampler(len(rooms), seed, start * phase.batch)
         if self.config.mixture:
             keys = MixedSampler(rooms.lengths, self.config.mixture, seed, start * phase.batch)

@@ -54,6 +54,17 @@ def test_the_plain_picture_shows_the_same_part_without_a_cameras_flaws(rooms: Pa
     assert "plain" not in Rooms([rooms], (64, 48), train=False)[3]
 
 
+def test_a_share_of_the_pictures_gets_a_cameras_flaws(rooms: Path) -> None:
+    flawed = {}
+    for share in (0.0, 0.5, 1.0):
+        items = Rooms([rooms], (64, 48), train=True, seed=4, flaws=share)
+        pairs = [(items[key]["image"], items[key]["plain"]) for key in range(40)]
+        flawed[share] = sum(not torch.equal(image, plain) for image, plain in pairs)
+    assert flawed[0.0] == 0
+    assert 10 <= flawed[0.5] <= 30
+    assert flawed[1.0] == 40
+
+
 def test_flip_mirrors_the_picture_and_the_normals_x(rooms: Path) -> None:
     sample = read_frame(read_index(rooms)[0])
     flipped = _flip(sample)
