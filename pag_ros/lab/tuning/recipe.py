@@ -13,7 +13,7 @@ START_WEIGHTS = {"depth": 1.0, "normals": 1.0, "segmentation": 4.0}
 they moved on a sixth of the pixels."""
 
 START_SHARE = 0.2
-"""Of the start in what comes out: it takes a sixth off what rendered rooms have lost."""
+"""Of the start in what comes out: a quarter of what rendered rooms have lost comes back by it."""
 
 FLAWS = 0.4
 """Share of the pictures that get a camera's flaws: these are of the robot's own."""
