@@ -30,12 +30,19 @@ def unpack(out: Path) -> tuple[Path, Path]:
         if archive is None:
             raise DatasetError(f"{ARCHIVE}: not found beside the shipped models; install them anew")
         with reading(archive, "an archive of rendered rooms", DatasetError):
-            _extract(archive, out)
-        complete.touch()
+            files = _read(archive, out)
+        try:
+            for target, content in files.items():
+                write_bytes(target, content, make_folder=True)
+            complete.touch()
+        except OSError as error:
+            raise DatasetError(f"{out}: cannot be written to ({error.strerror})") from error
     return out / REHEARSAL, out / FORGETTING
 
 
-def _extract(archive: Path, out: Path) -> None:
+def _read(archive: Path, out: Path) -> dict[Path, bytes]:
+    """The files in the archive, by where below `out` they belong."""
+    files = {}
     with zipfile.ZipFile(archive) as file:
         entries = [entry for entry in file.infolist() if not entry.is_dir()]
         if len(entries) > _MAX_FILES or sum(entry.file_size for entry in entries) > _MAX_BYTES:
@@ -44,4 +51,5 @@ def _extract(archive: Path, out: Path) -> None:
             target = (out / entry.filename).resolve()
             if not target.is_relative_to(out.resolve()):
                 raise DatasetError(f"{archive}: an entry that leads out of it")
-            write_bytes(target, file.read(entry), make_folder=True)
+            files[target] = file.read(entry)
+    return files

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import zipfile
 from pathlib import Path
 
@@ -60,3 +62,18 @@ def test_an_archive_that_leads_out_of_its_folder_is_refused(
         rendered.unpack(tmp_path / "out")
     assert not (tmp_path / "evil").exists()
     assert not (tmp_path.parent / "evil").exists()
+
+
+def test_a_full_disk_is_no_fault_of_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(rendered, "write_bytes", full)
+    with pytest.raises(DatasetError) as caught:
+        rendered.unpack(tmp_path / "out")
+    text = f"{tmp_path / 'out'}: cannot be written to (No space left on device)"
+    assert str(caught.value) == text
+    monkeypatch.undo()
+    assert len(RoomPictures([rendered.unpack(tmp_path / "out")[0]])) == 60
