@@ -29,7 +29,7 @@ _MAX_SEARCHED = 4096
 
 
 @contextmanager
-def replacing(path: Path, make_folder: bool = False) -> Iterator[BinaryIO]:
+def replacing(path: Path, make_folder: bool = False, tidy: bool = True) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of `path` at the end; after any error it is gone.
 
     Its mode is that of a new file, by the umask. A device, a pipe, and the file that standard
@@ -37,6 +37,8 @@ def replacing(path: Path, make_folder: bool = False) -> Iterator[BinaryIO]:
 
     Args:
         make_folder: make the folder of `path`, and those above it, where they are missing.
+        tidy: call `remove_leftovers` first. In a folder of thousands of files that takes longer
+            than to write one: who fills it alone calls `empty_of_leftovers` once instead.
 
     Raises:
         OSError: it cannot be written; the error names `path`, not the temporary file.
@@ -50,7 +52,8 @@ def replacing(path: Path, make_folder: bool = False) -> Iterator[BinaryIO]:
                 yield file
             return
         target = _target(path)
-        remove_leftovers(path)
+        if tidy:
+            remove_leftovers(path)
         part = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
         with part.open("xb") as file:
             yield file
@@ -66,13 +69,13 @@ def replacing(path: Path, make_folder: bool = False) -> Iterator[BinaryIO]:
         raise
 
 
-def write_bytes(path: Path, content: bytes, make_folder: bool = False) -> None:
+def write_bytes(path: Path, content: bytes, make_folder: bool = False, tidy: bool = True) -> None:
     """Write a file by `replacing`.
 
     Raises:
         OSError: see `replacing`.
     """
-    with replacing(path, make_folder) as file:
+    with replacing(path, make_folder, tidy) as file:
         file.write(content)
 
 
@@ -100,9 +103,19 @@ def remove_leftovers(path: Path, min_age_s: float = LEFTOVER_AGE_S) -> None:
             another process may be writing.
     """
     target = _target(path)
-    leftover = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{16}}\.part")
-    with suppress(OSError), os.scandir(target.parent) as entries:
-        for entry in islice(entries, _MAX_SEARCHED):
+    _remove_parts(target.parent, re.escape(target.name), min_age_s, _MAX_SEARCHED)
+
+
+def empty_of_leftovers(folder: Path) -> None:
+    """Remove all that killed processes have left in a folder that nobody else writes into now."""
+    _remove_parts(folder, ".+", 0.0, None)
+
+
+def _remove_parts(folder: Path, names: str, min_age_s: float, searched: int | None) -> None:
+    """Remove temporary files of targets whose name matches `names`; None: search all entries."""
+    leftover = re.compile(rf"\.{names}\.[0-9a-f]{{16}}\.part")
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in islice(entries, searched):
             if leftover.fullmatch(entry.name):
                 with suppress(OSError):
                     # Of either sign: a robot's clock may have been set back.

@@ -21,6 +21,7 @@ import pytest
 
 from pag_ros.writing import (
     LEFTOVER_AGE_S,
+    empty_of_leftovers,
     is_writable,
     remove_leftovers,
     replacing,
@@ -151,6 +152,18 @@ def test_leftovers_of_other_files_stay(path: Path) -> None:
         os.utime(part, (0, 0))
     write_text(path, "new")
     assert all(part.exists() for part in parts)
+
+
+def test_a_folder_can_be_tidied_once_for_all(path: Path) -> None:
+    path.write_text("old")
+    others = path, path.with_name("other.png")
+    parts = [make_leftover(other, 2.0 * LEFTOVER_AGE_S) for other in others]
+    parts.append(make_leftover(path))
+    write_bytes(path, b"new", tidy=False)
+    assert all(part.exists() for part in parts)
+    empty_of_leftovers(path.parent)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == b"new"
 
 
 def test_who_holds_a_lock_removes_leftovers_at_once(path: Path) -> None:

@@ -136,9 +136,10 @@ def _render(args: argparse.Namespace) -> int:
     }
     if args.walk:
         done = render_walk(args.out, walk=Walk(frames=args.frames), **common)
-    else:
-        done = render_dataset(
-            args.out, args.frames, workers=args.workers, scheduler=args.scheduler, **common
-        )
-    print(f"{args.out} holds {done} frames")
+        print(f"{args.out} holds {done} frames")
+        return 0
+    account = render_dataset(
+        args.out, args.frames, workers=args.workers, scheduler=args.scheduler, **common
+    )
+    print(f"{args.out} holds {account.total} frames; {account.line()}")
     return 0

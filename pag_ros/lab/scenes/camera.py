@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pag_ros.lab.scenes.mesh import FloatArray
+from pag_ros.lab.scenes.mesh import FloatArray, cross
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Pose:
 def look_at(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> Pose:
     """A pose that looks from one point to another, the picture upright but for `roll` (rad)."""
     forward = (target - position) / np.linalg.norm(target - position)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right = cross(forward, np.array([0.0, 0.0, 1.0]))
     right /= np.linalg.norm(right)
-    down = np.cross(forward, right)
+    down = cross(forward, right)
     turned_right = np.cos(roll) * right + np.sin(roll) * down
     turned_down = np.cos(roll) * down - np.sin(roll) * right
     rotation = np.stack([turned_right, turned_down, forward], 1)
@@ -49,4 +49,5 @@ def pixel_rays(
     Their length is one along the optical axis, so that distance along a ray is depth.
     """
     x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
-    return np.asarray(np.stack([x, y, np.ones_like(x)], 1) @ pose.rotation.T, np.float32)
+    axes = [x * right + y * down + forward for right, down, forward in pose.rotation]
+    return np.stack(axes, 1).astype(np.float32, copy=False)

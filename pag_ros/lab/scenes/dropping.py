@@ -6,8 +6,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pag_ros.lab.scenes.furnish import Furnisher, Placed, moved_piece, overlap, part_bounds
-from pag_ros.lab.scenes.scene import flatten
+from pag_ros.lab.scenes.furnish import (
+    Furnisher,
+    Placed,
+    Space,
+    moved_piece,
+    overlap,
+    part_bounds,
+    resized,
+    space_of,
+)
+from pag_ros.lab.scenes.mesh import Material, Mesh, box, triple
+from pag_ros.lab.scenes.scene import triangles
 from pag_ros.lab.scenes.shell import Part
 from pag_ros.lab.scenes.things import (
     keyboard,
@@ -18,12 +28,15 @@ from pag_ros.lab.scenes.things import (
     random_thing,
     small_thing,
 )
-from pag_ros.lab.scenes.tracing import Tracer
+from pag_ros.lab.scenes.tracing import Caster
 
 BEARING = ("table", "cabinet", "bed", "sofa", "chair", "fixture")
 CROWDED = ("table", "cabinet", "fixture")
-CROWDED_SHARE = 0.3
+CROWDED_SHARE = 0.4
+FINE_FACES = 500
+MADE_THINGS = 12
 GRID = 4
+GRID_SHARES = np.linspace(0, 1, GRID)
 LEVEL_METRES = 0.012
 
 
@@ -32,14 +45,16 @@ class Dropper:
     """Drops things into a furnished room."""
 
     furnisher: Furnisher
-    tracer: Tracer
+    caster: Caster
     rested: list[Placed] = field(default_factory=list)
+    made: list[Mesh] = field(default_factory=list)
 
     @classmethod
     def over(cls, furnisher: Furnisher, shell: list[Part]) -> Dropper:
-        """A dropper that knows all surfaces of the room."""
-        parts = shell + [part for piece in furnisher.placed for part in piece.parts]
-        return cls(furnisher, Tracer(flatten(parts, [], (0.0, 0.0, 0.0))))
+        """A dropper that knows all surfaces of the room on which things may lie."""
+        furniture = [part for piece in furnisher.placed for part in piece.parts]
+        parts = shell + [_coarse(part) for part in furniture]
+        return cls(furnisher, Caster(*triangles(parts)))
 
     def scatter(self, count: int) -> None:
         """Equip the desks, then let `count` things fall anywhere that bears them."""
@@ -65,8 +80,20 @@ class Dropper:
         for support in supports:
             if rng.random() < CROWDED_SHARE:
                 for _ in range(int(rng.integers(8, 30))):
-                    thing = small_thing(self.furnisher.surfaces, rng)
-                    self._try([Part(thing, "object")], support)
+                    self._try([Part(self._small_thing(), "object")], support)
+
+    def _small_thing(self) -> Mesh:
+        """A new thing or, once there are some, one of them in another size and shade.
+
+        Rooms have many cups of one kind, and to make a cup takes longer than to put it down.
+        """
+        rng = self.furnisher.rng
+        if len(self.made) < MADE_THINGS:
+            self.made.append(small_thing(self.furnisher.surfaces, rng))
+            return self.made[-1]
+        thing = self.made[int(rng.integers(MADE_THINGS))]
+        shade = rng.uniform(0.6, 1.2)
+        return resized(thing, rng).tinted((shade, shade, shade))
 
     def _try(self, parts: list[Part] | None, support: Placed | None) -> None:
         """A few attempts to drop parts over a piece (None: over the floor)."""
@@ -109,7 +136,7 @@ class Dropper:
     ) -> bool:
         """Put parts down at a place if rays over the footprint meet one level, free surface."""
         rng, room = self.furnisher.rng, self.furnisher.room
-        piece = moved_piece(parts[0].label, parts, (x, y, 0.0), yaw)
+        piece = space_of(parts, (x, y, 0.0), yaw)
         if not self.furnisher.inside(piece.footprint):
             return False
         blocked = any(overlap(piece.footprint, zone) for zone in self.furnisher.keep_free)
@@ -133,17 +160,30 @@ class Dropper:
             for p in self.rested
         ):
             return False
-        self.rested.append(moved_piece(piece.label, parts, (x, y, height), yaw))
+        self.rested.append(moved_piece(parts[0].label, parts, (x, y, height), yaw))
         return True
 
-    def _cast(self, piece: Placed, height: float, upward: float) -> np.ndarray:
+    def _cast(self, piece: Space, height: float, upward: float) -> np.ndarray:
         """Distances [16] (-1: nothing) of vertical rays from a grid over a footprint."""
         low_x, low_y, high_x, high_y = piece.footprint
-        x, y = np.meshgrid(np.linspace(low_x, high_x, GRID), np.linspace(low_y, high_y, GRID))
-        origins = np.stack([x.ravel(), y.ravel(), np.full(x.size, height)], 1).astype(np.float32)
-        directions = np.tile(np.array([0, 0, upward], np.float32), (x.size, 1))
-        hits = self.tracer.hits(origins, directions)
+        origins = np.empty((GRID, GRID, 3), np.float32)
+        origins[..., 0] = low_x + (high_x - low_x) * GRID_SHARES
+        origins[..., 1] = low_y + (high_y - low_y) * GRID_SHARES[:, None]
+        origins[..., 2] = height
+        directions = np.zeros((GRID * GRID, 3), np.float32)
+        directions[:, 2] = upward
+        hits = self.caster.hits(origins.reshape(-1, 3), directions)
         return np.where(hits.face < 0, -1.0, hits.distance)
+
+
+def _coarse(part: Part) -> Part:
+    """The part, or a box around it where it is fine and nothing would come to lie on it."""
+    if part.label in BEARING or len(part.mesh.faces) < FINE_FACES:
+        return part
+    low, high = part.mesh.bounds
+    x, y, _ = (low + high) / 2
+    around = box(triple(*(high - low)), Material()).moved(triple(x, y, low[2]))
+    return Part(around, part.label)
 
 
 def _small_parts(furnisher: Furnisher) -> list[Part] | None:

@@ -13,6 +13,16 @@ from pag_ros.lab.scenes.surfaces import Surfaces, wood
 from pag_ros.lab.scenes.things import random_thing
 
 Generator = np.random.Generator
+# most tables and worktops are as high as people like them; the rest as anybody may build them
+UNUSUAL_HEIGHT_SHARE = 0.4
+UNUSUAL_HEIGHT_METRES = (0.35, 1.15)
+WORKTOP_METRES, WALL_UNIT_GAP_METRES = 0.04, 0.45
+
+
+def surface_height(rng: Generator, usual: tuple[float, float]) -> float:
+    """Metres from the floor to the top of a table or worktop; usual: lowest and highest of most."""
+    unusual = rng.random() < UNUSUAL_HEIGHT_SHARE
+    return float(rng.uniform(*(UNUSUAL_HEIGHT_METRES if unusual else usual)))
 
 
 def bookshelf(surfaces: Surfaces, rng: Generator) -> list[Part]:
@@ -64,14 +74,14 @@ def _row(
 
 def kitchen_row(surfaces: Surfaces, rng: Generator, length: float) -> list[Part]:
     """Base units with a worktop, tiles and, mostly, wall units above."""
-    depth, height = 0.58, float(rng.uniform(0.82, 0.9))
+    depth, height = 0.58, surface_height(rng, (0.82, 0.9)) - WORKTOP_METRES
     front = Material(surfaces.paint_color(), gloss=float(rng.choice([0.0, 0.2])))
     if rng.random() < 0.3:
         front = surfaces.plain()
     units, fixtures = [], []
     body = box((length, depth - 0.02, height - 0.1), front).moved((0.0, 0.01, 0.1))
     base = box((length, depth - 0.08, 0.1), Material((0.05, 0.05, 0.05))).moved((0.0, 0.04, 0.0))
-    worktop = box((length, depth + 0.03, 0.04), _board_look(surfaces, rng)).moved(
+    worktop = box((length, depth + 0.03, WORKTOP_METRES), _board_look(surfaces, rng)).moved(
         (0.0, 0.0, height)
     )
     count = max(1, round(length / 0.55))
@@ -86,7 +96,7 @@ def kitchen_row(surfaces: Surfaces, rng: Generator, length: float) -> list[Part]
     splash = box((length, 0.008, 0.55), surfaces.tiling()).moved((0.0, depth / 2, height + 0.04))
     parts = [Part(joined([body, base, worktop, *units]), "cabinet"), Part(splash, "wall")]
     if rng.random() < 0.75:
-        high, low = float(rng.uniform(0.55, 0.8)), 1.42
+        high, low = float(rng.uniform(0.5, 0.75)), max(1.4, height + WALL_UNIT_GAP_METRES)
         upper = [box((length, 0.33, high), front).moved((0.0, depth / 2 - 0.165, low))]
         for k in range(count):
             x = -length / 2 + (k + 0.5) * width
@@ -185,7 +195,7 @@ def wall_shelf(surfaces: Surfaces, rng: Generator) -> list[Part]:
 def simple_table(surfaces: Surfaces, rng: Generator) -> list[Part]:
     """A plain table or desk: a top on four legs or two sides."""
     width, depth = float(rng.uniform(0.7, 2.0)), float(rng.uniform(0.5, 1.0))
-    height, thick = float(rng.uniform(0.68, 0.78)), float(rng.uniform(0.018, 0.05))
+    height, thick = surface_height(rng, (0.68, 0.78)), float(rng.uniform(0.018, 0.05))
     look = _board_look(surfaces, rng)
     meshes = [box((width, depth, thick), look).moved((0.0, 0.0, height - thick))]
     leg = float(rng.uniform(0.03, 0.08))

@@ -10,13 +10,17 @@ import numpy as np
 
 from pag_ros.lab.scenes import fittings
 from pag_ros.lab.scenes.catalog import MeshLibrary, Model
-from pag_ros.lab.scenes.mesh import Material, Mesh, Triple, box, joined, triple
+from pag_ros.lab.scenes.mesh import Material, Mesh, Triple, box, extent, joined, triple, turned
 from pag_ros.lab.scenes.shell import Part, Room
 from pag_ros.lab.scenes.surfaces import Surfaces, any_color
 
 Generator = np.random.Generator
 Area = tuple[float, float, float, float]
-FACE_BUDGET = 240_000
+FACE_BUDGET = 120_000
+# of the pictures, those without a frame: nothing but their print tells them from the wall
+POSTER_SHARE = 0.4
+# shares by which size and proportions of things vary: 15 % in all
+RESIZED, STRETCHED = 0.1, 0.045
 
 
 @dataclass(frozen=True)
@@ -130,12 +134,34 @@ class Placed:
     yaw: float
 
 
+def resized(mesh: Mesh, rng: Generator) -> Mesh:
+    """The mesh in another size: a little in each direction, RESIZED at most in all."""
+    size = rng.uniform(1 - RESIZED, 1 + RESIZED)
+    return mesh.scaled(triple(*(size * rng.uniform(1 - STRETCHED, 1 + STRETCHED, 3))))
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a piece takes up. footprint: low x, low y, high x, high y; bottom, top; metres."""
+
+    footprint: Area
+    bottom: float
+    top: float
+
+
+def space_of(parts: list[Part], position: Triple, yaw: float) -> Space:
+    """What parts would take up somewhere: much cheaper than to move them there."""
+    bounds = np.stack([extent(turned(p.mesh.vertices, yaw)) for p in parts])
+    low, high = bounds[:, 0].min(0) + position, bounds[:, 1].max(0) + position
+    area = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+    return Space(area, float(low[2]), float(high[2]))
+
+
 def moved_piece(label: str, parts: list[Part], position: Triple, yaw: float) -> Placed:
     """Parts put somewhere as one piece."""
     moved = tuple(replace(p, mesh=p.mesh.moved(position, yaw)) for p in parts)
-    low, high = part_bounds(moved)
-    area = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-    return Placed(label, moved, area, float(low[2]), float(high[2]), yaw)
+    space = space_of(parts, position, yaw)
+    return Placed(label, moved, space.footprint, space.bottom, space.top, yaw)
 
 
 def part_bounds(parts: list[Part] | tuple[Part, ...]) -> np.ndarray:
@@ -208,6 +234,8 @@ class Furnisher:
         mesh = self.model_mesh(model)
         if model is None or mesh is None:
             return
+        if model.label == "table":
+            mesh = self._raised(mesh)
         parts = [Part(mesh, model.label)]
         if model.place == "seated":
             self._seat_person(parts)
@@ -217,6 +245,12 @@ class Furnisher:
             self._against_wall(model.label, parts)
         else:
             self._anywhere(model.label, parts)
+
+    def _raised(self, table: Mesh) -> Mesh:
+        """A table, now and then on longer or shorter legs."""
+        tall = float(table.bounds[1, 2])
+        wanted = fittings.surface_height(self.rng, (tall, tall))
+        return table.scaled((1.0, 1.0, wanted / tall))
 
     def _wall_share(self, model: Model) -> float:
         """How often a model stands with its back to a wall."""
@@ -267,7 +301,7 @@ class Furnisher:
         self.face_budget -= len(mesh.faces)
         if model.label == "person":
             return mesh
-        return self._recoloured(mesh.scaled(triple(*self.rng.uniform(0.92, 1.08, 3))))
+        return self._recoloured(resized(mesh, self.rng))
 
     def _recoloured(self, mesh: Mesh) -> Mesh:
         """The mesh in other colours: tinted as a whole, or some materials replaced."""
@@ -380,16 +414,17 @@ class Furnisher:
         ignore: Placed | None = None,
     ) -> bool:
         """Put a piece there unless it leaves the room or runs into something."""
-        piece = moved_piece(label, parts, triple(*centre, height), yaw)
-        if not self.inside(piece.footprint) or piece.top > self.room.height - 0.02:
+        position = triple(*centre, height)
+        space = space_of(parts, position, yaw)
+        if not self.inside(space.footprint) or space.top > self.room.height - 0.02:
             return False
-        if height < 2.0 and any(overlap(piece.footprint, zone) for zone in self.keep_free):
+        if height < 2.0 and any(overlap(space.footprint, zone) for zone in self.keep_free):
             return False
         for other in self.placed:
-            apart = other.top < piece.bottom + 1e-3 or other.bottom > piece.top - 1e-3
-            if other is not ignore and not apart and overlap(piece.footprint, other.footprint):
+            apart = other.top < space.bottom + 1e-3 or other.bottom > space.top - 1e-3
+            if other is not ignore and not apart and overlap(space.footprint, other.footprint):
                 return False
-        self.placed.append(piece)
+        self.placed.append(moved_piece(label, parts, position, yaw))
         return True
 
     def inside(self, area: Area) -> bool:
@@ -429,8 +464,12 @@ class Furnisher:
                 self._settle("object", cloth, centre, yaw, bottom)
 
     def _hang_picture(self) -> None:
-        """A framed picture or a mirror (matt grey: a real one has no depth of its own)."""
+        """A poster, a framed picture or a mirror (matt: a real one has no depth of its own)."""
         width, height = (float(v) for v in self.rng.uniform(0.2, 1.2, 2))
+        if self.rng.random() < POSTER_SHARE:
+            sheet = box((width, 0.002, height), self.surfaces.picture(), True)
+            self._hang([Part(sheet, "object")], "object", float(self.rng.uniform(0.6, 1.6)))
+            return
         thick = float(self.rng.uniform(0.008, 0.04))
         bottom = float(self.rng.uniform(0.9, 1.6))
         face = Material((0.35, 0.37, 0.38), gloss=0.3)

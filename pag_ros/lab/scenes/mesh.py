@@ -18,6 +18,12 @@ Triple = tuple[float, float, float]
 
 CREASE_COSINE = float(np.cos(np.radians(40.0)))
 MAX_NEIGHBOURS = 32
+# cells along the longest side of a mesh that is simplified
+FINEST_CELLS, COARSEST_CELLS = 256.0, 40.0
+GRID_KEYS = np.array([1, 1 << 21, 1 << 42])
+"""Makes one number of three, from -2^20 to 2^20 each."""
+MIN_AREA = 5e-9
+"""Square metres. Smaller triangles have no reliable normal."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +61,14 @@ class Mesh:
     @property
     def bounds(self) -> FloatArray:
         """[2,3]: lowest and highest corner."""
-        return np.stack([self.vertices.min(0), self.vertices.max(0)])
+        return extent(self.vertices)
 
     def moved(self, position: Triple, yaw: float = 0.0) -> Mesh:
         """The mesh turned by `yaw` (rad, about z) and then shifted by `position` (m)."""
-        turn = rotation_z(yaw)
         return replace(
             self,
-            vertices=self.vertices @ turn.T + np.asarray(position, np.float32),
-            normals=self.normals @ turn.T,
+            vertices=turned(self.vertices, yaw) + np.asarray(position, np.float32),
+            normals=turned(self.normals, yaw),
         )
 
     def tinted(self, tint: Triple) -> Mesh:
@@ -84,15 +89,47 @@ def triple(*values: float) -> Triple:
     return float(x), float(y), float(z)
 
 
-def rotation_z(yaw: float) -> FloatArray:
-    """[3,3] rotation about the vertical axis."""
-    cosine, sine = np.cos(yaw), np.sin(yaw)
-    return np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]], np.float32)
+def turned(vectors: FloatArray, yaw: float) -> FloatArray:
+    """Vectors [...,3] turned by `yaw` (rad) about the vertical axis."""
+    if yaw == 0.0:
+        return vectors
+    # by hand: a matrix product would wake the threads of BLAS, which then fight with other workers
+    cosine, sine = float(np.cos(yaw)), float(np.sin(yaw))
+    x, y = vectors[..., 0], vectors[..., 1]
+    result = np.array(vectors)
+    result[..., 0] = cosine * x - sine * y
+    result[..., 1] = sine * x + cosine * y
+    return result
+
+
+def extent(points: FloatArray) -> FloatArray:
+    """[2,3]: lowest and highest coordinates of points [N,3]."""
+    # column by column: numpy is slow where the axis that is left is short
+    columns = points.T
+    return np.array([[c.min() for c in columns], [c.max() for c in columns]], points.dtype)
+
+
+def dot(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Scalar products of vectors along the last axis, of length 3; quicker than einsum there."""
+    return np.asarray(a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2])
+
+
+def cross(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Vector products of vectors [...,3]; quicker than numpy's for few of them."""
+    x, y, z = (a[..., k] for k in range(3))
+    u, v, w = (b[..., k] for k in range(3))
+    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], -1)
+
+
+def spans(vertices: FloatArray, faces: IntArray) -> FloatArray:
+    """[F,3] vector product of two sides of each triangle: its normal, twice its area long."""
+    first, second, third = (vertices.take(faces[:, k], 0) for k in range(3))
+    return cross(second - first, third - first)
 
 
 def unit(vectors: FloatArray) -> FloatArray:
-    """Vectors scaled to length one along the last axis; zero vectors stay zero."""
-    length = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))[..., None]
+    """Vectors [...,3] scaled to length one along the last axis; zero vectors stay zero."""
+    length = np.sqrt(dot(vectors, vectors))[..., None]
     return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)
 
 
@@ -112,7 +149,7 @@ def quad(
     size = (1.0, 1.0) if fit else (float(np.linalg.norm(u)), float(np.linalg.norm(v)))
     corner_uv = np.array([[0, 0], [size[0], 0], [size[0], size[1]], [0, size[1]]]) + uv_origin
     faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
-    normal = np.cross(u, v)
+    normal = cross(u, v)
     normal /= np.linalg.norm(normal) + 1e-12
     return Mesh(
         vertices=np.stack([a, a + u, a + u + v, a + v]).astype(np.float32),
@@ -125,7 +162,7 @@ def quad(
 
 
 # six sides of a box: a corner and the two directions from it, in units of half its size
-BOX_SIDES = np.array(
+_BOX_SIDES = np.array(
     [
         [(-1, -1, -1), (1, 0, 0), (0, 0, 1)],
         [(1, 1, -1), (-1, 0, 0), (0, 0, 1)],
@@ -136,24 +173,29 @@ BOX_SIDES = np.array(
     ],
     np.float32,
 )
-QUAD_UV = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
+_QUAD_UV = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
+_BOX_VERTICES = np.concatenate(
+    [
+        corner + 2 * (_QUAD_UV[:, :1] * along + _QUAD_UV[:, 1:] * up)
+        for corner, along, up in _BOX_SIDES
+    ]
+)
+_BOX_FACES = (np.arange(6)[:, None, None] * 4 + [[0, 1, 2], [0, 2, 3]]).reshape(12, 3).astype("i4")
+_BOX_AXES = np.abs(_BOX_SIDES[:, 1:]).argmax(2)
+_BOX_NORMALS = np.cross(_BOX_SIDES[:, 1], _BOX_SIDES[:, 2]).repeat(6, 0).reshape(12, 3, 3)
 
 
 def box(size: Triple, material: Material, fit: bool = False) -> Mesh:
     """A box centred on the z axis that stands on z = 0; uv as for `quad`, on each side."""
-    half = np.array(size, np.float32) / 2
-    corner, along, up = (BOX_SIDES[:, k] * half for k in range(3))
-    steps = QUAD_UV[:, :1, None] * (2 * along) + QUAD_UV[:, 1:, None] * (2 * up)
-    vertices = (corner + np.array([0, 0, half[2]]) + steps).transpose(1, 0, 2)
-    spans = np.stack([np.linalg.norm(2 * along, axis=1), np.linalg.norm(2 * up, axis=1)], 1)
-    uv = QUAD_UV * (np.ones((6, 1, 2)) if fit else spans[:, None])
-    faces = (np.arange(6)[:, None, None] * 4 + [[0, 1, 2], [0, 2, 3]]).reshape(12, 3)
-    normals = np.cross(BOX_SIDES[:, 1], BOX_SIDES[:, 2])
+    metres = np.array(size, np.float32)
+    vertices = _BOX_VERTICES * (metres / 2)
+    vertices[:, 2] += metres[2] / 2
+    uv = _QUAD_UV * (np.ones((6, 1, 2), np.float32) if fit else metres[_BOX_AXES][:, None])
     return Mesh(
-        vertices=vertices.reshape(24, 3).astype(np.float32),
-        faces=faces.astype(np.int32),
-        uv=uv.reshape(24, 2)[faces].astype(np.float32),
-        normals=np.broadcast_to(normals.repeat(2, 0)[:, None], (12, 3, 3)).astype(np.float32),
+        vertices=vertices,
+        faces=_BOX_FACES,
+        uv=uv.reshape(24, 2)[_BOX_FACES],
+        normals=_BOX_NORMALS,
         material=np.zeros(12, np.int32),
         materials=(material,),
     )
@@ -203,10 +245,8 @@ def cylinder(radius: float, height: float, material: Material, sides: int = 20) 
 
 def triangle_areas(vertices: FloatArray, faces: IntArray) -> FloatArray:
     """[F] areas, m^2."""
-    spread = np.cross(
-        vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]]
-    )
-    return np.asarray(np.sqrt(np.einsum("ij,ij->i", spread, spread)) / 2)
+    spread = spans(vertices, faces)
+    return np.asarray(np.sqrt(dot(spread, spread)) / 2)
 
 
 def joined(meshes: list[Mesh]) -> Mesh:
@@ -224,6 +264,41 @@ def joined(meshes: list[Mesh]) -> Mesh:
     )
 
 
+def simplified(mesh: Mesh, faces: int) -> Mesh:
+    """The mesh with about `faces` faces at most: vertices within one cell of a grid become one.
+
+    The grid is no coarser than COARSEST_CELLS along the longest side, whatever becomes of `faces`.
+    Corners keep their normals and uv, so that the shading stays that of the fine mesh.
+    """
+    low, high = mesh.bounds
+    cells = FINEST_CELLS
+    while len(mesh.faces) > faces and cells >= COARSEST_CELLS:
+        mesh = _clustered(mesh, float((high - low).max()) / cells)
+        cells *= 0.75
+    return mesh
+
+
+def _clustered(mesh: Mesh, cell: float) -> Mesh:
+    """The mesh with the vertices of each cell (m) at their mean; faces that vanish are left out."""
+    grid = np.floor((mesh.vertices - mesh.vertices.min(0)) / cell).astype(np.int64)
+    keys = grid @ GRID_KEYS
+    group, count = np.unique(keys, return_inverse=True, return_counts=True)[1:]
+    sums = [np.bincount(group, mesh.vertices[:, k]) for k in range(3)]
+    vertices = (np.stack(sums, 1) / count[:, None]).astype(np.float32)
+    faces = group[mesh.faces].astype(np.int32)
+    keep = triangle_areas(vertices, faces) > MIN_AREA
+    same = np.unique(np.sort(faces, 1), axis=0, return_index=True)[1]
+    keep[np.setdiff1d(np.arange(len(faces)), same, assume_unique=True)] = False
+    return replace(
+        mesh,
+        vertices=vertices,
+        faces=faces[keep],
+        uv=mesh.uv[keep],
+        normals=mesh.normals[keep],
+        material=mesh.material[keep],
+    )
+
+
 def smooth_normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
     """[F,3,3] corner normals: the faces around a vertex, weighted by their angle there, are
     averaged unless they meet at a crease.
@@ -232,9 +307,10 @@ def smooth_normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
     counts with its sign turned.
     """
     corners = vertices[faces]
-    face_normal = unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
+    face_normal = unit(spans(vertices, faces))
     angle = _corner_angles(corners).reshape(-1)
-    welded = np.unique(np.round(vertices, 5), axis=0, return_inverse=True)[1].reshape(-1)
+    places = np.round(vertices * 1e5).astype(np.int64)
+    welded = np.unique(places @ GRID_KEYS, return_inverse=True)[1].reshape(-1)
     corner_vertex = welded[faces].reshape(-1)
     corner_face = np.repeat(np.arange(len(faces)), 3)
     # all corners, vertex by vertex: the neighbours of a corner are a run of this list
@@ -246,10 +322,10 @@ def smooth_normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
         has = np.flatnonzero(counts[corner_vertex] > step)
         other = order[starts[corner_vertex[has]] + step]
         normal = face_normal[corner_face[other]]
-        cosine = np.einsum("ij,ij->i", face_normal[corner_face[has]], normal)
+        cosine = dot(face_normal[corner_face[has]], normal)
         weight = np.where(np.abs(cosine) > CREASE_COSINE, np.sign(cosine), 0.0) * angle[other]
         total[has] += weight[:, None] * normal
-    lost = np.einsum("ij,ij->i", total, total) < 1e-12
+    lost = dot(total, total) < 1e-12
     total[lost] = face_normal[corner_face[lost]]
     return unit(total.astype(np.float32)).reshape(-1, 3, 3)
 
@@ -258,4 +334,4 @@ def _corner_angles(corners: FloatArray) -> FloatArray:
     """[F,3] inner angles (rad) of triangles [F,3,3]."""
     after = unit(np.roll(corners, -1, 1) - corners)
     before = unit(np.roll(corners, 1, 1) - corners)
-    return np.asarray(np.arccos(np.clip(np.einsum("fij,fij->fi", after, before), -1, 1)))
+    return np.asarray(np.arccos(np.clip(dot(after, before), -1, 1)))

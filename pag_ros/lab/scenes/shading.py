@@ -1,177 +1,93 @@
-"""The colour of surfaces: textures, lamps and windows with shadows, sun, light from all around."""
+"""The colour of surfaces: textures, and how they send back the light that falls on them."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.lab.scenes.classes import class_id
-from pag_ros.lab.scenes.mesh import FloatArray, unit
-from pag_ros.lab.scenes.scene import Scene
+from pag_ros.lab.scenes.illumination import RAY_START_METRES, Illumination
+from pag_ros.lab.scenes.mesh import FloatArray, IntArray, dot
+from pag_ros.lab.scenes.scene import SRGB_TO_LINEAR, Atlas, Scene
 from pag_ros.lab.scenes.tracing import Hits, Surface, Tracer
 
-SRGB_TO_LINEAR = ((np.arange(256) / 255.0) ** 2.2).astype(np.float32)
-RAY_START_METRES = 2e-3
-OCCLUSION_METRES = 0.6
 OUTDOORS_RADIANCE = 3.0
-
-
-@dataclass(frozen=True)
-class Illumination:
-    """The light that falls on places [N,3]: light is spread evenly, shine is for glossy things."""
-
-    light: FloatArray
-    shine: FloatArray
-
-    def at(self, index: NDArray[np.int64]) -> Illumination:
-        """The illumination of some of the places."""
-        return Illumination(self.light[index], self.shine[index])
-
-
-def illuminate(
-    tracer: Tracer, surface: Surface, rng: np.random.Generator, shape: tuple[int, int]
-) -> Illumination:
-    """Lamps, windows, sun and surroundings at the pixels of an image (height, width)."""
-    points = surface.points + surface.flat * np.float32(RAY_START_METRES)
-    light, shine = _direct_light(tracer, points, surface.smooth, surface.view, rng)
-    light += _ambient_light(tracer, points, surface.smooth, rng)
-    grainy = np.concatenate([light, shine], 1).reshape(*shape, 6)
-    guide = surface.flat.reshape(*shape, 3), surface.distance.reshape(shape)
-    light, shine = np.split(_smoothed(grainy, *guide).reshape(-1, 6), 2, axis=1)
-    return Illumination(light + _sunlight(tracer, points, surface.smooth), shine)
+# what is glossier mirrors its surroundings: steel, panes, screens that are off, lacquer; faced
+# squarely, this share of them
+MIRROR_GLOSS, MIRROR_SHARE = 0.3, 0.3
+# a pixel on a surface seen at a sharper angle covers no more texels than this one
+STEEPEST_COSINE = 0.15
 
 
 def reflect(
-    scene: Scene, surface: Surface, illumination: Illumination, pixel_angle: float
+    tracer: Tracer, surface: Surface, illumination: Illumination, pixel_angle: float
 ) -> FloatArray:
-    """[N,3] linear light that comes back from a surface; pixel_angle: rad that a pixel covers."""
-    face = surface.hits.face
-    slant = np.maximum(-np.einsum("ij,ij->i", surface.view, surface.flat), 0.15)
-    albedo = texture_lookup(scene, surface.hits, surface.distance * pixel_angle / slant)
-    color = albedo * (illumination.light + scene.emission[face][:, None])
-    color += scene.gloss[face][:, None] * illumination.shine
-    color[surface.missed] = OUTDOORS_RADIANCE
+    """[3,N] linear light that comes back from a surface; pixel_angle: rad that a pixel covers."""
+    scene, face = tracer.scene, surface.hits.face
+    slant = np.maximum(-dot(surface.view, surface.flat), np.float32(STEEPEST_COSINE))
+    albedo = texture_lookup(scene, surface.hits, surface.distance * np.float32(pixel_angle) / slant)
+    color = albedo * (illumination.light + scene.emission.take(face))
+    gloss = scene.gloss.take(face)
+    color += gloss * illumination.shine
+    mirrors = np.flatnonzero(gloss >= MIRROR_GLOSS)
+    if len(mirrors):
+        color[:, mirrors] += gloss.take(mirrors) * _mirrored(tracer, surface, mirrors, illumination)
+    color[:, surface.missed] = OUTDOORS_RADIANCE
     return color
 
 
+def _mirrored(
+    tracer: Tracer, surface: Surface, index: NDArray[np.int64], illumination: Illumination
+) -> FloatArray:
+    """[3,K] light that smooth metal or glass at some places mirrors, more where seen at a slant.
+
+    What is mirrored has its mean colour, in the mean light of the places.
+    """
+    view, normal = surface.view.take(index, 0), surface.smooth.take(index, 0)
+    cosine = dot(view, normal)
+    start = surface.points.take(index, 0) + surface.flat.take(index, 0) * RAY_START_METRES
+    hits = tracer.hits(start, view - 2 * cosine[:, None] * normal)
+    scene = tracer.scene
+    light = illumination.light.mean(1)[:, None] + scene.emission.take(hits.face)
+    seen = np.where(hits.face < 0, OUTDOORS_RADIANCE, scene.mean_color.take(hits.face, 1) * light)
+    slant = np.clip(1 + cosine, 0, 1) ** 5  # Schlick's approximation of Fresnel's law
+    return np.asarray(seen * (MIRROR_SHARE + (1 - MIRROR_SHARE) * slant), np.float32)
+
+
 def texture_lookup(scene: Scene, hits: Hits, footprint: FloatArray) -> FloatArray:
-    """[N,3] linear reflectance at the hits: bilinear, in the mip level that fits the footprint.
+    """[3,N] linear reflectance at the hits: bilinear, in the mip level that fits the footprint.
 
     footprint: [N] metres of surface that a pixel covers.
     """
-    face, atlas = hits.face, scene.atlas
-    texture = scene.texture[face]
-    level = np.log2(np.maximum(scene.texel_density[face] * footprint, 1e-3))
-    level = np.clip(np.round(level), 0, atlas.offset.shape[1] - 1).astype(np.int32)
-    height, width = atlas.height[texture, level], atlas.width[texture, level]
-    corners = scene.uv[face]
-    uv = np.einsum("ij,ijk->ik", hits.weights, corners)
-    x = (uv[:, 0] - np.floor(uv[:, 0])) * width - 0.5
-    y = (1 - (uv[:, 1] - np.floor(uv[:, 1]))) * height - 0.5
-    x0, y0 = np.floor(x), np.floor(y)
-    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
-    columns = [x0.astype(np.int64) % width, (x0.astype(np.int64) + 1) % width]
-    rows = [y0.astype(np.int64) % height, (y0.astype(np.int64) + 1) % height]
-    offset = atlas.offset[texture, level]
-    total = np.zeros((len(face), 3), np.float32)
+    texels = scene.texel_density.take(hits.face) * footprint
+    levels = scene.atlas.offset.shape[1]
+    level = np.clip(np.rint(np.log2(np.maximum(texels, np.float32(1e-3)))), 0, levels - 1)
+    picture = scene.texture.take(hits.face) * levels + level.astype(np.int32)
+    uv = hits.interpolated(scene.uv)
+    return np.asarray(_texels(scene.atlas, picture, uv) * scene.color.take(hits.face, 1))
+
+
+def _texels(atlas: Atlas, picture: IntArray, uv: FloatArray) -> FloatArray:
+    """[3,N] linear colours at uv [2,N] of pictures [N], which count the levels of all textures."""
+    height, width = atlas.height.take(picture), atlas.width.take(picture)
+    x = (uv[0] - np.floor(uv[0])) * width.astype(np.float32) - np.float32(0.5)
+    y = (1 - uv[1] + np.floor(uv[1])) * height.astype(np.float32) - np.float32(0.5)
+    left, top = np.floor(x), np.floor(y)
+    fx, fy = x - left, y - top
+    # textures repeat: what lies beyond an edge comes from the other side
+    columns, rows = _wrapped(left, width), _wrapped(top, height)
+    offset = atlas.offset.take(picture).astype(np.int32)
+    total = np.zeros((3, len(picture)), np.float32)
     for row, weight_y in zip(rows, (1 - fy, fy), strict=True):
+        start = offset + row * width
         for column, weight_x in zip(columns, (1 - fx, fx), strict=True):
-            texel = SRGB_TO_LINEAR[atlas.texels[offset + row * width + column]]
-            total += texel * (weight_x * weight_y)
-    return total * scene.color[face]
-
-
-def _direct_light(
-    tracer: Tracer,
-    points: FloatArray,
-    normals: FloatArray,
-    view: FloatArray,
-    rng: np.random.Generator,
-) -> tuple[FloatArray, FloatArray]:
-    """Irradiance over pi and highlight, [N,3] each: one shadow ray to every light."""
-    light = np.zeros_like(points)
-    shine = np.zeros_like(points)
-    for source in tracer.scene.lights:
-        spot = np.asarray(source.position, np.float32) + np.asarray(source.spread, np.float32) * (
-            rng.random(points.shape, np.float32) * 2 - 1
-        )
-        towards = spot - points
-        square = np.maximum(np.einsum("ij,ij->i", towards, towards), 0.04)
-        direction = towards / np.sqrt(square)[:, None]
-        cosine = np.einsum("ij,ij->i", direction, normals)
-        strength = np.maximum(cosine, 0) / square
-        if any(source.facing):
-            strength *= np.maximum(-direction @ np.asarray(source.facing, np.float32), 0)
-        lit = np.flatnonzero(strength > 1e-4)
-        reach = np.full(len(lit), 0.98, np.float32)
-        lit = lit[~tracer.blocked(points[lit], towards[lit], reach)]
-        power = np.asarray(source.power, np.float32)
-        light[lit] += strength[lit, None] * power
-        half = unit(direction[lit] - view[lit])
-        peak = np.einsum("ij,ij->i", half, normals[lit]).clip(0) ** 40
-        shine[lit] += (0.5 * peak / square[lit])[:, None] * power
-    return light, shine
-
-
-def _sunlight(tracer: Tracer, points: FloatArray, normals: FloatArray) -> FloatArray:
-    """[N,3] irradiance over pi where a ray towards the sun leaves through a window pane."""
-    scene, total = tracer.scene, np.zeros_like(points)
-    if scene.sun is None:
-        return total
-    towards = np.asarray(scene.sun.towards, np.float32)
-    cosine = normals @ towards
-    facing = np.flatnonzero(cosine > 0)
-    hits = tracer.hits(points[facing], np.broadcast_to(towards, (len(facing), 3)))
-    pane = (scene.label[hits.face] == class_id("window")) & (scene.emission[hits.face] > 0)
-    lit = facing[pane & (hits.face >= 0)]
-    total[lit] = cosine[lit, None] * np.asarray(scene.sun.power, np.float32)
+            texel, weight = atlas.texels.take(start + column), weight_x * weight_y
+            for plane, shift in zip(total, (0, 8, 16), strict=True):
+                plane += SRGB_TO_LINEAR.take((texel >> np.uint32(shift)) & np.uint32(255)) * weight
     return total
 
 
-def _ambient_light(
-    tracer: Tracer, points: FloatArray, normals: FloatArray, rng: np.random.Generator, rays: int = 2
-) -> FloatArray:
-    """[N,3] light from all around: dimmed and tinted by what is near."""
-    scene = tracer.scene
-    total = np.zeros_like(points)
-    ambient = np.asarray(scene.ambient, np.float32)
-    for _ in range(rays):
-        # normal + point on a sphere: cosine-distributed
-        direction = unit(normals * 1.001 + unit(rng.normal(size=points.shape).astype(np.float32)))
-        hits = tracer.hits(points, direction)
-        missed = hits.face < 0
-        openness = 1 - np.exp(-np.where(missed, 10, hits.distance) / OCCLUSION_METRES)
-        bounced = scene.mean_color[hits.face]
-        # far away the room is one bright hull; near things send their own, darker colour
-        total += ambient * (openness[:, None] * (0.5 + 0.5 * bounced) + 0.15 * bounced)
-    return total / rays
-
-
-def _smoothed(light: FloatArray, normals: FloatArray, distance: FloatArray) -> FloatArray:
-    """Average light over neighbours on the same surface: fewer rays, less grain."""
-    for step in (1, 2):
-        total, weight_sum = light.copy(), np.ones(light.shape[:2], np.float32)
-        for dy, dx in ((0, step), (step, 0), (step, step), (step, -step)):
-            here, there = _shifted(light.shape[:2], dy, dx)
-            same = np.einsum("ijk,ijk->ij", normals[here], normals[there]) > 0.95
-            near = np.abs(distance[here] - distance[there]) < 0.03 * distance[here]
-            weight = (same & near).astype(np.float32)
-            total[here] += weight[..., None] * light[there]
-            total[there] += weight[..., None] * light[here]
-            weight_sum[here] += weight
-            weight_sum[there] += weight
-        light = total / weight_sum[..., None]
-    return light
-
-
-def _shifted(
-    shape: tuple[int, ...], dy: int, dx: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Slices of an image and of the same image moved by (dy >= 0, dx)."""
-    height, width = shape
-    rows = slice(0, height - dy), slice(dy, height)
-    if dx >= 0:
-        return (rows[0], slice(0, width - dx)), (rows[1], slice(dx, width))
-    return (rows[0], slice(-dx, width)), (rows[1], slice(0, width + dx))
+def _wrapped(first: FloatArray, size: IntArray) -> tuple[IntArray, IntArray]:
+    """Whole numbers from -1 to size - 1, and those after them, in a row of `size` that repeats."""
+    one = first.astype(np.int32)
+    other = one + np.int32(1)
+    return np.where(one < 0, size - 1, one), np.where(other >= size, 0, other)

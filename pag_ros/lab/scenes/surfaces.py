@@ -8,14 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from pag_ros.lab.scenes.catalog import read_picture
+from pag_ros.lab.scenes.film import GAMMA, TO_BYTES
 from pag_ros.lab.scenes.mesh import Image, Material, Triple, triple
 
 Generator = np.random.Generator
+NOISE_FIELDS = 24
+# doors and cupboards that hardly stand out from the wall, as in many real rooms
+LIKE_WALL_SHARE = 0.3
 
 # What a picture of the folder is good for, by its file name, with the metres it spans.
 USES = (
@@ -66,9 +71,15 @@ class Surfaces:
     def __init__(self, textures: list[Texture], rng: Generator) -> None:
         self._textures = textures
         self._rng = rng
+        self._wall_color: Triple | None = None
 
     def wall(self) -> Material:
         """Paint (mostly pale), wallpaper or a photographed wall."""
+        material = self._any_wall()
+        self._wall_color = mean_color(material)
+        return material
+
+    def _any_wall(self) -> Material:
         kind = self._rng.random()
         if kind < 0.35:
             return self._made(plaster, paint(self._rng), 2.0)
@@ -146,7 +157,10 @@ class Surfaces:
         return Material((1.0, 1.0, 1.0), view_outside(self._rng), gloss=0.1, emission=bright)
 
     def paint_color(self) -> Triple:
-        """A colour for doors and frames: usually white or wood."""
+        """A colour for doors, frames and fronts: white, wood, or nearly that of the walls."""
+        if self._wall_color is not None and self._rng.random() < LIKE_WALL_SHARE:
+            near = self._rng.uniform(0.85, 1.15) * self._rng.uniform(0.97, 1.03, 3)
+            return triple(*np.clip(np.multiply(self._wall_color, near), 0.02, 0.95))
         kind = self._rng.random()
         if kind < 0.5:
             shade = float(self._rng.uniform(0.6, 0.85))
@@ -174,7 +188,15 @@ class Surfaces:
         return Material((1.0, 1.0, 1.0), maker(self._rng, color), tile, gloss)
 
 
-# ---- colours (linear) -----------------------------------------------------------------------
+def mean_color(material: Material) -> Triple:
+    """The linear colour of a material, averaged over its texture."""
+    if material.texture is None:
+        return material.color
+    texels = material.texture[::4, ::4].reshape(-1, 3) / 255
+    return triple(*(texels**GAMMA).mean(0) * material.color)
+
+
+# ---- colours (linear) and metals -------------------------------------------------------------
 
 
 def paint(rng: Generator) -> Triple:
@@ -197,6 +219,13 @@ def grey(rng: Generator) -> Triple:
     return triple(*value)
 
 
+def metal(rng: Generator) -> Material:
+    """Polished steel, brass or copper."""
+    tints = ((0.9, 0.92, 0.95), (0.9, 0.7, 0.35), (0.9, 0.5, 0.35))
+    tint = np.array(tints[int(rng.choice(3, p=(0.8, 0.1, 0.1)))])
+    return Material(triple(*tint * rng.uniform(0.25, 0.5)), gloss=float(rng.uniform(0.6, 1.0)))
+
+
 def any_color(rng: Generator) -> Triple:
     """Any hue; dull colours are likelier than pure ones."""
     saturation, value = rng.random() ** 2, rng.uniform(0.04, 0.8)
@@ -209,7 +238,24 @@ def any_color(rng: Generator) -> Triple:
 
 
 def noise_field(rng: Generator, size: int, octaves: int = 5) -> np.ndarray:
-    """[size,size] smooth noise that tiles, zero mean, about unit spread."""
+    """[size,size] smooth noise that tiles, zero mean, about unit spread.
+
+    One of a few fields, turned over and shifted: a Fourier transform for every picture of a scene
+    takes longer than the pictures.
+    """
+    field = _noise_fields(size, octaves)[int(rng.integers(NOISE_FIELDS))]
+    field = field[:: int(rng.choice([1, -1])), :: int(rng.choice([1, -1]))]
+    return np.roll(field, rng.integers(size, size=2), (0, 1))
+
+
+@lru_cache(maxsize=16)
+def _noise_fields(size: int, octaves: int) -> np.ndarray:
+    """[NOISE_FIELDS,size,size]: always the same ones."""
+    rng = np.random.default_rng([size, octaves])
+    return np.stack([_noise(rng, size, octaves) for _ in range(NOISE_FIELDS)]).astype(np.float32)
+
+
+def _noise(rng: Generator, size: int, octaves: int) -> np.ndarray:
     frequency = np.fft.fftfreq(size) * size
     radius = np.hypot(frequency[:, None], frequency[None, :])
     falloff = np.where((radius > 0) & (radius < 2**octaves * 2), 1 / np.maximum(radius, 1), 0)
@@ -222,8 +268,8 @@ def _image(color: Triple, modulation: np.ndarray) -> Image:
     """A linear colour times [H,W] or [H,W,3], as sRGB bytes."""
     if modulation.ndim == 2:
         modulation = modulation[..., None]
-    linear = np.clip(np.asarray(color) * modulation, 0, 1)
-    return np.asarray(np.round(255 * linear ** (1 / 2.2)), np.uint8)
+    linear = np.clip(np.asarray(color, np.float32) * modulation.astype(np.float32), 0, 1)
+    return TO_BYTES.take((linear * 4095 + 0.5).astype(np.uint16))
 
 
 def plaster(rng: Generator, color: Triple) -> Image:

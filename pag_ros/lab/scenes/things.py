@@ -21,11 +21,13 @@ from pag_ros.lab.scenes.surfaces import (
     Surfaces,
     any_color,
     key_caps,
+    metal,
     noise_field,
     printed_page,
 )
 
 Generator = np.random.Generator
+METAL_SHARE = 0.15
 
 
 def random_thing(surfaces: Surfaces, rng: Generator) -> Mesh:
@@ -89,6 +91,8 @@ def crockery(surfaces: Surfaces, rng: Generator) -> Mesh:
     """A mug, bottle, bowl, plate, tin or ball, turned on a lathe."""
     del surfaces
     material = Material(any_color(rng), gloss=float(rng.choice([0.0, 0.2, 0.5])))
+    if rng.random() < METAL_SHARE:
+        material = metal(rng)
     radius, height = float(rng.uniform(0.025, 0.06)), float(rng.uniform(0.06, 0.13))
     kind = int(rng.integers(6))
     if kind == 0:

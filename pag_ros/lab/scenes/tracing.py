@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.lab.scenes.mesh import FloatArray, IntArray, unit
-from pag_ros.lab.scenes.scene import Scene
+from pag_ros.lab.scenes.mesh import FloatArray, IntArray, dot, unit
+from pag_ros.lab.scenes.scene import Lighting, Scene
+
+MISSED_RAYS = 10.0
+"""Lengths of its ray after which one that hits nothing ends."""
 
 
 @dataclass(frozen=True)
@@ -21,22 +25,26 @@ class Hits:
     v: FloatArray
     distance: FloatArray
 
-    @property
-    def weights(self) -> FloatArray:
-        """[N,3] weights of a face's corners."""
-        return np.stack([1 - self.u - self.v, self.u, self.v], 1)
+    def at(self, index: NDArray[np.int64]) -> Hits:
+        """Some of the hits."""
+        face, distance = self.face.take(index), self.distance.take(index)
+        return Hits(face, self.u.take(index), self.v.take(index), distance)
+
+    def interpolated(self, corners: FloatArray) -> FloatArray:
+        """[K,N] values at the hits, from those [3,K,F] at the three corners of all faces."""
+        first, second, third = corners.take(self.face, 2)
+        return np.asarray(first * (1 - self.u - self.v) + second * self.u + third * self.v)
 
 
-class Tracer:
-    """A scene in embree's hands."""
+class Caster:
+    """Triangles in embree's hands: vertices [V,3], faces [F,3]."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, vertices: FloatArray, faces: IntArray) -> None:
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
 
-        self.scene = scene
         self._embree: Any = EmbreeScene()
-        TriangleMesh(self._embree, scene.vertices, scene.faces)
+        TriangleMesh(self._embree, vertices, faces)
 
     def hits(self, origins: FloatArray, directions: FloatArray) -> Hits:
         """First hits of rays [N,3]; distances are in units of the direction's length."""
@@ -44,13 +52,28 @@ class Tracer:
         return Hits(found["primID"], found["u"], found["v"], found["tfar"])
 
     def blocked(
-        self, origins: FloatArray, directions: FloatArray, reach: FloatArray
+        self, origins: FloatArray, directions: FloatArray, reach: float
     ) -> NDArray[np.bool_]:
         """[N] whether anything lies between an origin and `reach` directions further."""
+        reaches = np.full(len(origins), reach, np.float32)
         found = self._embree.run(
-            _packed(origins), _packed(directions), query="OCCLUDED", dists=_packed(reach)
+            _packed(origins), _packed(directions), query="OCCLUDED", dists=reaches
         )
         return np.asarray(found != -1)
+
+
+class Tracer(Caster):
+    """A scene and its triangles in embree's hands."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene.vertices, scene.faces)
+        self.scene = scene
+
+    def relit(self, lighting: Lighting) -> Tracer:
+        """The same triangles in another light."""
+        other = copy(self)
+        other.scene = replace(self.scene, lighting=lighting)
+        return other
 
 
 def _packed(array: FloatArray) -> FloatArray:
@@ -76,14 +99,28 @@ class Surface:
 
 
 def trace_surface(tracer: Tracer, origin: FloatArray, rays: FloatArray) -> Surface:
-    """The surface that rays [N,3] from one point [3] meet; a miss counts as 10 rays away."""
+    """The surface that rays [N,3] from one point [3] meet; a miss ends after MISSED_RAYS."""
     hits = tracer.hits(np.broadcast_to(origin, rays.shape), rays)
     missed = hits.face < 0
-    distance = np.where(missed, np.float32(10), hits.distance)
-    flat = tracer.scene.face_normal[hits.face]
-    flat = np.where((np.einsum("ij,ij->i", flat, rays) > 0)[:, None], -flat, flat)
-    corners = tracer.scene.corner_normal[hits.face]
-    smooth = unit(np.einsum("ij,ijk->ik", hits.weights, corners))
-    smooth = np.where((np.einsum("ij,ij->i", smooth, flat) < 0)[:, None], -smooth, smooth)
-    points = origin + rays * distance[:, None]
-    return Surface(hits, missed, distance, points, unit(rays), flat, smooth)
+    distance = np.where(missed, np.float32(MISSED_RAYS), hits.distance)
+    flat = tracer.scene.face_normal.take(hits.face, 0)
+    _turn_against(flat, rays)
+    curved = np.flatnonzero(tracer.scene.curved.take(hits.face))
+    smooth = flat.copy()
+    bent = unit(hits.at(curved).interpolated(tracer.scene.corner_normal).T)
+    _turn_against(bent, -flat.take(curved, 0))
+    smooth[curved] = bent
+    return Surface(
+        hits=hits,
+        missed=missed,
+        distance=distance,
+        points=origin + rays * distance[:, None],
+        view=unit(rays),
+        flat=flat,
+        smooth=smooth,
+    )
+
+
+def _turn_against(normals: FloatArray, directions: FloatArray) -> None:
+    """Turn round, in place, the normals [N,3] that point along `directions` [N,3]."""
+    normals *= np.where(dot(normals, directions) > 0, np.float32(-1), np.float32(1))[:, None]

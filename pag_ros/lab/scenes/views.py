@@ -13,10 +13,33 @@ from pag_ros.lab.scenes.shell import Room
 from pag_ros.lab.scenes.tracing import Tracer
 
 Generator = np.random.Generator
-PROBE_WIDTH, PROBE_HEIGHT = 48, 36
-CLOSE_SHARE = 0.35
+PROBE_WIDTH, PROBE_HEIGHT = 32, 24
+CLOSE_SHARE = 0.4
+# of the close-ups, those of a table or worktop, where robots with arms look
+WORKTOP_SHARE = 0.7
+WORKTOP_METRES = (0.3, 1.25)
+CLOSE_METRES = (0.25, 0.8)
 # low, high (m) and share of views: a robot's camera, a table top, a head
-HEIGHTS = ((0.2, 0.6, 0.35), (0.8, 1.2, 0.3), (1.4, 1.8, 0.35))
+HEIGHTS = ((0.15, 0.6, 0.35), (0.6, 1.2, 0.3), (1.2, 1.9, 0.35))
+# a camera held in a hand or carried over rough ground
+TILTED_SHARE = 0.15
+ROLL_DEGREES, TILTED_ROLL_DEGREES = 2.5, 9.0
+# how far down and up a camera may look, in degrees
+STANDING_PITCH, CLOSE_PITCH = (-60, 25), (-85, 10)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What makes a view good. Metres: the median depth, and that of the nearest 3 %; how many
+    classes it shows."""
+
+    median: float
+    nearest: float
+    classes: int
+
+
+STANDING = Demand(0.6, 0.3, 4)
+CLOSE = Demand(0.25, 0.15, 2)
 
 
 @dataclass(frozen=True)
@@ -56,7 +79,7 @@ def sample_shots(
             pose = _random_pose(rooms, placed, rng, close)
             if pose is None:
                 continue
-            score = view_score(tracer, camera, pose, 0.25 if close else 0.6, wanted)
+            score = view_score(tracer, camera, pose, CLOSE if close else STANDING, wanted)
             if score > best_score:
                 best, best_score = Shot(camera, pose), score
             if score >= 1:
@@ -83,22 +106,34 @@ def _random_pose(
     if not any(r.contains(float(eye[0]), float(eye[1])) for r in rooms) or _is_inside(eye, placed):
         return None
     flat = float(np.linalg.norm((target - eye)[:2]))
-    if flat < 0.1:
+    if flat < 0.02:
         return None
     pitch = np.arctan2(target[2] - eye[2], flat)
-    limits = np.radians([-75, 5] if close else [-45, 20])
+    limits = np.radians(CLOSE_PITCH if close else STANDING_PITCH)
     target[2] = eye[2] + flat * np.tan(np.clip(pitch, *limits))
-    return look_at(eye, target, float(rng.normal(0, np.radians(2.5))))
+    roll = TILTED_ROLL_DEGREES if rng.random() < TILTED_SHARE else ROLL_DEGREES
+    return look_at(eye, target, float(np.radians(rng.normal(0, roll))))
 
 
 def _target(room: Room, placed: list[Placed], rng: Generator, close: bool) -> np.ndarray:
     low_x, low_y, high_x, high_y = room.bounds
+    worktops = [p for p in placed if _is_worktop(p)] if close else []
+    if worktops and rng.random() < WORKTOP_SHARE:
+        placed = worktops  # and what lies on them, which is more
     if placed and (close or rng.random() < 0.75):
         piece = placed[int(rng.integers(len(placed)))]
         x0, y0, x1, y1 = piece.footprint
         z = rng.uniform(piece.bottom, piece.top) if not close else piece.top
         return np.array([rng.uniform(x0, x1), rng.uniform(y0, y1), z])
     return np.array([rng.uniform(low_x, high_x), rng.uniform(low_y, high_y), rng.uniform(0.2, 1.6)])
+
+
+def _is_worktop(piece: Placed) -> bool:
+    """Whether a piece is a table, or so high, or lies at that height."""
+    low, high = WORKTOP_METRES
+    if piece.label == "object":
+        return low < piece.bottom < high
+    return piece.label in ("table", "cabinet", "fixture") and low < piece.top < high
 
 
 def _standing_eye(room: Room, target: np.ndarray, rng: Generator) -> np.ndarray:
@@ -118,9 +153,9 @@ def _standing_eye(room: Room, target: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def _close_eye(target: np.ndarray, rng: Generator) -> np.ndarray:
-    """0.3-1.2 m from the target, above it."""
-    distance, around = rng.uniform(0.3, 1.2), rng.uniform(0, 2 * np.pi)
-    lift = np.radians(rng.uniform(8, 70))
+    """CLOSE_METRES from the target, above it: from the side, or from nearly overhead."""
+    distance, around = rng.uniform(*CLOSE_METRES), rng.uniform(0, 2 * np.pi)
+    lift = np.radians(rng.uniform(8, 85))
     offset = [np.cos(around) * np.cos(lift), np.sin(around) * np.cos(lift), np.sin(lift)]
     return np.asarray(target + distance * np.array(offset))
 
@@ -136,11 +171,11 @@ def _is_inside(eye: np.ndarray, placed: list[Placed], margin: float = 0.08) -> b
 
 
 def view_score(
-    tracer: Tracer, camera: SceneCamera, pose: Pose, nearest_median: float, wanted: float
+    tracer: Tracer, camera: SceneCamera, pose: Pose, demand: Demand, wanted: float
 ) -> float:
     """1: good. Judged on a small picture: not too near, not one flat surface, enough in it.
 
-    nearest_median: metres; wanted: share of the picture that is neither shell nor opening.
+    wanted: share of the picture that is neither shell nor opening.
     """
     small = SceneCamera(
         camera.fx * PROBE_WIDTH / camera.width,
@@ -154,13 +189,14 @@ def view_score(
     known = np.isfinite(depth)
     if known.mean() < 0.9:
         return -1.0
-    median, near = float(np.median(depth[known])), float(np.quantile(depth[known], 0.03))
+    depths = np.sort(depth[known])
+    median, near = float(depths[len(depths) // 2]), float(depths[len(depths) * 3 // 100])
     flat = _largest_plane(depth, normals)
     furniture = float((labels >= 5).mean())
-    nearness = min(median / nearest_median, near / (0.2 if nearest_median < 0.4 else 0.3), 1.0)
+    nearness = min(median / demand.median, near / demand.nearest, 1.0)
     plainness = min((1 - flat) / 0.2, 1.0)
     kinds = int((np.bincount(labels.ravel(), minlength=256) > 0.015 * labels.size).sum())
-    interest = min(furniture / wanted, 1.0) * min(kinds / 4, 1.0)
+    interest = min(furniture / wanted, 1.0) * min(kinds / demand.classes, 1.0)
     return nearness * plainness if interest >= 1 else nearness * plainness * interest * 0.99
 
 

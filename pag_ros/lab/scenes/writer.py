@@ -25,7 +25,7 @@ from pag_ros.lab.scenes.camera import SceneCamera
 from pag_ros.lab.scenes.classes import CLASSES
 from pag_ros.lab.scenes.render import View
 from pag_ros.reading import reading
-from pag_ros.writing import write_bytes, write_text
+from pag_ros.writing import empty_of_leftovers, write_bytes, write_text
 
 FORMAT = 1
 MAX_DEPTH_METRES = 65.5
@@ -65,6 +65,7 @@ class DatasetWriter:
         except OSError as error:
             raise DatasetError(f"{out}: cannot be written to ({error.strerror})") from error
         self._lock = _locked(out / ".lock")
+        empty_of_leftovers(out / "frames")
         self._index = out / "frames.jsonl"
         self.done = _read_ids(self._index)
         document = {"format": FORMAT, "classes": list(CLASSES), **description}
@@ -120,15 +121,15 @@ def write_frame(out: Path, frame: str, view: View) -> None:
     folder = out / "frames"
     folder.mkdir(parents=True, exist_ok=True)
     color = cv2.imencode(".jpg", view.color[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
-    write_bytes(folder / f"{frame}.color.jpg", color.tobytes())
+    write_bytes(folder / f"{frame}.color.jpg", color.tobytes(), tidy=False)
     pictures = {
         "depth": encode_depth(view.depth),
         "normal": encode_normals(view.normals)[..., ::-1],
         "label": view.labels,
     }
     for name, picture in pictures.items():
-        data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-        write_bytes(folder / f"{frame}.{name}.png", data.tobytes())
+        data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+        write_bytes(folder / f"{frame}.{name}.png", data.tobytes(), tidy=False)
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:

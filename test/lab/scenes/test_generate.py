@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,14 +16,15 @@ import pytest
 
 from pag_ros.cli import main
 from pag_ros.errors import DatasetError, ParameterError
-from pag_ros.lab.scenes import render_dataset, render_walk
+from pag_ros.lab.scenes import generate, render_dataset, render_walk
 from pag_ros.lab.scenes import walk as walking
 from pag_ros.lab.scenes.catalog import MeshLibrary
 from pag_ros.lab.scenes.classes import CLASSES
+from pag_ros.lab.scenes.generate import VIEWS_PER_SCENE, RenderAccount
 from pag_ros.lab.scenes.walk import Walk, along_path
 from pag_ros.lab.scenes.writer import DatasetWriter
 
-FRAMES = 10
+FRAMES = VIEWS_PER_SCENE + 2
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def contents(out: Path) -> dict[str, bytes]:
 def test_every_listed_frame_is_complete(dataset: Path) -> None:
     assert [line["id"] for line in lines(dataset)] == [f"{k:06d}" for k in range(FRAMES)]
     for line in lines(dataset):
-        assert line["scene"] == int(str(line["id"])) // 8
+        assert line["scene"] == int(str(line["id"])) // VIEWS_PER_SCENE
         assert line["fx"] == line["fy"]
         base = str(dataset / "frames" / str(line["id"]))
         color = cv2.imread(f"{base}.color.jpg")
@@ -81,6 +84,36 @@ def test_the_same_seed_gives_the_same_bytes(
     other = make(tmp_path / "other", furniture, cache, frames=1, seed=6)
     name = "000000.color.jpg"
     assert contents(other)[name] != contents(dataset)[name]
+
+
+def test_what_a_killed_run_left_is_removed(furniture: Path, cache: Path, tmp_path: Path) -> None:
+    leftover = tmp_path / "frames" / ".000000.depth.png.0123456789abcdef.part"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"half")
+    make(tmp_path, furniture, cache, frames=1)
+    assert not leftover.exists()
+
+
+def test_a_frame_that_cannot_be_written_ends_the_run(
+    furniture: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "frame")
+
+    monkeypatch.setattr(generate, "write_frame", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        make(tmp_path, furniture, cache, frames=2)
+    assert not (tmp_path / "frames.jsonl").exists()
+
+
+def test_the_account_tells_what_a_frame_costs() -> None:
+    account = RenderAccount(total=50, drawn=40, elapsed_s=2.0, cpu_s=4.0, workers=2)
+    assert account.line() == (
+        "40 drawn, 20.0 a second by 2 processes, 100 ms of processor time each"
+    )
+    assert "by one process" in replace(account, workers=1).line()
+    assert replace(account, workers=None).line() == "40 drawn, 20.0 a second"
+    assert replace(account, drawn=0).line() == "nothing was missing"
 
 
 def test_a_broken_off_run_is_continued(
@@ -193,7 +226,7 @@ def test_a_dask_cluster_renders_the_same_frames(
             cache=cache,
             scheduler=cluster.scheduler_address,
         )
-    assert done == FRAMES
+    assert done.total == FRAMES
     assert contents(out) == contents(dataset)
 
 

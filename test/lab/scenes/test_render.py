@@ -8,15 +8,16 @@ import pytest
 from pag_ros.lab.scenes.camera import Pose, SceneCamera, look_at, pixel_rays
 from pag_ros.lab.scenes.classes import class_id
 from pag_ros.lab.scenes.film import Film, develop
-from pag_ros.lab.scenes.mesh import Material, box, cylinder, lathe, quad
-from pag_ros.lab.scenes.render import View, render, render_geometry
-from pag_ros.lab.scenes.scene import Light, build_atlas, flatten
+from pag_ros.lab.scenes.mesh import Material, box, cylinder, joined, lathe, quad
+from pag_ros.lab.scenes.render import View, _all_pixels, _edges, render, render_geometry
+from pag_ros.lab.scenes.scene import Light, Lighting, build_atlas, flatten
 from pag_ros.lab.scenes.shell import Part
 from pag_ros.lab.scenes.tracing import Tracer
 from pag_ros.lab.scenes.writer import encode_depth, encode_normals
 
 CAMERA = SceneCamera(fx=60.0, fy=60.0, cx=31.5, cy=23.5, width=64, height=48)
 GREY = Material((0.5, 0.5, 0.5))
+DAYLIGHT = Lighting((), (1.0, 1.0, 1.0))
 
 
 def empty_room() -> Tracer:
@@ -30,7 +31,7 @@ def empty_room() -> Tracer:
         Part(quad((4, 0, 0), (0, 3, 0), (0, 0, 2.5), GREY), "wall"),
     ]
     lamp = Light((2.0, 1.5, 2.3), (0.1, 0.1, 0.0), (3.0, 3.0, 3.0))
-    return Tracer(flatten(parts, [lamp], (0.3, 0.3, 0.3)))
+    return Tracer(flatten(parts, Lighting((lamp,), (0.3, 0.3, 0.3))))
 
 
 def camera_points(depth: np.ndarray) -> np.ndarray:
@@ -83,7 +84,7 @@ def test_normals_are_unit_and_never_turn_away() -> None:
         [(0.4 * np.sin(a), 0.4 - 0.4 * np.cos(a)) for a in np.linspace(0, np.pi, 12)], GREY
     )
     things = [ball.moved((2, 1.5, 0)), cylinder(0.2, 1.0, GREY).moved((3, 1, 0))]
-    tracer = Tracer(flatten([Part(thing, "object") for thing in things], [], (1, 1, 1)))
+    tracer = Tracer(flatten([Part(thing, "object") for thing in things], DAYLIGHT))
     pose = look_at(np.array([0.5, 1.2, 0.8]), np.array([2.3, 1.4, 0.4]))
     depth, normals, labels = render_geometry(tracer, CAMERA, pose)
     seen = np.isfinite(depth)
@@ -97,7 +98,7 @@ def test_smooth_normals_of_a_ball_point_from_its_centre() -> None:
     radius, centre = 0.5, np.array([2.0, 0.0, 0.5])
     arc = np.linspace(0, np.pi, 33)
     ball = lathe([(radius * np.sin(a), radius - radius * np.cos(a)) for a in arc], GREY, 48)
-    tracer = Tracer(flatten([Part(ball.moved((2, 0, 0)), "object")], [], (1, 1, 1)))
+    tracer = Tracer(flatten([Part(ball.moved((2, 0, 0)), "object")], DAYLIGHT))
     pose = look_at(np.array([0.5, 0.0, 0.7]), centre)
     depth, normals, _ = render_geometry(tracer, CAMERA, pose)
     points = camera_points(depth) @ pose.rotation.T + pose.position
@@ -108,7 +109,7 @@ def test_smooth_normals_of_a_ball_point_from_its_centre() -> None:
 
 
 def test_what_is_not_hit_is_unknown() -> None:
-    tracer = Tracer(flatten([Part(box((0.1, 0.1, 0.1), GREY), "object")], [], (1, 1, 1)))
+    tracer = Tracer(flatten([Part(box((0.1, 0.1, 0.1), GREY), "object")], DAYLIGHT))
     pose = look_at(np.array([-1.0, 0, 0.05]), np.array([0.0, 0, 0.05]))
     depth, normals, labels = render_geometry(tracer, CAMERA, pose)
     assert np.isnan(depth[0, 0])
@@ -153,4 +154,42 @@ def test_mip_levels_average_the_texture() -> None:
     atlas = build_atlas([chequer])
     last = atlas.offset[0, -1]
     assert (atlas.height[0, -1], atlas.width[0, -1]) == (1, 1)
-    assert abs(int(atlas.texels[last, 0]) - 128) <= 1
+    assert abs(int(atlas.texels[last] & 255) - 128) <= 1
+
+
+@pytest.mark.parametrize("level", [0.05, 0.5])
+def test_noise_grows_with_the_root_of_the_light(level: float) -> None:
+    plain = np.full((120, 160, 3), level, np.float32)
+    film = Film(vignette=0.0, blur=0.0, shot=0.02, gain=level / 0.22)  # what the exposure undoes
+    picture = develop(plain, film, np.random.default_rng(0)) / 255.0
+    assert (picture**2.2).std() == pytest.approx(0.02 * np.sqrt(level), rel=0.1)
+
+
+def test_edges_are_drawn_from_several_places() -> None:
+    """A slanting edge between dark and bright has pixels between them."""
+    bright, dark = Material((0.9, 0.9, 0.9)), Material((0.02, 0.02, 0.02))
+    parts = [
+        Part(quad((0, 0, 0), (4, 0, 0), (0, 3, 0), bright), "floor"),
+        Part(box((0.4, 1.0, 0.02), dark).moved((2.0, 1.5, 0.0), 0.35), "object"),
+    ]
+    tracer = Tracer(flatten(parts, DAYLIGHT))
+    pose = look_at(np.array([1.9, 1.5, 1.5]), np.array([2.0, 1.5, 0.0]))
+    film = Film(shot=0.0, blur=0.0, vignette=0.0)
+    between = []
+    for samples in (0, 2):
+        color = render(tracer, CAMERA, pose, film, np.random.default_rng(0), samples).color
+        middle = (color.max() + color.min()) / 2.0
+        between.append(int((np.abs(color[..., 0] - middle) < 0.25 * middle).sum()))
+    assert between[1] > between[0] + 10
+
+
+def test_a_step_between_parallel_faces_of_one_part_is_an_edge() -> None:
+    shelf = joined([box((1, 1, 0.02), GREY), box((0.5, 0.5, 0.6), GREY)])
+    tracer = Tracer(flatten([Part(shelf, "cabinet")], DAYLIGHT))
+    pose = look_at(np.array([0.01, 0.0, 1.5]), np.array([0.0, 0.0, 0.0]))
+    surface = _all_pixels(tracer, CAMERA, pose)
+    shape = (CAMERA.height, CAMERA.width)
+    edges = _edges(tracer.scene, surface, shape)
+    step = np.abs(np.diff(surface.distance.reshape(shape), axis=1)) > 0.3
+    assert step.sum() > 20
+    assert edges[:, 1:][step].all()

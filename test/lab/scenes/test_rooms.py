@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pag_ros.lab.scenes import dropping
-from pag_ros.lab.scenes.furnish import overlap
+from pag_ros.lab.scenes import dropping, fittings, furnish, lamps, surfaces, views
+from pag_ros.lab.scenes.furnish import overlap, resized
+from pag_ros.lab.scenes.mesh import Material, box
 from pag_ros.lab.scenes.rooms import THEMES, random_rooms
 from pag_ros.lab.scenes.stage import Stage, build_stage, load_material
-from pag_ros.lab.scenes.surfaces import Surfaces
+from pag_ros.lab.scenes.surfaces import Surfaces, mean_color
 from pag_ros.lab.scenes.things import small_thing
-from pag_ros.lab.scenes.views import sample_shots, view_score
+from pag_ros.lab.scenes.views import CLOSE, sample_shots, view_score
 
 
 @pytest.fixture(scope="module")
@@ -134,4 +135,114 @@ def test_cameras_see_something_and_stand_in_a_room(stages: list[Stage]) -> None:
             assert any(room.contains(float(x), float(y)) for room in stage.rooms)
             assert 0 < z < 4.5
             assert 50 <= np.degrees(2 * np.arctan(64 / 2 / shot.camera.fx)) <= 90
-            assert view_score(stage.tracer, shot.camera, shot.pose, 0.25, 0.05) > 0.1
+            assert view_score(stage.tracer, shot.camera, shot.pose, CLOSE, 0.05) > 0.1
+
+
+def test_close_ups_look_at_worktops_from_near(
+    stages: list[Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "CLOSE_SHARE", 1.0)
+    monkeypatch.setattr(views, "WORKTOP_SHARE", 1.0)
+    low, high = views.WORKTOP_METRES
+    for stage in stages[:2]:
+        rng = np.random.default_rng(3)
+        for shot in sample_shots(stage.tracer, stage.rooms, stage.placed, rng, 6, 64, 48):
+            middle = shot.pose.rotation[:, 2][None]
+            seen = stage.tracer.hits(shot.pose.position[None], middle)
+            assert seen.distance[0] < 3
+            assert low < shot.pose.position[2] < high + views.CLOSE_METRES[1] + 0.8
+
+
+def test_cameras_stand_between_knee_and_head(
+    stages: list[Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "CLOSE_SHARE", 0.0)
+    stage, rng = stages[0], np.random.default_rng(0)
+    shots = sample_shots(stage.tracer, stage.rooms, stage.placed, rng, 24, 64, 48)
+    height = np.array([shot.pose.position[2] for shot in shots])
+    assert height.min() >= 0.15
+    assert height.max() <= 1.9
+    assert height.min() < 0.6 < 1.2 < height.max()
+
+
+def test_heights_of_tables_are_usual_or_anything_up_to_a_bar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    some = Surfaces([], rng)
+    for share, low, high in ((0.0, 0.68, 0.78), (1.0, *fittings.UNUSUAL_HEIGHT_METRES)):
+        monkeypatch.setattr(fittings, "UNUSUAL_HEIGHT_SHARE", share)
+        tops = [fittings.simple_table(some, rng)[0].mesh.bounds[1, 2] for _ in range(40)]
+        assert low - 1e-6 <= min(tops)
+        assert max(tops) <= high + 1e-6
+        assert max(tops) - min(tops) > 0.8 * (high - low)
+
+
+def test_wall_units_hang_clear_of_a_high_worktop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fittings, "UNUSUAL_HEIGHT_SHARE", 1.0)
+    monkeypatch.setattr(fittings, "UNUSUAL_HEIGHT_METRES", (1.15, 1.15))
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        row = fittings.kitchen_row(Surfaces([], rng), rng, 1.5)
+        assert row[0].mesh.bounds[1, 2] == pytest.approx(1.15, abs=0.01)
+        upper = [p for p in row[1:] if p.label == "cabinet"]
+        assert all(p.mesh.bounds[0, 2] > 1.15 + 0.4 for p in upper)
+
+
+def test_things_are_resized_by_15_percent_at_most() -> None:
+    rng, thing = np.random.default_rng(0), box((1.0, 1.0, 1.0), Material())
+    sizes = np.array([np.ptp(resized(thing, rng).bounds, axis=0) for _ in range(400)])
+    assert 0.85 <= sizes.min() < 0.88
+    assert 1.12 < sizes.max() <= 1.15
+
+
+def test_doors_can_have_nearly_the_colour_of_the_walls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surfaces, "LIKE_WALL_SHARE", 1.0)
+    for seed in range(10):
+        some = Surfaces([], np.random.default_rng(seed))
+        wall = np.array(mean_color(some.wall()))
+        np.testing.assert_allclose(some.paint_color(), wall.clip(0.02, 0.95), rtol=0.2)
+
+
+def test_posters_lie_flat_on_the_wall(
+    furniture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(furnish, "POSTER_SHARE", 1.0)
+    material = load_material(furniture, (), tmp_path, "train", ("KatorLegaz",))
+    sheets = [
+        piece
+        for number in range(4)
+        for piece in build_stage(material, 3, number, "train", "living").placed
+        if piece.label == "object" and piece.bottom >= 0.6 and len(piece.parts[0].mesh.faces) == 12
+    ]
+    thickness = [
+        min(p.footprint[2] - p.footprint[0], p.footprint[3] - p.footprint[1]) for p in sheets
+    ]
+    assert min(thickness) < 0.003
+
+
+@pytest.mark.parametrize("strong", [False, True])
+def test_strong_sun_outshines_the_rest(strong: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lamps, "SUNNY_SHARE", 1.0)
+    monkeypatch.setattr(lamps, "STRONG_SUN_SHARE", float(strong))
+    low, high = lamps.STRONG_SUN_POWER if strong else lamps.SUN_POWER
+    found = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        rooms = random_rooms(rng, "living")
+        lighting = lamps.random_lighting(rooms[0], lamps.hang_lamps(rooms, rng), rng)
+        assert len(lighting.lights) <= lamps.MAX_LIGHTS
+        if lighting.sun is not None:
+            assert low <= lighting.sun.power[0] <= high
+            assert lighting.sun.towards[2] > 0
+            found += 1
+    assert found > 3
+
+
+def test_a_scene_is_seen_in_another_light(stages: list[Stage]) -> None:
+    stage = stages[0]
+    one, other = (stage.relit(np.random.default_rng(seed)) for seed in (1, 2))
+    assert one.scene.lighting != other.scene.lighting
+    assert one.scene.vertices is other.scene.vertices
+    again = stage.relit(np.random.default_rng(1))
+    assert again.scene.lighting == one.scene.lighting
