@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, settings
 from onnx import TensorProto, helper, numpy_helper
 from triton_interpreter import Interpreter
 
@@ -22,6 +23,10 @@ HEIGHT, WIDTH, STRIDE, CHANNELS, BLOCKS, CLASSES = 48, 64, 8, 8, 2, 3
 GRID = (HEIGHT // STRIDE, WIDTH // STRIDE)
 
 wait_passively()  # nothing has imported torch so far
+
+# A loaded machine is slow, and no test is to fail for that.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)

@@ -112,7 +112,7 @@ def test_the_table_waits_for_a_batch_of_frames(table):
     assert refresh.table != table
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0.0, 1.0), min_size=4, max_size=4), st.integers(0, 300))
 def test_no_measurement_moves_a_point_beyond_a_factor_of_two(seconds, keep):
     block = StageLatency("block0", (0, 64, 128, 192), (0.001, 0.001, 0.004, 0.005))

@@ -92,7 +92,7 @@ def test_a_point_lies_where_the_other_camera_sees_it(row, column, depth_m, shift
     st.floats(-math.pi, math.pi),
 )
 @example(3.7, 0.0, 0.0, 0.0, math.pi / 4)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_plane_stays_the_same_plane_without_holes(factor, slope_x, slope_y, shift, roll):
     normal, distance = np.array([slope_x, slope_y, 1.0]), 2.0
     depth = seen_plane(CAMERA, SHAPE, normal, distance)

@@ -98,7 +98,7 @@ def test_unknown_depth_is_never_averaged():
 
 
 @given(st.integers(1, 90), st.integers(1, 90))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_normals_stay_unit_at_every_size(height, width):
     box = Letterbox.fit((height, width), (24, 32))
     normals = np.random.default_rng(1).normal(size=(24, 32, 3)).astype(np.float32)

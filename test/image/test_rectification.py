@@ -128,7 +128,7 @@ def test_what_is_not_understood_is_refused_in_one_line(model, d, text):
 
 
 @given(st.lists(st.floats(-1e30, 1e30), min_size=5, max_size=5), st.sampled_from([4, 5]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_coefficients_give_a_map_without_warnings(d, count):
     model = "equidistant" if count == 4 else "plumb_bob"
     undistortion = Undistortion(Lens(model, tuple(d[:count])), CAMERA, SHAPE)

@@ -18,7 +18,8 @@ from pag_ros.kernels import Workspace, reference
     seed=st.integers(0, 99),
 )
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_any_size_gives_what_the_definition_gives(instruction_set, classes, small, large, seed):
     logits = np.random.default_rng(seed).normal(0, 5, (classes, *small)).astype(np.float32)

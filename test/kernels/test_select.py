@@ -20,7 +20,7 @@ SIZES = st.tuples(st.integers(1, 14), st.integers(1, 14))
     arrays.arrays(np.float32, SIZES, elements=st.floats(width=32)),
     st.floats(0, 1),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_scores_give_the_list_of_the_definition(score, density):
     keep = round(density * score.size)
     index = kernels.select(score, keep)
@@ -29,7 +29,7 @@ def test_any_scores_give_the_list_of_the_definition(score, density):
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 8), st.floats(0, 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_ties_give_the_list_of_the_definition(height, width, levels, density):
     score = np.random.default_rng(height).integers(0, levels, (height, width)).astype(np.float32)
     keep = round(density * score.size)

@@ -35,7 +35,8 @@ def check(operands: Operands, count: int, **options: Any) -> None:
     residual=st.booleans(),
 )
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_any_shape_and_option(
     instruction_set,

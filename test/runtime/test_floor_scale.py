@@ -31,7 +31,7 @@ def spoil(scene: FloorScene, wrong_labels: float, seed: int = 0) -> FloorScene:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     height_m=st.floats(0.3, 1.8),
     pitch=st.floats(10.0, 50.0),

@@ -111,9 +111,10 @@ def _read_ids(index: Path) -> set[str]:
     with reading(index, "the index of a dataset", DatasetError, "choose another folder"):
         text = index.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            write_text(index, whole)
-        return {name_of(json.loads(line)["id"], "id") for line in whole.splitlines()}
+        ids = {name_of(json.loads(line)["id"], "id") for line in whole.splitlines()}
+    if whole != text:
+        write_text(index, whole)
+    return ids
 
 
 def write_frame(out: Path, frame: str, view: View) -> None:
