@@ -84,7 +84,7 @@ def illuminate(
     """Lamps, windows, sun and surroundings at the pixels of an image (height, width)."""
     pixels = np.arange(shape[0] * shape[1]).reshape(shape)[::2, ::2]
     coarse = Places.of(surface, pixels.ravel(), shape[1])
-    guide = Guide.of(surface, shape)
+    guide = SurfaceGuide.of(surface, shape)
     light = _scattered(tracer, coarse, rng).reshape(4, *pixels.shape)
     light = _smoothed(light, guide.at(np.s_[..., ::2, ::2]))
     sun = _sunshine(tracer, coarse).reshape(1, *pixels.shape)
@@ -193,7 +193,7 @@ def _ambient_light(tracer: Tracer, places: Places, rng: np.random.Generator) -> 
 
 
 @dataclass(frozen=True)
-class Guide:
+class SurfaceGuide:
     """What tells one surface from another: planes [H,W] of normals, points and distances.
 
     A plane for each number, since numpy is three times as quick along them.
@@ -204,18 +204,18 @@ class Guide:
     distance: FloatArray
 
     @classmethod
-    def of(cls, surface: Surface, shape: tuple[int, int]) -> Guide:
+    def of(cls, surface: Surface, shape: tuple[int, int]) -> SurfaceGuide:
         """That of a picture (height, width)."""
         normal, point = (
             np.ascontiguousarray(a.T).reshape(3, *shape) for a in (surface.flat, surface.points)
         )
         return cls(normal, point, surface.distance.reshape(shape))
 
-    def at(self, part: Window) -> Guide:
+    def at(self, part: Window) -> SurfaceGuide:
         """That of a part of the picture."""
-        return Guide(self.normal[part], self.point[part], self.distance[part])
+        return SurfaceGuide(self.normal[part], self.point[part], self.distance[part])
 
-    def same_surface(self, other: Guide) -> FloatArray:
+    def same_surface(self, other: SurfaceGuide) -> FloatArray:
         """1 where another guide of this size shows the same surface, else 0."""
         (x, y, z), (u, v, w) = self.normal, other.normal
         same = x * u + y * v + z * w > SAME_SURFACE_COSINE
@@ -224,9 +224,9 @@ class Guide:
         same &= np.abs(step) < SAME_PLANE_SHARE * self.distance
         return np.asarray(same, np.float32)
 
-    def padded(self) -> Guide:
+    def padded(self) -> SurfaceGuide:
         """With its last row and its last column once more."""
-        return Guide(*(_padded(a) for a in (self.normal, self.point, self.distance)))
+        return SurfaceGuide(*(_padded(a) for a in (self.normal, self.point, self.distance)))
 
 
 def _padded(planes: FloatArray) -> FloatArray:
@@ -234,7 +234,7 @@ def _padded(planes: FloatArray) -> FloatArray:
     return np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(0, 1)] * 2, "edge")
 
 
-def _smoothed(light: FloatArray, guide: Guide) -> FloatArray:
+def _smoothed(light: FloatArray, guide: SurfaceGuide) -> FloatArray:
     """Light [C,H,W] averaged over neighbours on the same surface: fewer rays, less grain."""
     for step in FILTER_STEPS:
         total, weight_sum = light.copy(), np.ones(light.shape[1:], np.float32)
@@ -258,7 +258,7 @@ def _shifted(shape: tuple[int, ...], dy: int, dx: int) -> tuple[Window, Window]:
     return (..., rows[0], slice(-dx, width)), (..., rows[1], slice(0, width + dx))
 
 
-def _interpolated(coarse: FloatArray, guide: Guide) -> tuple[FloatArray, NDArray[np.bool_]]:
+def _interpolated(coarse: FloatArray, guide: SurfaceGuide) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Values [C,H,W] at all pixels, from those at every second pixel of every second row.
 
     A pixel takes the mean of its neighbours on the same surface; the second result tells, [H,W],

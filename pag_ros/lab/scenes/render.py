@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pag_ros.lab.scenes.camera import Pose, SceneCamera, pixel_rays
 from pag_ros.lab.scenes.classes import class_id
 from pag_ros.lab.scenes.film import Film, develop
-from pag_ros.lab.scenes.illumination import Guide, Illumination, illuminate
+from pag_ros.lab.scenes.illumination import Illumination, SurfaceGuide, illuminate
 from pag_ros.lab.scenes.mesh import FloatArray, Image, dot
 from pag_ros.lab.scenes.scene import Scene
 from pag_ros.lab.scenes.shading import reflect
@@ -153,7 +153,7 @@ def _contrast(color: FloatArray) -> NDArray[np.bool_]:
 
 def _edges(scene: Scene, surface: Surface, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """[H,W] pixels that show another part or surface than a neighbour."""
-    part, guide = scene.part.take(surface.hits.face).reshape(shape), Guide.of(surface, shape)
+    part, guide = scene.part.take(surface.hits.face).reshape(shape), SurfaceGuide.of(surface, shape)
     edges = np.zeros(shape, np.bool_)
     for one, other in (
         (np.s_[..., 1:, :], np.s_[..., :-1, :]),

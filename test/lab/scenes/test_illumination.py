@@ -11,9 +11,9 @@ from pag_ros.lab.scenes import shading
 from pag_ros.lab.scenes.camera import SceneCamera, look_at
 from pag_ros.lab.scenes.classes import class_id
 from pag_ros.lab.scenes.illumination import (
-    Guide,
     Illumination,
     Places,
+    SurfaceGuide,
     _interpolated,
     _smoothed,
     _stratified,
@@ -110,11 +110,11 @@ def test_strata_are_filled_evenly_by_nine_neighbours() -> None:
         assert u.dtype == np.float32
 
 
-def guide_of(normal: np.ndarray, point: np.ndarray) -> Guide:
-    return Guide(normal, point, np.full(point.shape[1:], 2.0, np.float32))
+def guide_of(normal: np.ndarray, point: np.ndarray) -> SurfaceGuide:
+    return SurfaceGuide(normal, point, np.full(point.shape[1:], 2.0, np.float32))
 
 
-def flat_guide(shape: tuple[int, int]) -> Guide:
+def flat_guide(shape: tuple[int, int]) -> SurfaceGuide:
     """A floor whose points are their own pixels, in centimetres."""
     row, column = np.indices(shape, np.float32)
     up = np.zeros((3, *shape), np.float32)
