@@ -132,7 +132,7 @@ def open_perception(
         return Perception(whole)
     try:
         half = open_session(model, "cpu", threads, scaled_size(session.manifest, 0.5))
-    except ModelError:
+    except (ModelError, ParameterError):  # its blocks do not allow it, or it is too small
         return Perception(whole)
     log = decision_log and decision_log.with_stem(f"{decision_log.stem}_half")
     return Perception(whole, _planned(half, settings, log, engine))

@@ -172,6 +172,12 @@ def ladder(tiny_model: Path, tmp_path, monkeypatch):
     perception.close()
 
 
+def test_a_size_that_cannot_be_halved_has_no_half_resolution(tiny_model: Path):
+    perception = open_perception(tiny_model, "cpu", threads=1, escalate=True, size=(16, 16))
+    assert [planned.session.manifest.width for planned in perception.sessions] == [16]
+    perception.close()
+
+
 def test_late_frames_lead_to_half_resolution_and_clean_ones_back(ladder: Perception):
     image = picture(96, 128)
     assert ladder.process(image, 60.0).prediction.depth.shape == (48, 64)

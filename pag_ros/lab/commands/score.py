@@ -149,8 +149,11 @@ def _fit_sizes(datasets: Sequence[Dataset], model: Path, args: argparse.Namespac
     from pag_ros.lab.datasets.size_exponent import SCALES, fit_sizes
     from pag_ros.manifest import load_manifest, save_manifest
 
-    if len(datasets) > 1 or args.size:
-        raise ParameterError("--fit-sizes takes one --dataset and no --size: it chooses the sizes")
+    if len(datasets) > 1 or args.size or chosen_mount(args) is not None:
+        raise ParameterError(
+            "--fit-sizes takes one --dataset, and neither --size, it chooses the sizes, nor "
+            "--camera-height: it measures the network's own scale"
+        )
     (dataset,), manifest = datasets, load_manifest(model)
     total = len(SCALES) * min(args.limit or len(dataset), len(dataset))
     with tqdm(None, dataset.name, total, unit="frame", disable=None, file=sys.stderr) as bar:

@@ -24,10 +24,15 @@ from pag_ros.errors import DatasetError
 from pag_ros.evaluation.bags import Bag, Frame, Topics
 from pag_ros.image.camera_info import Intrinsics
 from pag_ros.lab.datasets.geometry import edges, normals_of
-from pag_ros.lab.datasets.rooms import HEADER
 from pag_ros.lab.datasets.sample import Sample
 from pag_ros.lab.recordings.account import Account
-from pag_ros.lab.recordings.pictures import write_sample
+from pag_ros.lab.recordings.pictures import (
+    index_line,
+    truths_of,
+    write_header,
+    write_index,
+    write_sample,
+)
 from pag_ros.lab.recordings.quality import (
     Look,
     blurred,
@@ -94,7 +99,7 @@ class _Kept:
     look: Look
 
     def line(self) -> str:
-        return json.dumps({"id": self.id, "fx": self.focal_px, "truths": list(self.truths)})
+        return index_line(self.id, self.focal_px, self.truths)
 
 
 def import_recordings(
@@ -229,7 +234,7 @@ def _keep(
     if kept and shows_same(look, kept[-1].look):
         return "the same as the one before", None
     sample = as_sample(frame, options.normals)
-    truths = _truths_of(sample)
+    truths = truths_of(sample)
     if not truths and not options.unlabelled:
         return NO_TRUTH, None
     write_sample(folder, name, sample)
@@ -285,18 +290,6 @@ def derive_normals(depth: NDArray[np.float32], camera: Intrinsics) -> NDArray[np
     return normals if np.isfinite(normals[..., 0]).mean() >= _MIN_KNOWN else None
 
 
-def _truths_of(sample: Sample) -> tuple[str, ...]:
-    return tuple(
-        name
-        for name, truth in (
-            ("depth", sample.depth),
-            ("normals", sample.normals),
-            ("labels", sample.labels),
-        )
-        if truth is not None
-    )
-
-
 def _without_blurred(kept: list[_Kept], account: Account) -> list[_Kept]:
     marks = blurred([frame.look for frame in kept])
     account.left_out["blurred by motion"] += sum(marks)
@@ -324,9 +317,8 @@ def _write_side(out: Path, side: Side, kept: Sequence[_Kept], classes: Sequence[
     for frame in kept:
         for path in sorted((out / "frames").glob(f"{frame.id}.*")):
             shutil.move(path, folder / "frames")
-    header = {"format": FORMAT, "classes": list(classes), "exact": False}
-    write_text(folder / HEADER, json.dumps(header, indent=1))
-    write_text(folder / "frames.jsonl", "".join(frame.line() + "\n" for frame in kept))
+    write_header(folder, classes)
+    write_index(folder, (frame.line() for frame in kept))
 
 
 def _complete(account: Account, sides: dict[Side, list[_Kept]]) -> None:

@@ -1,7 +1,9 @@
-"""Writes a sample as the pictures of a frame, in the layout "rooms"."""
+"""Writes samples of recordings and other pictures in the layout "rooms"."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -9,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError
+from pag_ros.lab.datasets.rooms import HEADER, INDEX, RUNNER_UP, TRUTHS
 from pag_ros.lab.datasets.sample import Sample
-from pag_ros.writing import write_bytes
+from pag_ros.writing import write_bytes, write_text
 
+FORMAT = 1
 _QUALITY = 95
 _MAX_MM = 65535
 
@@ -43,6 +47,35 @@ def write_sample(folder: Path, name: str, sample: Sample, picture: bool = True) 
         # As blue, green and red: OpenCV writes no picture of two channels.
         planes = np.dstack([np.zeros_like(sample.runner_up[..., 0]), sample.runner_up[..., ::-1]])
         _write(folder / f"{name}.second.png", planes)
+
+
+def truths_of(sample: Sample) -> tuple[str, ...]:
+    """The names of the truths that a sample has, as the index tells them."""
+    return tuple(name for name in (*TRUTHS, RUNNER_UP) if getattr(sample, name) is not None)
+
+
+def index_line(name: str, focal_px: float, truths: Sequence[str]) -> str:
+    """A frame's line in the index, without its end."""
+    return json.dumps({"id": name, "fx": focal_px, "truths": list(truths)})
+
+
+def write_index(folder: Path, lines: Iterable[str]) -> None:
+    """Name the frames of a folder, whose pictures are all there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_text(folder / INDEX, "".join(line + "\n" for line in lines))
+
+
+def write_header(folder: Path, classes: Sequence[str]) -> None:
+    """Say what the label ids mean, and that truths are not right to the pixel.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    header = {"format": FORMAT, "classes": list(classes), "exact": False}
+    write_text(folder / HEADER, json.dumps(header, indent=1))
 
 
 def _write(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,24 +15,21 @@ from pag_ros.errors import DatasetError, ModelError, ParameterError
 from pag_ros.evaluation.passes import perception_at
 from pag_ros.image.camera_info import Intrinsics
 from pag_ros.lab.datasets.fitting import fit
-from pag_ros.lab.datasets.rooms import (
-    HEADER,
-    INDEX,
-    RUNNER_UP,
-    TRUTHS,
-    read_classes,
-    read_frame,
-    read_index,
-)
+from pag_ros.lab.datasets.rooms import INDEX, read_classes, read_frame, read_index
 from pag_ros.lab.datasets.sample import Dataset, Sample
-from pag_ros.lab.recordings.importing import FORMAT, MAX_WIDTH, derive_normals
-from pag_ros.lab.recordings.pictures import write_sample
+from pag_ros.lab.recordings.importing import MAX_WIDTH, derive_normals
+from pag_ros.lab.recordings.pictures import (
+    index_line,
+    truths_of,
+    write_header,
+    write_index,
+    write_sample,
+)
 from pag_ros.lab.teachers.fitting import fit_inverse, fit_scale
 from pag_ros.lab.teachers.network import TeacherNetwork
 from pag_ros.lab.teachers.shares import as_labels, class_shares
 from pag_ros.lab.teachers.spec import TeacherSpec
 from pag_ros.runtime import Perception, Session
-from pag_ros.writing import write_text
 
 _FRAMES_PER_INDEX = 20
 """After so many frames the index is written again, and a run that is stopped goes on from there."""
@@ -67,9 +63,10 @@ def label_pictures(
     for frame in read_index(folder):
         added = label(read_frame(frame))
         write_sample(folder / "frames", frame.id, added, picture=False)
-        lines.append(_line(frame.id, frame.focal_px, (*frame.truths, *_truths_of(added))))
+        lines.append(index_line(frame.id, frame.focal_px, (*frame.truths, *truths_of(added))))
         progress()
-    _write_index(folder, lines)
+    with _writing(folder):
+        write_index(folder, lines)
     return label.counted
 
 
@@ -102,25 +99,24 @@ def label_dataset(
         )
     label = _Labeller(teachers, classes, session)
     done = {frame.id: frame for frame in read_index(out)} if (out / INDEX).is_file() else {}
-    lines = [_line(frame.id, frame.focal_px, frame.truths) for frame in done.values()]
-    header = {"format": FORMAT, "classes": list(classes), "exact": False}
+    lines = [index_line(frame.id, frame.focal_px, frame.truths) for frame in done.values()]
     with _writing(out):
         (out / "frames").mkdir(parents=True, exist_ok=True)
-        write_text(out / HEADER, json.dumps(header, indent=1))
+        write_header(out, classes)
         for number in range(len(dataset)):
             name = f"{number:06d}"
             if name not in done:
                 sample = _reduced(dataset[number])
                 added = label(sample)
-                truths = {truth: getattr(added, truth) for truth in _truths_of(added)}
+                truths = {truth: getattr(added, truth) for truth in truths_of(added)}
                 whole = replace(sample, boundary=None, **truths)
                 write_sample(out / "frames", name, whole)
-                lines.append(_line(name, sample.focal_px, _truths_of(whole)))
+                lines.append(index_line(name, sample.focal_px, truths_of(whole)))
                 # Whole each time: a line that a kill tears off would spoil the next one.
                 if number % _FRAMES_PER_INDEX == 0:
-                    _write_index(out, lines)
+                    write_index(out, lines)
             progress()
-    _write_index(out, lines)
+        write_index(out, lines)
     return label.counted
 
 
@@ -154,20 +150,6 @@ class _Labeller:
                     f"depth by {name}" if fits else f"{name} does not fit the picture"
                 ] += 1
         return added
-
-
-def _truths_of(sample: Sample) -> tuple[str, ...]:
-    names = (*TRUTHS, RUNNER_UP)
-    return tuple(name for name in names if getattr(sample, name) is not None)
-
-
-def _line(name: str, focal_px: float, truths: Sequence[str]) -> str:
-    return json.dumps({"id": name, "fx": focal_px, "truths": list(truths)})
-
-
-def _write_index(folder: Path, lines: Sequence[str]) -> None:
-    with _writing(folder):
-        write_text(folder / INDEX, "".join(line + "\n" for line in lines))
 
 
 @contextmanager

@@ -65,8 +65,9 @@ def test_the_command_tells_it_and_keeps_it(
     assert load_manifest(model).scores == {}
     assert main([*command, "--fit-sizes", "--limit", "2"]) == 0
     assert "size_exponent" in capsys.readouterr().out
-    assert main([*command, "--fit-sizes", "--size", "96x72"]) == 2
-    assert "--fit-sizes takes one --dataset" in capsys.readouterr().err
+    for option in (["--size", "96x72"], ["--camera-height", "1.2"]):
+        assert main([*command, "--fit-sizes", *option]) == 2
+        assert "--fit-sizes takes one --dataset" in capsys.readouterr().err
 
 
 def test_rooms_without_depth_are_refused(rooms: Path, model: Path) -> None:
