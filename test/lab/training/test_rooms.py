@@ -86,6 +86,49 @@ def test_reframing_keeps_truth_true(rooms: Path) -> None:
         assert sample.focal_px <= result.focal_px <= sample.focal_px / 0.55
 
 
+def with_runner_up(rooms: Path) -> Path:
+    """Each pixel's runner-up is the other class, with a share of 40 of walls and 80 of floors."""
+    lines = []
+    for frame in read_index(rooms):
+        labels = read_frame(frame).labels
+        share = np.where(labels == 0, 40, 80)
+        blue = np.zeros_like(share)
+        planes = np.dstack([blue, share, 1 - labels.astype(int)]).clip(0, 255)
+        cv2.imwrite(str(rooms / "frames" / f"{frame.id}.second.png"), planes.astype(np.uint8))
+        truths = ["depth", "normals", "labels", "runner_up"]
+        lines.append(json.dumps({"id": frame.id, "fx": frame.focal_px, "truths": truths}))
+    (rooms / "frames.jsonl").write_text("\n".join(lines) + "\n")
+    (rooms / "dataset.json").write_text(json.dumps({"classes": ["wall", "floor"]}))
+    return rooms
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("size", [(64, 48), (64, 64)])
+def test_the_runner_up_stays_with_its_label(
+    rooms: Path, size: tuple[int, int], train: bool
+) -> None:
+    items = Rooms([with_runner_up(rooms)], size, train=train, seed=2)
+    for number in range(12):
+        item = items[number]
+        for label, share in ((0, 40), (1, 80)):
+            second = item["runner_up"][:, item["labels"] == label]
+            assert bool((second[0] == 1 - label).all())
+            assert bool((second[1] == share).all())
+        assert 0 in item["labels"]
+
+
+def test_a_runner_up_that_is_none_of_our_classes_has_no_share(rooms: Path) -> None:
+    items = Rooms([with_runner_up(rooms)], (64, 48), train=False, classes=("wall", "sky"))
+    second = items[0]["runner_up"][:, items[0]["labels"] == 0]
+    assert second.shape[1] > 0
+    assert bool((second[0] == NO_LABEL).all())
+    assert bool((second[1] == 0).all())
+
+
+def test_without_a_runner_up_no_share_is_taken(rooms: Path) -> None:
+    assert not Rooms([rooms], (64, 48), train=False)[0]["runner_up"].any()
+
+
 def test_boundaries_are_where_class_or_depth_jumps() -> None:
     labels = np.zeros((4, 6), np.uint8)
     labels[:, 3:] = 1

@@ -77,3 +77,24 @@ def test_a_thin_edge_survives_the_reduction_and_known_beats_unknown() -> None:
     assert float(task_losses(confident, truth)["boundary"]) == 0.0
     truth["boundary"][:, 8, 8] = 0.0
     assert float(task_losses(wrong, truth)["boundary"]) > 1.0
+
+
+def test_the_runner_up_reaches_the_segmentation_loss_at_its_size() -> None:
+    """All labels are class 0; in the left half class 1 has a share of two fifths."""
+    heads, truth = outputs(), batch()
+    plain = float(task_losses(heads, truth)["segmentation"].detach())
+    truth["runner_up"] = torch.zeros(2, 2, 12, 16, dtype=torch.uint8)
+    assert float(task_losses(heads, truth)["segmentation"].detach()) == pytest.approx(plain)
+    truth["runner_up"][:, 0] = 1
+    truth["runner_up"][:, 1, :, :8] = 102
+    loss = float(task_losses(heads, truth)["segmentation"].detach())
+    logits = heads["segmentation"].detach()
+    first, second = (
+        torch.nn.functional.cross_entropy(
+            logits, torch.full((2, 6, 8), label), reduction="none", label_smoothing=0.05
+        )
+        for label in (0, 1)
+    )
+    doubt = torch.zeros(2, 6, 8)
+    doubt[..., :4] = 0.4
+    assert loss == pytest.approx(float(((1 - doubt) * first + doubt * second).mean()), rel=1e-5)
