@@ -9,6 +9,12 @@ from enum import IntEnum
 
 from pag_ros.budget.ladder import Ladder
 
+CLEAN_TO_RETURN_S = 2.0
+"""Seconds of frames in time that usually lead a rung up."""
+
+LONGEST_FRAME_S = 0.25
+"""What a frame counts for at most, so that eight frames at least lead up, however rare they are."""
+
 
 class Rung(IntEnum):
     """The ladder, from the top down; each rung includes those above it."""
@@ -30,7 +36,8 @@ class Escalation:
 
     def __init__(self, half_resolution: bool) -> None:
         rungs = [rung for rung in Rung if half_resolution or rung != Rung.HALF_RESOLUTION]
-        self._ladder = Ladder(rungs)
+        self._ladder = Ladder(rungs, CLEAN_TO_RETURN_S)
+        self._last_s: float | None = None
         self._left_out_next: set[str] = set()
 
     @property
@@ -56,16 +63,23 @@ class Escalation:
         self._left_out_next ^= {camera}
         return camera in self._left_out_next
 
-    def finished(self, late: bool, at_floor: bool, fits_above: bool) -> Rung | None:
+    def finished(self, late: bool, at_floor: bool, fits_above: bool, now_s: float) -> Rung | None:
         """Take note of a frame that was computed or skipped.
+
+        A return takes seconds, not frames: at half the rate of a slow camera, frames would take
+        four times as long.
 
         Args:
             late: the network's part of it missed the deadline, on half rate the prolonged one, or
                 it was skipped.
             at_floor: it had the smallest budget.
             fits_above: the rung above is expected to be in time at its smallest budget.
+            now_s: when its turn came, on the caller's clock.
 
         Returns:
             The new rung, or None if it stays.
         """
-        return self._ladder.finished(late and at_floor, not late, fits_above)
+        since_s = 0.0 if self._last_s is None else now_s - self._last_s
+        self._last_s = now_s
+        worth = min(max(0.0, since_s), LONGEST_FRAME_S)
+        return self._ladder.finished(late and at_floor, not late, fits_above, worth)

@@ -57,7 +57,7 @@ class Remedies:
         budget = None if result is None else result.budget
         before = self._perception.escalation.rung
         late = verdict.is_late_by_network
-        rung = self._perception.ended(late, budget, allowance.network_s)
+        rung = self._perception.ended(late, budget, allowance)
         if rung is not None and rung > before:
             self._logger.warning(f"deadline: {_DOWN_TO[rung]}")
         elif rung is not None:

@@ -183,19 +183,20 @@ class Perception:
         """What the network is expected to take at the smallest budget."""
         return self.controller.floor_seconds
 
-    def ended(self, late: bool, budget: float | None, network_s: float) -> Rung | None:
+    def ended(self, late: bool, budget: float | None, allowance: Allowance) -> Rung | None:
         """Tell how a frame that was planned for a deadline ended, so that the ladder can follow.
 
         Args:
             late: it came out after its deadline by the network's fault, or was skipped.
             budget: that it was planned with; None if it was skipped.
-            network_s: time that the network was allowed.
+            allowance: that it had.
 
         Returns:
             The rung that the next frame runs on if it is a new one.
         """
         at_floor = budget is None or budget <= self.settings.floor
-        rung = self.escalation.finished(late, at_floor, self._fits_above(network_s))
+        fits_above = self._fits_above(allowance.network_s)
+        rung = self.escalation.finished(late, at_floor, fits_above, allowance.started_s)
         if rung is not None:
             self._share_slowdown()
         return rung

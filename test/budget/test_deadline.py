@@ -281,5 +281,5 @@ def test_a_machine_that_is_always_too_slow_is_led_down_the_ladder_though_it_skip
         skips = allowance.may_drop
         now += 0.01 if skips else floor_s
         verdict = keeper.judge(allowance, now, None if skips else Ran(now))
-        rungs.append(ladder.finished(verdict.is_late_by_network, True, fits_above=False))
+        rungs.append(ladder.finished(verdict.is_late_by_network, True, False, now))
     assert [rung for rung in rungs if rung is not None] == [Rung.HALF_RATE, Rung.DEGRADED]

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 
-from pag_ros.budget.escalation import Escalation, Rung
-from pag_ros.budget.ladder import CLEAN_TO_RETURN
+from pag_ros.budget.escalation import CLEAN_TO_RETURN_S, LONGEST_FRAME_S, Escalation, Rung
 from pag_ros.budget.ladder import FAILURES_TO_STEP_DOWN as LATE_TO_ESCALATE
+
+FRAME_S = 0.125
+"""Between frames; a power of two, so that sums of it are exact."""
+
+CLEAN_TO_RETURN = int(CLEAN_TO_RETURN_S / FRAME_S)
+
+CLOCK = count(step=FRAME_S)
 
 
 def late(escalation: Escalation, frames: int, at_floor: bool = True) -> list[Rung]:
-    rungs = [escalation.finished(True, at_floor, False) for _ in range(frames)]
+    rungs = [escalation.finished(True, at_floor, False, next(CLOCK)) for _ in range(frames)]
     return [rung for rung in rungs if rung is not None]
 
 
 def clean(escalation: Escalation, frames: int, fits_above: bool = True) -> list[Rung]:
-    rungs = [escalation.finished(False, False, fits_above) for _ in range(frames)]
+    rungs = [escalation.finished(False, False, fits_above, next(CLOCK)) for _ in range(frames)]
     return [rung for rung in rungs if rung is not None]
 
 
@@ -47,12 +55,25 @@ def test_a_frame_in_time_breaks_the_row():
         assert clean(escalation, 1) == []
 
 
-def test_sixty_clean_frames_lead_back_up():
+def test_two_clean_seconds_lead_back_up():
     escalation = Escalation(True)
     late(escalation, LATE_TO_ESCALATE)
     assert clean(escalation, CLEAN_TO_RETURN - 1) == []
     assert clean(escalation, 1) == [Rung.FULL]
     assert clean(escalation, 1000) == []
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "frames"), [(1 / 64, 128), (1 / 8, 16), (1.0, 8), (-1.0, None)]
+)
+def test_a_return_takes_seconds_whatever_the_rate_and_eight_frames_at_least(interval_s, frames):
+    """A pause is not eight clean frames, nor is a clock that goes back a clean second."""
+    escalation, clock = Escalation(True), count(step=interval_s)
+    for _ in range(LATE_TO_ESCALATE):
+        escalation.finished(True, True, False, next(clock))
+    rungs = [escalation.finished(False, False, True, next(clock)) for _ in range(1000)]
+    assert LONGEST_FRAME_S * 8 == CLEAN_TO_RETURN_S
+    assert (rungs.index(Rung.FULL) + 1 if Rung.FULL in rungs else None) == frames
 
 
 def test_nobody_returns_to_where_the_floor_would_be_late():

@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pag_ros.budget.ladder import CLEAN_TO_RETURN, FAILURES_TO_STEP_DOWN, Ladder
+from pag_ros.budget.ladder import FAILURES_TO_STEP_DOWN, Ladder
+
+CLEAN_TO_RETURN = 60
 
 
 def steps(ladder: Ladder[str], frames: int, failed: bool) -> list[str]:
@@ -15,7 +17,7 @@ def steps(ladder: Ladder[str], frames: int, failed: bool) -> list[str]:
 
 
 def test_failures_in_a_row_lead_down_and_clean_frames_up():
-    ladder = Ladder("abc")
+    ladder = Ladder("abc", CLEAN_TO_RETURN)
     assert (ladder.rung, ladder.above) == ("a", "a")
     assert steps(ladder, 2 * FAILURES_TO_STEP_DOWN, failed=True) == ["b", "c"]
     assert ladder.above == "b"
@@ -25,7 +27,7 @@ def test_failures_in_a_row_lead_down_and_clean_frames_up():
 
 
 def test_a_frame_that_is_neither_interrupts_both_rows():
-    ladder = Ladder("ab")
+    ladder = Ladder("ab", CLEAN_TO_RETURN)
     for _ in range(5):
         assert steps(ladder, FAILURES_TO_STEP_DOWN - 1, failed=True) == []
         assert ladder.finished(failed=False, clean=False) is None
@@ -37,7 +39,7 @@ def test_a_frame_that_is_neither_interrupts_both_rows():
 
 
 def test_nobody_returns_to_where_it_is_not_expected_to_do():
-    ladder = Ladder("ab")
+    ladder = Ladder("ab", CLEAN_TO_RETURN)
     steps(ladder, FAILURES_TO_STEP_DOWN, failed=True)
     for _ in range(3 * CLEAN_TO_RETURN):
         assert ladder.finished(failed=False, clean=True, may_return=False) is None

@@ -270,7 +270,7 @@ def test_a_slow_output_comes_at_half_the_frame_rate_too(bench: Bench) -> None:
     for _ in range(FAILURES_TO_STEP_DOWN):
         bench.frame()
     for _ in range(2 * FAILURES_TO_STEP_DOWN):
-        bench.perception.ended(late=True, budget=None, network_s=1e-6)
+        bench.perception.ended(late=True, budget=None, allowance=bench.allowances[-1])
     assert bench.perception.escalation.half_rate
     del bench.sent[:]
     for _ in range(4 * EVERY[1]):

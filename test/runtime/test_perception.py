@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pag_ros.budget import Allowance, ControllerSettings, Rung
-from pag_ros.budget.ladder import CLEAN_TO_RETURN, FAILURES_TO_STEP_DOWN
+from pag_ros.budget.escalation import CLEAN_TO_RETURN_S, LONGEST_FRAME_S
+from pag_ros.budget.ladder import FAILURES_TO_STEP_DOWN
 from pag_ros.errors import ImageError
 from pag_ros.image.letterbox import Letterbox
 from pag_ros.runtime import Perception, open_perception
@@ -164,6 +166,15 @@ def test_a_frame_fits_one_picture_with_all_or_few_outputs(perception: Perception
     assert everything.shape[0] > few.shape[0]
 
 
+CLEAN_TO_RETURN = round(CLEAN_TO_RETURN_S / LONGEST_FRAME_S)
+CLOCK = count()
+
+
+def allowed(network_s: float) -> Allowance:
+    """What the next frame may take, a second after the last one."""
+    return Allowance.from_now(float(next(CLOCK)), network_s)
+
+
 @pytest.fixture
 def ladder(tiny_model: Path, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -182,13 +193,13 @@ def test_late_frames_lead_to_half_resolution_and_clean_ones_back(ladder: Percept
     image = picture(96, 128)
     assert ladder.process(image, 60.0).prediction.depth.shape == (48, 64)
     for _ in range(FAILURES_TO_STEP_DOWN):
-        ladder.ended(late=True, budget=None, network_s=1e-6)
+        ladder.ended(late=True, budget=None, allowance=allowed(1e-6))
     assert ladder.escalation.rung == Rung.HALF_RESOLUTION
     result = ladder.process(image, 60.0)
     assert result.prediction.depth.shape == (24, 32)
     assert result.depth.shape == result.computed.shape == (96, 128)
     for _ in range(CLEAN_TO_RETURN):
-        ladder.ended(late=False, budget=0.5, network_s=10.0)
+        ladder.ended(late=False, budget=0.5, allowance=allowed(10.0))
     assert ladder.escalation.rung == Rung.FULL
     assert ladder.process(image, 60.0).prediction.depth.shape == (48, 64)
 
@@ -201,21 +212,21 @@ def test_both_resolutions_obey_the_same_settings(ladder: Perception):
 def test_nobody_returns_to_a_resolution_that_would_be_late_on_this_machine(ladder: Perception):
     """The slowdown is learned at half the resolution, where frames are in time."""
     for _ in range(FAILURES_TO_STEP_DOWN):
-        ladder.ended(late=True, budget=None, network_s=1e-6)
+        ladder.ended(late=True, budget=None, allowance=allowed(1e-6))
     whole, half = (planned.controller for planned in ladder.sessions)
     whole.slowdown, half.slowdown = 1.0, 1000.0
     network_s = 10.0 * whole.floor_seconds
     for _ in range(2 * CLEAN_TO_RETURN):
-        assert ladder.ended(late=False, budget=0.5, network_s=network_s) is None
+        assert ladder.ended(late=False, budget=0.5, allowance=allowed(network_s)) is None
     assert whole.slowdown == 1.0
     half.slowdown = 1.0
-    assert ladder.ended(late=False, budget=0.5, network_s=network_s) == Rung.FULL
+    assert ladder.ended(late=False, budget=0.5, allowance=allowed(network_s)) == Rung.FULL
 
 
 def test_a_slow_machine_is_slow_at_every_resolution(ladder: Perception):
     ladder.controller.slowdown = 7.0
     for _ in range(FAILURES_TO_STEP_DOWN):
-        ladder.ended(late=True, budget=None, network_s=1e-6)
+        ladder.ended(late=True, budget=None, allowance=allowed(1e-6))
     assert ladder.controller.slowdown == 7.0
 
 
