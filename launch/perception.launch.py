@@ -19,13 +19,15 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "image_topic",
         default_value="image",
-        description="camera pictures to listen to: sensor_msgs/Image, or CompressedImage with "
-        "image_transport:=compressed; with cameras, {camera} in it stands for the camera's name",
+        description="camera pictures to listen to: sensor_msgs/Image; with "
+        "image_transport:=compressed the CompressedImage on /compressed below it, or on it; with "
+        "cameras, {camera} in it stands for the camera's name",
     ),
     DeclareLaunchArgument(
         "camera_info_topic",
-        default_value="camera_info",
-        description="sensor_msgs/CameraInfo of these pictures; without it no depth is published",
+        default_value="",
+        description="sensor_msgs/CameraInfo of these pictures, without which no depth is "
+        "published; empty: camera_info beside image_topic",
     ),
     DeclareLaunchArgument(
         "cameras",
@@ -154,10 +156,10 @@ def remappings(topic: str, target: str, cameras: str) -> list[tuple[str, str]]:
         ValueError: one topic for several cameras.
     """
     names = cameras.replace(",", " ").split()
+    if target in ("", topic):
+        return []  # not said
     if not names:
         return [(topic, target)]
-    if target == topic:
-        return []  # not said
     if "{camera}" not in target:
         raise ValueError(f"with cameras, {topic}_topic must have {{camera}} in it, got {target}")
     return [(f"{name}/{topic}", target.replace("{camera}", name)) for name in names]

@@ -11,11 +11,31 @@ from pag_ros.ros.subscriptions import CameraSubscription
 from pag_ros.ros.timing import Arrivals
 
 
+class Problems:
+    """What is to be said of an input: what two reports in a row find, each once.
+
+    The first image may be a moment ahead of its calibration, which is no problem.
+    """
+
+    def __init__(self) -> None:
+        self._last: str | None = None
+        self._told: set[str] = set()
+
+    def news(self, problem: str | None) -> str | None:
+        """Take note of what a report finds; returns it if it is to be said now."""
+        lasts, self._last = problem == self._last, problem
+        if problem is None or not lasts or problem in self._told:
+            return None
+        self._told.add(problem)
+        return problem
+
+
 class Channel:
     """The state of one camera.
 
     Attributes:
         name: empty for the only camera.
+        image_base: full name of the topic of its pictures, as the user gives it.
         publishers: of its outputs.
         statistics: of its frames since the node was configured.
         pipeline: of its frames.
@@ -23,12 +43,19 @@ class Channel:
         info: its newest calibration.
         gaps: in the numbers of its images.
         subscriptions: to its images and its calibration while the node is active.
+        problems: of its input, of which the log is told.
     """
 
     def __init__(
-        self, name: str, publishers: Publishers, statistics: FrameStatistics, pipeline: Pipeline
+        self,
+        name: str,
+        image_base: str,
+        publishers: Publishers,
+        statistics: FrameStatistics,
+        pipeline: Pipeline,
     ) -> None:
         self.name = name
+        self.image_base = image_base
         self.publishers = publishers
         self.statistics = statistics
         self.pipeline = pipeline
@@ -36,6 +63,17 @@ class Channel:
         self.arrivals: Arrivals | None = None
         self.info: CameraInfo | None = None
         self.subscriptions: list[CameraSubscription] = []
+        self.problems = Problems()
+
+    @property
+    def image_topic(self) -> str:
+        """Full name of the topic that its images come on."""
+        return self.subscriptions[0].topic if self.subscriptions else self.image_base
+
+    @property
+    def info_topic(self) -> str:
+        """Full name of the topic that its calibration comes on; empty while not active."""
+        return self.subscriptions[1].topic if self.subscriptions else ""
 
     @property
     def reliable(self) -> bool:
@@ -51,3 +89,4 @@ class Channel:
         for subscription in self.subscriptions:
             subscription.destroy()
         self.subscriptions, self.arrivals, self.info = [], None, None
+        self.problems = Problems()

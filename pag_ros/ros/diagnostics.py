@@ -21,6 +21,9 @@ from pag_ros.runtime import Session
 from pag_ros.runtime.machine_state import MachineState
 from pag_ros.runtime.scale_filter import ScaleReport
 
+_MAX_NAMED = 5
+"""Topics that a message names."""
+
 _LOST_SHARE_TO_WARN = 0.05
 """Share of the images since the last report."""
 
@@ -36,6 +39,8 @@ class Input:
         arrivals: what came since the last report; None while not active.
         reliable: whether images are asked for again if they are lost.
         camera: size and focal length that CameraInfo tells; None without a usable one.
+        info_topic: full name of the topic of its CameraInfo.
+        elsewhere: where others publish pictures, "/camera/image_raw (Image)".
     """
 
     topic: str
@@ -44,6 +49,22 @@ class Input:
     arrivals: ArrivalReport | None
     reliable: bool
     camera: str | None
+    info_topic: str = "camera_info"
+    elsewhere: Sequence[str] = ()
+
+
+def input_problem(state: Input, no_image_s: float) -> str | None:
+    """What a user has to mend before anything comes out; None if there is nothing.
+
+    The text is the same as long as the problem is, so that it can be said once.
+    """
+    if state.arrivals is None:
+        return None
+    if state.arrivals.silent_s > no_image_s:
+        return f"no image: {_why_silent(state, state.arrivals)}"
+    if state.camera is None and state.arrivals.images > 0:
+        return _uncalibrated(state)
+    return None
 
 
 def input_status(state: Input, no_image_s: float) -> DiagnosticStatus:
@@ -53,11 +74,12 @@ def input_status(state: Input, no_image_s: float) -> DiagnosticStatus:
     if arrivals is None:
         level, message = DiagnosticStatus.OK, "not active"
     elif arrivals.silent_s > no_image_s:
-        level, message = DiagnosticStatus.ERROR, _why_silent(state, arrivals)
+        silence = f"no image for {arrivals.silent_s:.1f} s"
+        level, message = DiagnosticStatus.ERROR, f"{silence}: {_why_silent(state, arrivals)}"
     elif arrivals.lost_share > _LOST_SHARE_TO_WARN:
         level, message = DiagnosticStatus.WARN, f"{_rate(arrivals)} (the log says what to do)"
     elif state.camera is None:
-        level, message = DiagnosticStatus.WARN, "no calibrated CameraInfo: depth is not published"
+        level, message = DiagnosticStatus.WARN, _uncalibrated(state)
     else:
         level, message = DiagnosticStatus.OK, _rate(arrivals)
     values = {
@@ -220,15 +242,33 @@ def _rate(arrivals: ArrivalReport) -> str:
 
 
 def _why_silent(state: Input, arrivals: ArrivalReport) -> str:
-    silence = f"no image for {arrivals.silent_s:.1f} s"
     if not state.published_types:
-        return f"{silence}: nobody publishes {state.topic}"
+        return f"nobody publishes {state.topic}{_instead(state.elsewhere)}"
     if state.expected_type not in state.published_types:
         others = ", ".join(sorted(set(state.published_types)))
-        return f"{silence}: {state.topic} is {others}, not {state.expected_type} (image_transport?)"
+        return f"{state.topic} is {others}, not {state.expected_type}{_transport_of(others)}"
     if arrivals.lost_share > 0.0:
-        return f"{silence}: all were lost on their way (the log says what to do)"
-    return silence
+        return "all were lost on their way (the log says what to do)"
+    return f"{state.topic} has a publisher, but it sends none"
+
+
+def _uncalibrated(state: Input) -> str:
+    return f"no calibrated CameraInfo on {state.info_topic}: depth is not published"
+
+
+def _instead(elsewhere: Sequence[str]) -> str:
+    """Where there are pictures, of topics that a user may have meant."""
+    if not elsewhere:
+        return ", nor pictures on any other topic"
+    named = ", ".join(elsewhere[:_MAX_NAMED])
+    more = len(elsewhere) - _MAX_NAMED
+    return f"; there are pictures on {named}{f' and {more} more' if more > 0 else ''}"
+
+
+def _transport_of(types: str) -> str:
+    """What to set the parameter image_transport to, where a topic has the type of the other one."""
+    known = {"sensor_msgs/msg/Image": "raw", "sensor_msgs/msg/CompressedImage": "compressed"}
+    return f"; set image_transport to {known[types]}" if types in known else ""
 
 
 def _status(

@@ -33,7 +33,9 @@ from pag_ros.ros.camera_info import described
 from pag_ros.ros.channel import Channel
 from pag_ros.ros.engine import log_cut_off, open_perception, recalibrate
 from pag_ros.ros.figures import FIGURES
+from pag_ros.ros.graph import find_calibration_topic, pictures_of_others
 from pag_ros.ros.ground import GroundFrame
+from pag_ros.ros.input_topics import picture_topics
 from pag_ros.ros.memory import freeze_garbage_collector, unfreeze_garbage_collector
 from pag_ros.ros.outputs import outputs_of
 from pag_ros.ros.parameters import (
@@ -271,7 +273,7 @@ class PerceptionNode(LifecycleNode):
         publishers, statistics = Publishers(self, types, name), FrameStatistics()
         # A logger of its own: what is said once in a while is so for each camera.
         logger = self.get_logger().get_child(name) if name else self.get_logger()
-        topic = self.resolve_topic_name(topic_of(name, "image"))
+        image_base = self.resolve_topic_name(topic_of(name, "image"))
         try:
             pipeline = Pipeline(
                 perception,
@@ -280,36 +282,47 @@ class PerceptionNode(LifecycleNode):
                 self._settings,
                 logger,
                 name,
-                topic,
+                image_base,
                 self._ground,
             )
             publishers.latch_labels(manifest.classes)
         except Exception:
             publishers.destroy()
             raise
-        return Channel(name, publishers, statistics, pipeline)
+        return Channel(name, image_base, publishers, statistics, pipeline)
 
     def _listen(self, channel: Channel) -> None:
         """Subscribe to a camera's topics."""
-        image_type = CompressedImage if self._settings.image_transport == "compressed" else Image
+        compressed = self._settings.image_transport == "compressed"
+        images = picture_topics(channel.image_base, compressed)
         on_image = self._on_numbered_image if NUMBERED else self._on_image
         channel.start(self._now_s())
-        for message_type, topic, callback, on_lost in (
-            (image_type, "image", on_image, self._on_lost_images),
-            (CameraInfo, "camera_info", self._on_camera_info, self._on_lost_infos),
+        for message_type, topics, callback, on_lost in (
+            (
+                CompressedImage if compressed else Image,
+                images,
+                on_image,
+                self._on_lost_images,
+            ),
+            (
+                CameraInfo,
+                (find_calibration_topic(self, channel.name, channel.image_base),),
+                self._on_camera_info,
+                self._on_lost_infos,
+            ),
         ):
             channel.subscriptions.append(
                 CameraSubscription(
                     self,
                     message_type,
-                    topic_of(channel.name, topic),
+                    topics,
                     functools.partial(callback, channel),
                     functools.partial(on_lost, channel),
                 )
             )
 
     def _follow_publishers(self) -> None:
-        """Have every subscription ask for the reliability that its publishers offer now."""
+        """Have every subscription listen where, and as reliably as, its publishers publish now."""
         for channel in self._channels:
             for subscription in channel.subscriptions:
                 if subscription.follow():
@@ -356,7 +369,7 @@ class PerceptionNode(LifecycleNode):
         """Also account for the images that newer ones have replaced in the DDS queue."""
         replaced = channel.gaps.arrived(info["publication_sequence_number"])
         # With several publishers the numbers of one say nothing of the other's.
-        if replaced and self.count_publishers(self._image_topic(channel)) == 1:
+        if replaced and self.count_publishers(channel.image_topic) == 1:
             channel.statistics.received(replaced)
             channel.statistics.finished(SUPERSEDED, replaced)
         self._on_image(channel, message)
@@ -368,7 +381,7 @@ class PerceptionNode(LifecycleNode):
             channel.arrivals.lost(images)
         reason = explain_loss(get_rmw_implementation_identifier(), channel.reliable)
         self.get_logger().warning(
-            f"{channel.statistics.counts()[LOST]} images on {self._image_topic(channel)} were "
+            f"{channel.statistics.counts()[LOST]} images on {channel.image_topic} were "
             f"lost on their way: {reason}",
             throttle_duration_sec=WARN_EVERY_S,
         )
@@ -512,10 +525,12 @@ class PerceptionNode(LifecycleNode):
     def _statuses(self, channel: Channel) -> list[DiagnosticStatus]:
         settings, statistics = self._settings, channel.statistics
         rung = channel.pipeline.perception.escalation.rung
+        heard = self._input(channel)
+        self._tell_problem(channel, heard)
         return diagnostics.of_camera(
             channel.name,
             [
-                diagnostics.input_status(self._input(channel), settings.diagnostics_no_image_s),
+                diagnostics.input_status(heard, settings.diagnostics_no_image_s),
                 diagnostics.deadline_status(
                     statistics.miss_rate(),
                     self._schedule.deadline_s(channel.name, self._wanted_deadline_s) * 1e3,
@@ -537,20 +552,27 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().info(f"the clock has changed: expecting {ratio:.2f} times as long")
             self._worker.call(functools.partial(perception.rescale, ratio))
 
-    def _image_topic(self, channel: Channel) -> str:
-        return self.resolve_topic_name(topic_of(channel.name, "image"))
+    def _tell_problem(self, channel: Channel, heard: diagnostics.Input) -> None:
+        """Say in the log, once, what keeps outputs from coming: not everybody has a monitor."""
+        problem = diagnostics.input_problem(heard, self._settings.diagnostics_no_image_s)
+        text = channel.problems.news(problem)
+        if text is not None:
+            self.get_logger().warning(f"{channel.name} {text}".lstrip())
 
     def _input(self, channel: Channel) -> diagnostics.Input:
-        topic = self._image_topic(channel)
+        topic = channel.image_topic
         compressed = self._settings.image_transport == "compressed"
         arrivals = channel.arrivals.report(self._now_s()) if channel.arrivals else None
+        types = [p.topic_type for p in self.get_publishers_info_by_topic(topic)]
         return diagnostics.Input(
             topic=topic,
             expected_type=f"sensor_msgs/msg/{'CompressedImage' if compressed else 'Image'}",
-            published_types=[p.topic_type for p in self.get_publishers_info_by_topic(topic)],
+            published_types=types,
             arrivals=arrivals,
             reliable=channel.reliable,
             camera=channel.info and described(channel.info),
+            info_topic=channel.info_topic,
+            elsewhere=[] if types else pictures_of_others(self),
         )
 
 

@@ -1,19 +1,21 @@
-"""A subscription to a camera: reliable where every publisher offers that, and told what is lost.
+"""A subscription to a camera: as reliable as its publishers offer, and told what is lost.
 
 Fast DDS hands an image to other processes in pieces, through memory that is smaller than one image
 unless both sides are told otherwise (transport.py). Best effort then loses most images; a reliable
 subscription asks for the missing pieces and gets nearly all. But it gets nothing at all from a
 publisher that offers best effort only, so the choice follows the publishers, who come and go.
+Likewise with what they keep for late joiners: some drivers send their calibration once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import (
+    DurabilityPolicy,
     HistoryPolicy,
     QoSPolicyKind,
     QoSProfile,
@@ -23,6 +25,7 @@ from rclpy.qos import (
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
+from pag_ros.ros.input_topics import choose_topic
 from pag_ros.ros.publishers import refused
 
 try:
@@ -39,9 +42,14 @@ nothing grows old here; with a depth of 1 an image whose pieces are being repair
 soon as the next one begins to come."""
 
 
-def choose_reliability(
-    offered: Sequence[ReliabilityPolicy], current: ReliabilityPolicy
-) -> ReliabilityPolicy:
+class Service(NamedTuple):
+    """What a publisher offers, or what is asked of it."""
+
+    reliability: ReliabilityPolicy
+    durability: DurabilityPolicy
+
+
+def choose_service(offered: Sequence[Service], current: Service) -> Service:
     """What to ask of some publishers: the best that all of them offer.
 
     Args:
@@ -50,9 +58,12 @@ def choose_reliability(
     """
     if not offered:
         return current
-    if all(reliability == ReliabilityPolicy.RELIABLE for reliability in offered):
-        return ReliabilityPolicy.RELIABLE
-    return ReliabilityPolicy.BEST_EFFORT
+    reliable = all(each.reliability == ReliabilityPolicy.RELIABLE for each in offered)
+    kept = all(each.durability == DurabilityPolicy.TRANSIENT_LOCAL for each in offered)
+    return Service(
+        ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        DurabilityPolicy.TRANSIENT_LOCAL if kept else DurabilityPolicy.VOLATILE,
+    )
 
 
 class LostMessages(Protocol):
@@ -73,10 +84,13 @@ class CameraSubscription:
     History, depth and reliability can be overridden where the node starts, as parameters
     `qos_overrides./image.subscription.*`. A reliability that is overridden stays as it is.
 
+    Attributes:
+        topic: that it listens to.
+
     Args:
         node: that subscribes.
         message_type: of sensor_msgs.
-        topic: its name, relative or full.
+        topics: full names that its messages may come on, the likeliest first.
         callback: called with each message (and its info, where it takes two arguments).
         lost: called with the number of messages that the middleware says it has lost.
 
@@ -88,19 +102,21 @@ class CameraSubscription:
         self,
         node: Node,
         message_type: type,
-        topic: str,
+        topics: Sequence[str],
         callback: Callable[..., None],
         lost: Callable[[int], None],
     ) -> None:
-        self.topic = node.resolve_topic_name(topic)
+        self.topic, self.topics = topics[0], topics
         self.type_name = f"sensor_msgs/msg/{message_type.__name__}"
         self._node = node
         self._message_type = message_type
         self._callback = callback
         self._lost = lost
         try:
-            self._override = self._read_override()
-            self._reliability = self._override or ReliabilityPolicy.RELIABLE
+            self._overrides = {topic: self._read_override(topic) for topic in topics}
+            self._service = self._overruled(
+                self.topic, Service(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
+            )
             self._subscription = self._subscribe()
         except Exception as error:
             raise refused(self.topic, error) from error
@@ -108,19 +124,22 @@ class CameraSubscription:
     @property
     def reliable(self) -> bool:
         """Whether lost messages are asked for again."""
-        return bool(self._reliability == ReliabilityPolicy.RELIABLE)
+        return bool(self._service.reliability == ReliabilityPolicy.RELIABLE)
 
     def follow(self) -> bool:
         """Ask for what the publishers of now offer; to be called every now and then.
 
         Returns:
-            Whether that is another reliability than before.
+            Whether that is another topic or service than before.
         """
-        wanted = self._override or choose_reliability(self._offered(), self._reliability)
-        if wanted == self._reliability:
+        offered = {topic: self._offered(topic) for topic in self.topics}
+        published = [topic for topic in self.topics if offered[topic]]
+        topic = choose_topic(self.topics, self.topic, published)
+        wanted = self._overruled(topic, choose_service(offered[topic], self._service))
+        if (topic, wanted) == (self.topic, self._service):
             return False
         self.destroy()
-        self._reliability = wanted
+        self.topic, self._service = topic, wanted
         self._subscription = self._subscribe()
         return True
 
@@ -134,15 +153,19 @@ class CameraSubscription:
         """Listen no longer."""
         self._node.destroy_subscription(self._subscription)
 
-    def _offered(self) -> list[ReliabilityPolicy]:
-        """The reliability of each publisher that sends what we expect."""
+    def _overruled(self, topic: str, service: Service) -> Service:
+        """With the reliability that the user asks for."""
+        return service._replace(reliability=self._overrides[topic] or service.reliability)
+
+    def _offered(self, topic: str) -> list[Service]:
+        """What each publisher of a topic offers that sends what we expect."""
         return [
-            publisher.qos_profile.reliability
-            for publisher in self._node.get_publishers_info_by_topic(self.topic)
+            Service(publisher.qos_profile.reliability, publisher.qos_profile.durability)
+            for publisher in self._node.get_publishers_info_by_topic(topic)
             if publisher.topic_type == self.type_name
         ]
 
-    def _read_override(self) -> ReliabilityPolicy | None:
+    def _read_override(self, topic: str) -> ReliabilityPolicy | None:
         """The reliability that the user asks for, None if it is to follow the publishers.
 
         rclpy declares the other policies by itself. But it would declare this one with our first
@@ -151,9 +174,9 @@ class CameraSubscription:
         Raises:
             ValueError: there is no such reliability.
         """
-        name = f"qos_overrides.{self.topic}.subscription.reliability"
+        name = f"qos_overrides.{topic}.subscription.reliability"
         if not self._node.has_parameter(name):
-            text = f"reliability for subscription `{self.topic}`; {AUTOMATIC}: as its publishers"
+            text = f"reliability for subscription `{topic}`; {AUTOMATIC}: as its publishers"
             descriptor = ParameterDescriptor(description=text, read_only=True)
             self._node.declare_parameter(name, AUTOMATIC, descriptor)
         value = self._node.get_parameter(name).value
@@ -169,7 +192,10 @@ class CameraSubscription:
     def _subscribe(self) -> Subscription:
         # A profile of its own each time: rclpy writes the user's overrides into it.
         qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST, depth=QUEUE_DEPTH, reliability=self._reliability
+            history=HistoryPolicy.KEEP_LAST,
+            depth=QUEUE_DEPTH,
+            reliability=self._service.reliability,
+            durability=self._service.durability,
         )
         try:
             return self._create(qos, message_lost=lambda lost: self._lost(lost.total_count_change))
@@ -195,7 +221,7 @@ class CameraSubscription:
     def _on_incompatible(self, event: IncompatibleQos) -> None:
         """Say so, unless it is what `follow` is about to mend."""
         policy = qos_policy_name_from_kind(event.last_policy_kind)
-        if policy == "RELIABILITY" and self._override is None:
+        if policy == "RELIABILITY" and self._overrides[self.topic] is None:
             return
         self._node.get_logger().warning(
             f"a publisher of {self.topic} offers another {policy.lower()} than is asked for: none "

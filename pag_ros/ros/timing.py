@@ -29,11 +29,13 @@ class ArrivalReport(NamedTuple):
         silent_s: seconds since the last image, or since the beginning.
         rate_hz: images per second since the last report.
         lost_share: of the images since the last report, those that were lost on their way; 0 to 1.
+        images: that have come since the beginning.
     """
 
     silent_s: float
     rate_hz: float
     lost_share: float
+    images: int
 
 
 class Arrivals:
@@ -41,12 +43,13 @@ class Arrivals:
 
     def __init__(self, now_s: float) -> None:
         self._last_arrival = self._last_report = now_s
-        self._count = self._lost = 0
+        self._count = self._lost = self._images = 0
 
     def arrived(self, now_s: float) -> None:
         """An image has come."""
         self._last_arrival = now_s
         self._count += 1
+        self._images += 1
 
     def lost(self, images: int) -> None:
         """Images have not come."""
@@ -62,4 +65,4 @@ class Arrivals:
         rate = self._count / elapsed if elapsed > 0.0 else 0.0
         lost_share = self._lost / max(1, self._count + self._lost)
         self._last_report, self._count, self._lost = now_s, 0, 0
-        return ArrivalReport(self.silent_s(now_s), rate, lost_share)
+        return ArrivalReport(self.silent_s(now_s), rate, lost_share, self._images)

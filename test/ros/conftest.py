@@ -18,9 +18,9 @@ def start_node(tiny_model: Path, tmp_path: Path) -> Iterator[Callable[..., NodeP
     """Starts nodes, each alone in a DDS domain, with the tiny model unless told otherwise."""
     nodes: list[NodeProcess] = []
 
-    def start(**parameters: Any) -> NodeProcess:
+    def start(remapped: dict[str, str] | None = None, **parameters: Any) -> NodeProcess:
         log = tmp_path / f"node{len(nodes)}.log"
-        nodes.append(NodeProcess(log, next_domain(), quick(tiny_model) | parameters))
+        nodes.append(NodeProcess(log, next_domain(), quick(tiny_model) | parameters, remapped))
         return nodes[-1]
 
     yield start

@@ -19,7 +19,7 @@ def test_compressed_images_are_read_and_broken_ones_dropped(
 ) -> None:
     overrides = {"qos_overrides./image.subscription.reliability": "reliable"}
     node = start_node(image_transport="compressed", **overrides)
-    node.wait_for_log("/image (CompressedImage, reliable, keep last 5)")
+    node.wait_for_log("/image/compressed (CompressedImage, reliable, keep last 5)")
     client = connect(node)
     client.listen("segmentation/color", Image)
     png = cv2.imencode(".png", picture()[..., ::-1])[1].tobytes()

@@ -14,12 +14,14 @@ from budget_reports import REPORT
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from pag_ros.budget import Rung
+from pag_ros.ros.channel import Problems
 from pag_ros.ros.diagnostics import (
     Input,
     budget_status,
     counters_status,
     deadline_status,
     engine_status,
+    input_problem,
     input_status,
     of_camera,
     scale_status,
@@ -32,7 +34,8 @@ from pag_ros.runtime.scale_filter import ScaleReport, ScaleSource
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 IMAGE = "sensor_msgs/msg/Image"
-COMING = ArrivalReport(silent_s=0.1, rate_hz=10.0, lost_share=0.0)
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+COMING = ArrivalReport(silent_s=0.1, rate_hz=10.0, lost_share=0.0, images=50)
 SILENT = COMING._replace(silent_s=3.0)
 FINE = Input("/image", IMAGE, [IMAGE], COMING, reliable=True, camera="640x480, fx 525")
 
@@ -47,15 +50,42 @@ def test_a_live_calibrated_camera_is_fine() -> None:
     [
         ({"arrivals": None}, OK, "not active"),
         ({"camera": None}, WARN, "depth is not published"),
-        ({"arrivals": SILENT, "published_types": []}, ERROR, "nobody publishes /image"),
-        ({"arrivals": SILENT}, ERROR, "no image for 3.0 s"),
+        (
+            {"arrivals": SILENT, "published_types": []},
+            ERROR,
+            "no image for 3.0 s: nobody publishes /image, nor pictures on any other topic",
+        ),
+        (
+            {"arrivals": SILENT, "published_types": [], "elsewhere": list("abcdefg")},
+            ERROR,
+            "nobody publishes /image; there are pictures on a, b, c, d, e and 2 more",
+        ),
+        (
+            {"arrivals": SILENT},
+            ERROR,
+            "no image for 3.0 s: /image has a publisher, but it sends none",
+        ),
         ({"arrivals": SILENT._replace(lost_share=1.0)}, ERROR, "all were lost on their way"),
         ({"arrivals": COMING._replace(lost_share=0.5)}, WARN, "10.0 images/s, 50% lost on"),
         ({"arrivals": COMING._replace(lost_share=0.01)}, OK, "10.0 images/s, 1% lost on"),
         (
-            {"arrivals": SILENT, "published_types": ["sensor_msgs/msg/CompressedImage"]},
+            {"arrivals": SILENT, "published_types": [COMPRESSED_IMAGE]},
             ERROR,
-            "image_transport",
+            f"/image is {COMPRESSED_IMAGE}, not {IMAGE}; set image_transport to compressed",
+        ),
+        (
+            {
+                "arrivals": SILENT,
+                "published_types": [IMAGE, IMAGE],
+                "expected_type": COMPRESSED_IMAGE,
+            },
+            ERROR,
+            "set image_transport to raw",
+        ),
+        (
+            {"arrivals": SILENT, "published_types": ["std_msgs/msg/String"]},
+            ERROR,
+            f"/image is std_msgs/msg/String, not {IMAGE}",
         ),
     ],
 )
@@ -63,6 +93,30 @@ def test_a_trouble_with_the_input_is_named(change: dict, level: bytes, text: str
     status = input_status(replace(FINE, **change), no_image_s=2.0)
     assert status.level == level
     assert text in status.message
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({}, None),
+        ({"arrivals": None, "camera": None}, None),
+        ({"arrivals": COMING._replace(images=0), "camera": None}, None),
+        ({"camera": None}, "no calibrated CameraInfo on camera_info: depth is not published"),
+        (
+            {"arrivals": SILENT, "published_types": [], "elsewhere": ["/a (Image)"]},
+            "no image: nobody publishes /image; there are pictures on /a (Image)",
+        ),
+    ],
+)
+def test_a_problem_is_told_in_words_that_stay_the_same(change: dict, problem: str | None) -> None:
+    assert input_problem(replace(FINE, **change), no_image_s=2.0) == problem
+
+
+def test_the_log_is_told_of_a_problem_once_and_not_of_what_is_over_at_once() -> None:
+    found = ["a", None, "a", "a", "a", "b", "a", "a", "b", "b", None, None, "b", "b"]
+    problems = Problems()
+    said = [problems.news(problem) for problem in found]
+    assert [(i, text) for i, text in enumerate(said) if text] == [(3, "a"), (9, "b")]
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,8 @@ def test_silence_and_rate_follow_the_clock() -> None:
     for now in (10.5, 11.0, 11.5):
         arrivals.arrived(now)
     arrivals.lost(1)
-    assert arrivals.report(12.0) == (0.5, 1.5, 0.25)
-    assert arrivals.report(13.0) == (1.5, 0.0, 0.0)
+    assert arrivals.report(12.0) == (0.5, 1.5, 0.25, 3)
+    assert arrivals.report(13.0) == (1.5, 0.0, 0.0, 3)
     assert arrivals.report(3.0).silent_s == 0.0, "simulated time has jumped back"
 
 

@@ -34,14 +34,26 @@ _domains = itertools.count(os.getpid())
 
 
 class NodeProcess:
-    """`pag_ros.ros.main` in another process, its log in a file."""
+    """`pag_ros.ros.main` in another process, its log in a file.
 
-    def __init__(self, log: Path, domain: int, parameters: dict[str, Any]) -> None:
+    Args:
+        remapped: topic of the node -> topic that it is to use.
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        domain: int,
+        parameters: dict[str, Any],
+        remapped: dict[str, str] | None = None,
+    ) -> None:
         self.domain = domain
         self._log = log
         arguments = []
         for name, value in parameters.items():
             arguments += ["-p", f"{name}:={value}"]
+        for name, topic in (remapped or {}).items():
+            arguments += ["-r", f"{name}:={topic}"]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pag_ros.ros.main", "--ros-args", *arguments],
@@ -137,7 +149,13 @@ class Client:
         message.header.frame_id = frame_id
         return message
 
-    def answers(self, message: Any, topics: list[str], qos: QoSProfile = RELIABLE) -> list[Any]:
+    def answers(
+        self,
+        message: Any,
+        topics: list[str],
+        qos: QoSProfile = RELIABLE,
+        image_topic: str = "image",
+    ) -> list[Any]:
         """Publish an image, again and again until the connections stand, and collect its outputs.
 
         Returns:
@@ -146,7 +164,7 @@ class Client:
         deadline = time.monotonic() + PATIENCE_S
         while not self._answered(message, topics):
             assert time.monotonic() < deadline, f"no answer on {topics}"
-            self.publish("image", message, qos)
+            self.publish(image_topic, message, qos)
             _until(lambda: self._answered(message, topics), self._exchange, patience_s=1.0)
         return [self._with_stamp_of(message, topic)[0] for topic in topics]
 

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sheet.add_argument("dataset", metavar="SPEC", help="NAME:PATH or a rendered folder")
     sheet.add_argument("--split", help="as the dataset calls it (default: the one to score on)")
     sheet.add_argument("--rows", type=int, default=8, help="samples (%(default)s)")
-    sheet.add_argument("--out", type=Path, required=True, help="the picture (.jpg)")
+    sheet.add_argument("--out", type=Path, required=True, help="the picture (.jpg or .png)")
 
 
 def main(args: argparse.Namespace) -> int:

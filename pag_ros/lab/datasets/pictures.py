@@ -56,11 +56,13 @@ def write_truth_sheet(dataset: Dataset, rows: int, path: Path) -> None:
     """Write `rows` samples, evenly spread over the dataset, with all their truth.
 
     Args:
-        path: of the picture (.jpg).
+        path: of the picture, .jpg or .png.
 
     Raises:
-        ParameterError: it cannot be written.
+        ParameterError: it is neither, or cannot be written.
     """
+    if path.suffix not in (".jpg", ".png"):
+        raise ParameterError(f"{path}: pictures are written as .jpg or .png")
     chosen = np.linspace(0, len(dataset) - 1, min(rows, len(dataset))).astype(int)
     tiles = [_truth(dataset[int(i)], int(i), len(dataset.classes)) for i in chosen]
     _write([tile for row in tiles for tile in row], len(tiles[0]), path)
@@ -69,8 +71,9 @@ def write_truth_sheet(dataset: Dataset, rows: int, path: Path) -> None:
 def _write(tiles: list[Tile], columns: int, path: Path) -> None:
     sheet = pictures.panel(tiles, columns=columns)
     try:
-        jpeg = cv2.imencode(".jpg", sheet[..., ::-1], _QUALITY)[1].tobytes()
-        write_bytes(path, jpeg, make_folder=True)
+        options = _QUALITY if path.suffix == ".jpg" else ()
+        data = cv2.imencode(path.suffix, sheet[..., ::-1], options)[1].tobytes()
+        write_bytes(path, data, make_folder=True)
     except OSError as error:
         raise ParameterError(f"{path}: cannot be written ({error.strerror})") from error
 

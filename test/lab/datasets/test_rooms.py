@@ -132,9 +132,13 @@ def test_command_records_the_main_scores_in_the_manifest(
         assert row["depth delta1"] == pytest.approx(printed[budget]["depth"]["delta1"], abs=1e-4)
 
 
-def test_a_sheet_shows_the_samples_with_their_truth(rooms: Path, tmp_path: Path) -> None:
-    out = tmp_path / "new" / "sheet.jpg"
+@pytest.mark.parametrize(("name", "begins"), [("a.jpg", b"\xff\xd8"), ("a.png", b"\x89PNG")])
+def test_a_sheet_shows_the_samples_with_their_truth(
+    name: str, begins: bytes, rooms: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / name
     assert main(["data", "sheet", str(rooms), "--rows", "3", "--out", str(out)]) == 0
+    assert out.read_bytes().startswith(begins)
     sheet = cv2.imread(str(out))
     assert sheet is not None
     gap, line, width, columns = 6, 20, 320, 4
@@ -152,6 +156,8 @@ def test_a_sheet_that_cannot_be_written_is_refused(
     out = tmp_path / "file" / "sheet.jpg"
     assert main(["data", "sheet", str(rooms), "--out", str(out)]) == 2
     assert "sheet.jpg" in capsys.readouterr().err
+    assert main(["data", "sheet", str(rooms), "--out", str(tmp_path / "sheet.gif")]) == 2
+    assert "sheet.gif: pictures are written as .jpg or .png" in capsys.readouterr().err
     assert main(["data", "sheet", str(rooms), "--rows", "0", "--out", "x.jpg"]) == 2
 
 
