@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pag_ros.errors import ImageError, one_line
 from pag_ros.evaluation.registration import register_depth
 from pag_ros.image.camera_info import CameraInfo, Intrinsics, intrinsics
-from pag_ros.image.rectification import Lens, Undistortion, lens_of
+from pag_ros.image.rectification import Lens, Undistortion, is_rectified_topic, lens_of
 from pag_ros.image.transforms import FrameTree
 
 UNKNOWN = float("nan")
@@ -21,10 +21,6 @@ SAME_FOCAL = 2e-3
 
 SAME_CENTRE_PX = 1.0
 """Pixels, of the coarser picture, by which its centres may: scaling is rounded in several ways."""
-
-RECTIFIED_NAME = "image_rect"
-"""How topics are called, by ROS convention, whose pictures are rectified; their CameraInfo tells of
-the lens nevertheless."""
 
 
 class Calibration(CameraInfo, Protocol):
@@ -94,9 +90,10 @@ def view_of(shape: Sequence[int], frame_id: str, info: Calibration, topic: str) 
     Raises:
         ImageError: see `require_intrinsics`.
     """
-    rectified = any(part.startswith(RECTIFIED_NAME) for part in topic.split("/"))
     camera = require_intrinsics(info, shape)
-    return CameraView(frame_id.removeprefix("/"), (shape[0], shape[1]), camera, info, rectified)
+    return CameraView(
+        frame_id.removeprefix("/"), (shape[0], shape[1]), camera, info, is_rectified_topic(topic)
+    )
 
 
 def align_depth(

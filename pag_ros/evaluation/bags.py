@@ -50,6 +50,7 @@ from pag_ros.evaluation.unpacking import (
 from pag_ros.image.camera_info import Intrinsics
 from pag_ros.image.decode import ENCODINGS, to_depth, to_labels, to_normals, to_rgb
 from pag_ros.image.messages import PictureMessage
+from pag_ros.image.rectification import lens_remark
 from pag_ros.image.transforms import FrameTree
 from pag_ros.manifest import NO_LABEL
 from pag_ros.runtime.floor_scale import Mount
@@ -142,7 +143,8 @@ class Bag:
         topics: what was found or named; None where the bag has no such topic.
         types: message type of each of those topics, e.g. {"image": "sensor_msgs/msg/Image", ...}.
         count: image messages that the index tells of; `matching.images` is how many there are.
-        problems: what was left out besides ground truth and how often, filled by reading.
+        problems: what was left out besides ground truth, or is doubtful, and how often; filled by
+            reading.
         images_left_out: how many images `frames` could not read.
     """
 
@@ -400,6 +402,8 @@ class Bag:
             raise ImageError("no readable camera_info: depth would not be metric")
         info = self.decode(messages["camera_info"])
         view = view_of(rgb.shape, image.header.frame_id, info, self._topic("image"))
+        if not self._rectify and (remark := lens_remark(info, self._topic("image"))):
+            self.problems[f"{remark}; results are those of a pinhole"] += 1
         with _costing_one_message():
             if self._rectify and (undistortion := view.undistortion) is not None:
                 rgb = undistortion.rectify_picture(rgb)

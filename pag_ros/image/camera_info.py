@@ -34,6 +34,13 @@ class CameraInfo(Protocol):
     k: Sequence[float]
 
 
+_FOCAL_WIDTHS = (0.05, 50.0)
+"""Focal lengths that lenses have, in widths of the picture: from 169 degrees down to 1."""
+
+_MAX_STRETCH = 2.0
+"""Of a lens that is not as long in one direction as in the other."""
+
+
 @dataclass(frozen=True)
 class Intrinsics:
     """A pinhole camera: a point (x, y, z), z forward, is seen at (fx x / z + cx, fy y / z + cy).
@@ -48,20 +55,20 @@ class Intrinsics:
 
 
 def focal_length_px(info: CameraInfo, width: int, height: int) -> float | None:
-    """fx in pixels of an image, or None if the camera is not calibrated.
-
-    Not calibrated is a K whose fx is 0, negative, NaN or infinite.
+    """fx in pixels of an image, or None if the camera is not calibrated (fx is 0).
 
     Args:
         info: as the camera publishes it.
         width, height: of the picture that came with it, pixels.
 
     Raises:
-        ImageError: the picture's width is scaled otherwise than its height, so that it does not
-            show what `info` describes.
+        ImageError: K is no lens's; or the picture's width is scaled otherwise than its height, so
+            that it does not show what `info` describes.
     """
-    if not is_calibrated(info):
+    if info.k[0] == 0.0:
         return None
+    if fault := calibration_fault(info):
+        raise ImageError(f"camera_info is no calibration: {fault}")
     _require_one_scale(info, width, height)
     focal_px = float(info.k[0]) * pixel_scales(info, width, height)[0]
     return focal_px if _is_focal_length(focal_px) else None
@@ -91,9 +98,19 @@ def intrinsics(info: CameraInfo, width: int, height: int) -> Intrinsics | None:
     return Intrinsics(fx, fy if _is_focal_length(fy) else fx * scale_y / scale_x, cx, cy)
 
 
-def is_calibrated(info: CameraInfo) -> bool:
-    """Whether K has a focal length."""
-    return _is_focal_length(info.k[0])
+def calibration_fault(info: CameraInfo) -> str | None:
+    """Why K gives no focal length; None if it does. An fy of 0 is taken to be like fx."""
+    fx, fy = float(info.k[0]), float(info.k[4])
+    if fx == 0.0:
+        return "fx is 0: the camera is not calibrated"
+    if not _is_focal_length(fx):
+        return f"fx is {fx:g}"
+    if fy != 0.0 and not (_is_focal_length(fy) and 1 / _MAX_STRETCH <= fx / fy <= _MAX_STRETCH):
+        return f"fx is {fx:g}, fy is {fy:g}"
+    low, high = _FOCAL_WIDTHS
+    if info.width and not low <= fx / info.width <= high:
+        return f"fx is {fx:g} pixels for a width of {info.width}"
+    return None
 
 
 def pixel_scales(info: CameraInfo, width: int, height: int) -> tuple[float, float]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import ImageError, one_line
-from pag_ros.image.camera_info import Intrinsics
+from pag_ros.image.camera_info import CameraInfo, Intrinsics, intrinsics
 
 MODELS = {
     "plumb_bob": (4, 5, 8, 12, 14),
@@ -28,6 +28,14 @@ MODELS = {
 MAX_SIDE = 32_766
 """Pixels; `cv2.remap` counts them in 16 bits."""
 
+BENDS_FROM = 0.05
+"""Bend from which `lens_remark` speaks: where the farthest points of a depth image are a twentieth
+of its width beside those that the camera saw."""
+
+RECTIFIED_NAME = "image_rect"
+"""How topics are called, by ROS convention, whose pictures are rectified; their CameraInfo tells of
+the lens nevertheless."""
+
 _Value = TypeVar("_Value", bound=np.generic)
 
 
@@ -36,6 +44,10 @@ class Distortion(Protocol):
 
     distortion_model: str
     d: Sequence[float]
+
+
+class DistortingCamera(Distortion, CameraInfo, Protocol):
+    """All fields of a sensor_msgs/CameraInfo that are read."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,50 @@ def lens_of(info: Distortion) -> Lens | None:
     if not np.isfinite(coefficients).all():
         raise ImageError("camera_info has distortion coefficients that are no finite numbers")
     return Lens(info.distortion_model, coefficients)
+
+
+def is_rectified_topic(topic: str) -> bool:
+    """Whether pictures of a topic are without distortion, as their name says."""
+    return any(part.startswith(RECTIFIED_NAME) for part in topic.split("/"))
+
+
+def lens_remark(info: DistortingCamera, topic: str) -> str | None:
+    """What to say of pictures that are too far from what a pinhole sees; None if they are not.
+
+    Args:
+        info: of the camera, calibrated or not.
+        topic: of its pictures.
+    """
+    if is_rectified_topic(topic):
+        return None
+    try:
+        lens = lens_of(info)
+        camera = intrinsics(info, info.width, info.height)
+    except ImageError as error:
+        return str(error)
+    if lens is None or camera is None:
+        return None
+    bend = bend_of(lens, camera, (info.height, info.width))
+    if bend < BENDS_FROM:
+        return None
+    return f"the lens ({lens.model}) bends straight lines by {bend:.0%} of the picture's width"
+
+
+def bend_of(lens: Lens, camera: Intrinsics, shape: tuple[int, int]) -> float:
+    """How far the farthest point of a picture's border is from where a pinhole would see it.
+
+    Args:
+        camera: in pixels of the picture.
+        shape: (h, w) of it.
+
+    Returns:
+        In widths of the picture; infinite where a pinhole would not see it at all.
+    """
+    right, bottom = shape[1] - 1.0, shape[0] - 1.0
+    border = [(x, y) for x in (0.0, right / 2, right) for y in (0.0, bottom / 2, bottom)]
+    seen = np.array(border).reshape(-1, 1, 2)
+    shift = np.linalg.norm(_straightened(lens, camera, seen) - seen, axis=-1).max() / shape[1]
+    return float(shift) if shift <= 1.0 else float("inf")
 
 
 class Undistortion:
@@ -134,15 +190,20 @@ def _distorting_map(
     lens: Lens, camera: Intrinsics, shape: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """[h,w] x and y in the rectified picture, of each pixel of the one as it is taken."""
-    k, d = _matrix(camera), np.array(lens.coefficients)
-    undistort = cv2.fisheye.undistortPoints if lens.model == "equidistant" else cv2.undistortPoints
     seen = np.zeros((shape[1], 1, 2))
     seen[:, 0, 0] = np.arange(shape[1])
     straight = np.empty((*shape, 2), np.float32)
     for row in range(shape[0]):
         seen[:, 0, 1] = row
-        straight[row] = undistort(seen, k, d, R=np.eye(3), P=k)[:, 0]
+        straight[row] = _straightened(lens, camera, seen)[:, 0]
     return straight[..., 0], straight[..., 1]
+
+
+def _straightened(lens: Lens, camera: Intrinsics, seen: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where a pinhole would see what the lens shows at some pixels [n,1,2]."""
+    k, d = _matrix(camera), np.array(lens.coefficients)
+    undistort = cv2.fisheye.undistortPoints if lens.model == "equidistant" else cv2.undistortPoints
+    return np.asarray(undistort(seen, k, d, R=np.eye(3), P=k), np.float64)
 
 
 def _matrix(camera: Intrinsics) -> NDArray[np.float64]:

@@ -6,12 +6,14 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
-from pag_ros.image.camera_info import is_calibrated, pixel_scales
+from pag_ros.image.camera_info import calibration_fault, pixel_scales
 
 
 def described(info: CameraInfo) -> str | None:
     """A calibration for people, "640x480, fx 525"; None if there is none."""
-    return f"{info.width}x{info.height}, fx {info.k[0]:g}" if is_calibrated(info) else None
+    if calibration_fault(info) is not None:
+        return None
+    return f"{info.width}x{info.height}, fx {info.k[0]:g}"
 
 
 def camera_info_for(info: CameraInfo, header: Header, width: int, height: int) -> CameraInfo:

@@ -39,6 +39,8 @@ class Input:
         arrivals: what came since the last report; None while not active.
         reliable: whether images are asked for again if they are lost.
         camera: size and focal length that CameraInfo tells; None without a usable one.
+        fault: why a CameraInfo that has come is not usable; empty if it is, or none has.
+        lens: what to say of a lens that is no pinhole; empty if there is nothing.
         info_topic: full name of the topic of its CameraInfo.
         elsewhere: where others publish pictures, "/camera/image_raw (Image)".
     """
@@ -49,6 +51,8 @@ class Input:
     arrivals: ArrivalReport | None
     reliable: bool
     camera: str | None
+    fault: str = ""
+    lens: str = ""
     info_topic: str = "camera_info"
     elsewhere: Sequence[str] = ()
 
@@ -64,6 +68,11 @@ def input_problem(state: Input, no_image_s: float) -> str | None:
         return f"no image: {_why_silent(state, state.arrivals)}"
     if state.camera is None and state.arrivals.images > 0:
         return _uncalibrated(state)
+    if state.lens:
+        return (
+            f"{state.lens}; outputs are those of a pinhole: listen to rectified pictures "
+            "(image_proc's image_rect) instead"
+        )
     return None
 
 
@@ -82,7 +91,7 @@ def input_status(state: Input, no_image_s: float) -> DiagnosticStatus:
         level, message = DiagnosticStatus.WARN, _uncalibrated(state)
     else:
         level, message = DiagnosticStatus.OK, _rate(arrivals)
-    values = {
+    values: dict[str, object] = {
         "topic": state.topic,
         "type": state.expected_type,
         "publishers": len(state.published_types),
@@ -90,8 +99,10 @@ def input_status(state: Input, no_image_s: float) -> DiagnosticStatus:
         "rate_hz": arrivals.rate_hz if arrivals else 0.0,
         "seconds_since_image": arrivals and arrivals.silent_s,
         "lost_share": arrivals.lost_share if arrivals else 0.0,
-        "camera_info": state.camera or "none or uncalibrated",
+        "camera_info": state.camera or state.fault or "none",
     }
+    if state.lens:
+        values["lens"] = state.lens
     return _status("input", level, message, values)
 
 
@@ -253,7 +264,9 @@ def _why_silent(state: Input, arrivals: ArrivalReport) -> str:
 
 
 def _uncalibrated(state: Input) -> str:
-    return f"no calibrated CameraInfo on {state.info_topic}: depth is not published"
+    what = f"CameraInfo on {state.info_topic}"
+    what = f"{what} is no calibration ({state.fault})" if state.fault else f"no calibrated {what}"
+    return f"{what}: depth is not published"
 
 
 def _instead(elsewhere: Sequence[str]) -> str:

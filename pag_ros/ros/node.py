@@ -27,7 +27,9 @@ from std_srvs.srv import SetBool, Trigger
 from pag_ros.budget import Schedule
 from pag_ros.budget.outcomes import IDLE, LOST, SUPERSEDED
 from pag_ros.errors import PagError, ParameterError
+from pag_ros.image.camera_info import calibration_fault
 from pag_ros.image.messages import PictureMessage
+from pag_ros.image.rectification import lens_remark
 from pag_ros.ros import diagnostics
 from pag_ros.ros.camera_info import described
 from pag_ros.ros.channel import Channel
@@ -563,6 +565,7 @@ class PerceptionNode(LifecycleNode):
         topic = channel.image_topic
         compressed = self._settings.image_transport == "compressed"
         arrivals = channel.arrivals.report(self._now_s()) if channel.arrivals else None
+        info = channel.info
         types = [p.topic_type for p in self.get_publishers_info_by_topic(topic)]
         return diagnostics.Input(
             topic=topic,
@@ -570,7 +573,9 @@ class PerceptionNode(LifecycleNode):
             published_types=types,
             arrivals=arrivals,
             reliable=channel.reliable,
-            camera=channel.info and described(channel.info),
+            camera=info and described(info),
+            fault=(info and calibration_fault(info)) or "",
+            lens=(info and lens_remark(info, topic)) or "",
             info_topic=channel.info_topic,
             elsewhere=[] if types else pictures_of_others(self),
         )

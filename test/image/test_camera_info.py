@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,13 @@ from rosbags.typesys import Stores, get_typestore
 
 from pag_ros.errors import ImageError
 from pag_ros.evaluation.alignment import require_intrinsics
-from pag_ros.image.camera_info import Intrinsics, focal_length_px, intrinsics, pixel_scales
+from pag_ros.image.camera_info import (
+    Intrinsics,
+    calibration_fault,
+    focal_length_px,
+    intrinsics,
+    pixel_scales,
+)
 
 FX = 500.0
 BAG_TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -73,15 +80,27 @@ def test_a_camera_info_without_sizes_tells_only_of_binning() -> None:
     assert focal_length_px(Info(width=0, height=0, binning_x=4, binning_y=4), 160, 120) == FX / 4
 
 
-@pytest.mark.parametrize("fx", [0.0, -1.0, float("nan"), float("inf")])
-def test_an_uncalibrated_camera_has_no_focal_length_whatever_the_size(fx: float) -> None:
-    assert focal_length_px(Info(fx=fx), 640, 480) is None
-    assert focal_length_px(Info(fx=fx), 640, 640) is None
+def test_an_uncalibrated_camera_has_no_focal_length_whatever_the_size() -> None:
+    assert focal_length_px(Info(fx=0.0), 640, 480) is None
+    assert focal_length_px(Info(fx=0.0), 640, 640) is None
+    assert calibration_fault(Info(fx=0.0)) == "fx is 0: the camera is not calibrated"
 
 
-@pytest.mark.parametrize(("fx", "width"), [(1e308, 64000), (5e-324, 64)])
-def test_a_focal_length_beyond_all_numbers_is_none(fx: float, width: int) -> None:
-    assert focal_length_px(Info(fx=fx), width, width * 3 // 4) is None
+@pytest.mark.parametrize("fx", [-1.0, float("nan"), float("inf"), 31.9, 32_001.0, 1e308, 5e-324])
+def test_a_focal_length_that_no_lens_has_is_refused_by_its_value(fx: float) -> None:
+    with pytest.raises(ImageError, match=f"no calibration: fx is {re.escape(f'{fx:g}')}"):
+        focal_length_px(Info(fx=fx), 640, 480)
+
+
+@pytest.mark.parametrize("fx", [32.0, 32_000.0])
+def test_lenses_from_the_widest_to_the_longest_are_taken(fx: float) -> None:
+    assert focal_length_px(Info(fx=fx, fy=fx), 640, 480) == fx
+
+
+def test_without_a_width_any_focal_length_that_is_a_number_may_be_right() -> None:
+    assert focal_length_px(Info(fx=1e300, fy=0.0, width=0, height=0), 64, 48) == 1e300
+    tiny = Info(fx=5e-324, fy=0.0, width=0, height=0, binning_x=4)
+    assert focal_length_px(tiny, 64, 48) is None
 
 
 @pytest.mark.parametrize("size", [(640, 400), (480, 480), (320, 480), (480, 640), (320, 242)])
@@ -111,10 +130,22 @@ def test_a_region_moves_the_principal_point_and_binning_and_scale_shrink_it() ->
     assert intrinsics(info, 160, 100) == Intrinsics(250.0, 200.0, 115.0, 105.0)
 
 
-@pytest.mark.parametrize("fy", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_calibration_with_fx_alone_has_square_pixels(fy: float) -> None:
-    found = intrinsics(Info(fy=fy, binning_x=2), 320, 480)
+def test_a_calibration_with_fx_alone_has_square_pixels() -> None:
+    found = intrinsics(Info(fy=0.0, binning_x=2), 320, 480)
     assert found == Intrinsics(FX / 2, FX, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("fy", [-1.0, float("nan"), float("inf"), FX / 2.01, FX * 2.01])
+def test_an_fy_that_does_not_go_with_fx_is_refused(fy: float) -> None:
+    with pytest.raises(ImageError, match=f"fx is {FX:g}, fy is {re.escape(f'{fy:g}')}"):
+        intrinsics(Info(fy=fy), 640, 480)
+
+
+@pytest.mark.parametrize("fy", [FX / 2, FX * 2])
+def test_a_lens_may_stretch_the_picture_by_two(fy: float) -> None:
+    found = intrinsics(Info(fy=fy), 640, 480)
+    assert found is not None
+    assert found.fy == fy
 
 
 def test_what_has_no_focal_length_or_no_centre_has_no_intrinsics() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pag_ros.errors import ImageError
 from pag_ros.image.camera_info import Intrinsics
-from pag_ros.image.rectification import Lens, Undistortion, lens_of
+from pag_ros.image.rectification import Lens, Undistortion, bend_of, lens_of, lens_remark
 from pag_ros.manifest import NO_LABEL
 
 SHAPE = (60, 80)
@@ -144,3 +144,63 @@ def test_any_coefficients_give_a_map_without_warnings(d, count):
 def test_pictures_that_opencv_cannot_remap_are_refused():
     with pytest.raises(ImageError, match="32766 a side"):
         Undistortion(LENSES[0], CAMERA, (2, 40_000))
+
+
+@dataclass
+class Region:
+    x_offset: int = 0
+    y_offset: int = 0
+    width: int = 0
+    height: int = 0
+
+
+@dataclass
+class Camera(Info):
+    """A whole CameraInfo, of `CAMERA` unless told otherwise."""
+
+    width: int = SHAPE[1]
+    height: int = SHAPE[0]
+    binning_x: int = 0
+    binning_y: int = 0
+    roi: Region = field(default_factory=Region)
+    k: list[float] = field(default_factory=lambda: K.ravel().tolist())
+
+
+@pytest.mark.parametrize("lens", LENSES, ids=lambda lens: lens.model)
+def test_the_bend_is_how_far_the_border_is_from_the_pinholes(lens):
+    straight = np.mgrid[-20:100:0.5, -20:100:0.5].reshape(2, -1).T
+    shown = shown_at(lens, rays_of(straight))
+    shifts = []
+    for x in (0.0, 39.5, 79.0):
+        for y in (0.0, 29.5, 59.0):
+            nearest = np.linalg.norm(shown - (x, y), axis=1).argmin()
+            shifts.append(np.linalg.norm(straight[nearest] - (x, y)))
+    assert bend_of(lens, CAMERA, SHAPE) == pytest.approx(max(shifts) / 80, abs=0.02)
+
+
+def test_a_lens_that_bends_much_is_told_of_and_one_that_bends_little_is_not():
+    strong = Camera(d=[-0.35, 0.1, 0.0, 0.0, 0.0])
+    assert "the lens (plumb_bob) bends straight lines by " in lens_remark(strong, "/cam/image_raw")
+    assert lens_remark(strong, "/cam/image_rect_color") is None
+    assert lens_remark(Camera(d=[-0.05, 0.01, 0.0, 0.0, 0.0]), "/cam/image_raw") is None
+    assert lens_remark(Camera(), "/cam/image_raw") is None
+
+
+def test_of_a_lens_that_is_not_known_is_said_just_that():
+    assert "known are plumb_bob" in lens_remark(Camera("kannala", [0.1]), "/image")
+    assert "expected 4" in lens_remark(Camera("equidistant", [0.1]), "/image")
+    uncalibrated = Camera(d=[-0.35, 0.1, 0.0, 0.0, 0.0], k=[0.0] * 9)
+    assert lens_remark(uncalibrated, "/image") is None
+    mad = Camera(d=[-0.35, 0.1, 0.0, 0.0, 0.0], k=[-1.0] * 9)
+    assert "fx is -1" in lens_remark(mad, "/image")
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.floats(width=64), min_size=4, max_size=14),
+    st.lists(st.floats(width=64), min_size=9, max_size=9),
+    st.sampled_from(["plumb_bob", "equidistant", "rational_polynomial", ""]),
+)
+def test_whatever_a_camera_says_of_itself_ends_in_a_remark_or_in_none(d, k, model):
+    remark = lens_remark(Camera(model, d, k=k), "/image")
+    assert remark is None or "\n" not in remark

@@ -103,6 +103,15 @@ def test_a_trouble_with_the_input_is_named(change: dict, level: bytes, text: str
         ({"arrivals": COMING._replace(images=0), "camera": None}, None),
         ({"camera": None}, "no calibrated CameraInfo on camera_info: depth is not published"),
         (
+            {"camera": None, "fault": "fx is -1", "info_topic": "/i"},
+            "CameraInfo on /i is no calibration (fx is -1): depth is not published",
+        ),
+        (
+            {"lens": "the lens bends"},
+            "the lens bends; outputs are those of a pinhole: listen to rectified pictures "
+            "(image_proc's image_rect) instead",
+        ),
+        (
             {"arrivals": SILENT, "published_types": [], "elsewhere": ["/a (Image)"]},
             "no image: nobody publishes /image; there are pictures on /a (Image)",
         ),
@@ -110,6 +119,13 @@ def test_a_trouble_with_the_input_is_named(change: dict, level: bytes, text: str
 )
 def test_a_problem_is_told_in_words_that_stay_the_same(change: dict, problem: str | None) -> None:
     assert input_problem(replace(FINE, **change), no_image_s=2.0) == problem
+
+
+def test_a_lens_is_named_and_no_reason_to_worry() -> None:
+    status = input_status(replace(FINE, lens="the lens bends"), no_image_s=2.0)
+    assert status.level == OK
+    assert {v.key: v.value for v in status.values}["lens"] == "the lens bends"
+    assert "lens" not in {v.key for v in input_status(FINE, no_image_s=2.0).values}
 
 
 def test_the_log_is_told_of_a_problem_once_and_not_of_what_is_over_at_once() -> None:

@@ -79,6 +79,25 @@ def test_the_log_says_once_where_pictures_are_and_that_calibration_is_missing(
     assert node.log.count("no calibrated CameraInfo on /camera_info") == 1
 
 
+def test_the_log_names_a_calibration_that_is_none_and_a_lens_that_bends(
+    start_node: Callable[..., NodeProcess], connect: Callable[[NodeProcess], Client]
+) -> None:
+    node = start_node()
+    client = connect(node)
+    client.listen("depth/image", Image)
+    mad = camera_info()
+    mad.k[0] = -1.0
+    client.publish("camera_info", mad)
+    client.publish("image", client.stamped(image()))
+    node.wait_for_log("CameraInfo on /camera_info is no calibration (fx is -1): depth is not")
+    bent = camera_info()
+    bent.d = [-0.4, 0.1, 0.0, 0.0, 0.0]
+    client.publish_until_used(bent)
+    client.answers(client.stamped(image()), ["depth/image"])
+    node.wait_for_log("the lens (plumb_bob) bends straight lines by ")
+    assert "listen to rectified pictures" in node.log
+
+
 def _jpeg() -> CompressedImage:
     data = cv2.imencode(".jpg", picture()[..., ::-1])[1].tobytes()
     return CompressedImage(format="jpeg", data=data)
