@@ -14,6 +14,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from package_imports import PACKAGE, imported_names
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -21,6 +22,9 @@ from packaging.version import Version
 import pag_ros
 
 SOURCE = Path(__file__).parents[1]
+
+PIPS_OWN = {"openvino", "tensorrt", "pycuda", "onnx", "google", "typing_extensions"}
+"""Of optional backends, of what they bring, and of type checkers."""
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,21 @@ def test_the_version_is_the_same_everywhere(wheel: zipfile.ZipFile) -> None:
     package = ElementTree.parse(SOURCE / "package.xml")
     assert package.findtext("version") == pag_ros.__version__
     assert f"pag_ros-{pag_ros.__version__}-" in str(wheel.filename)
+
+
+def test_ros_brings_what_the_node_imports_and_nothing_that_only_reports_need() -> None:
+    """But for what has no rosdep key: those are in `PIPS_OWN`."""
+    rooms = ("budget", "image", "kernels", "runtime", "ros")
+    modules = [path for room in rooms for path in (PACKAGE / room).rglob("*.py")]
+    modules += PACKAGE.glob("*.py")
+    imported = {name.partition(".")[0] for path in modules for name in imported_names(path)}
+    foreign = imported - set(sys.stdlib_module_names) - {"pag_ros"} - PIPS_OWN
+    names = {"cv2": "opencv", "PIL": "pil", "yaml": "yaml"}
+    depends = ElementTree.parse(SOURCE / "package.xml").findall("exec_depend")
+    keys = {each.text for each in depends}
+    for module in foreign:
+        assert {module, f"python3-{names.get(module, module)}"} & keys, module
+    assert not keys & {f"python3-{name}" for name in ("scipy", "matplotlib", "jinja2", "h5py")}
 
 
 def test_the_change_log_speaks_of_this_version_or_the_next() -> None:
