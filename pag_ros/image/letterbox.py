@@ -1,11 +1,11 @@
 """Between the camera's picture and the network's: one scale for both axes, grey bars for the rest.
 
-Outputs come back at the camera's size, aligned with its pixels.
+Outputs come back at the camera's size, aligned with its pixels, or at another that shows the same.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import cv2
@@ -28,6 +28,7 @@ class Letterbox:
         camera: (height, width) of the camera's picture.
         network: (height, width) of the network's input.
         top, left, height, width: the picture's place in the network's input, pixels.
+        output: (height, width) that maps are enlarged to.
     """
 
     camera: tuple[int, int]
@@ -36,6 +37,7 @@ class Letterbox:
     left: int
     height: int
     width: int
+    output: tuple[int, int]
 
     @staticmethod
     def fit(camera: tuple[int, int], network: tuple[int, int]) -> Letterbox:
@@ -49,7 +51,20 @@ class Letterbox:
         scale = min(network[0] / camera[0], network[1] / camera[1])
         height, width = (max(1, round(scale * side)) for side in camera)
         top, left = (network[0] - height) // 2, (network[1] - width) // 2
-        return Letterbox(camera, network, top, left, height, width)
+        return Letterbox(camera, network, top, left, height, width, camera)
+
+    def with_output(self, scale: float) -> Letterbox:
+        """The same, with outputs of `scale` times the camera's size; 0: as the network gives them.
+
+        Raises:
+            ValueError: scale is negative.
+        """
+        if scale < 0.0:
+            raise ValueError(f"outputs cannot have {scale} times the camera's size")
+        if scale == 0.0:
+            return replace(self, output=(self.height, self.width))
+        height, width = (max(1, round(scale * side)) for side in self.camera)
+        return replace(self, output=(height, width))
 
     @property
     def scale(self) -> float:
@@ -79,15 +94,15 @@ class Letterbox:
         return canvas
 
     def enlarge_values(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[H,W] or [H,W,C] float32 -> camera size, bilinear; NaN spreads, it is never averaged."""
+        """[H,W] or [H,W,C] float32 -> output size, bilinear; NaN spreads, it is never averaged."""
         return self._enlarged(picture, cv2.INTER_LINEAR)
 
     def enlarge_labels(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """[H,W] uint8 -> camera size, nearest neighbour."""
+        """[H,W] uint8 -> output size, nearest neighbour."""
         return self._enlarged(picture, cv2.INTER_NEAREST)
 
     def enlarge_normals(self, normals: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[H,W,3] float32 unit vectors -> camera size, bilinear and unit again."""
+        """[H,W,3] float32 unit vectors -> output size, bilinear and unit again."""
         enlarged = self.enlarge_values(normals)
         if enlarged.shape != normals.shape:
             _normalise(enlarged)
@@ -103,9 +118,9 @@ class Letterbox:
 
     def _enlarged(self, picture: NDArray[_Value], method: int) -> NDArray[_Value]:
         inner = picture[self.inside]
-        if self.camera == (self.height, self.width):
+        if self.output == (self.height, self.width):
             return inner
-        return _resized(inner, self.camera, method)
+        return _resized(inner, self.output, method)
 
 
 def _resized(picture: NDArray[_Value], size: tuple[int, int], method: int) -> NDArray[_Value]:

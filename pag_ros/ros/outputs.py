@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -37,6 +39,15 @@ class Finished:
     info: CameraInfo | None
     result: FrameResult
 
+    @cached_property
+    def picture(self) -> NDArray[np.uint8]:
+        """[h,w,3] the image at the size of the outputs."""
+        height, width = self.result.size
+        if self.image.shape[:2] == (height, width):
+            return self.image
+        smaller = cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA)
+        return np.asarray(smaller, np.uint8)
+
 
 @dataclass(frozen=True)
 class Style:
@@ -46,11 +57,13 @@ class Style:
         depth_encoding: 32FC1 or 16UC1.
         depth_range_m: nearest and farthest trusted depth.
         classes: names and colours of the labels.
+        points_stride: every so manieth row and column is in the cloud.
     """
 
     depth_encoding: str
     depth_range_m: tuple[float, float]
     classes: tuple[LabelClass, ...]
+    points_stride: int = 1
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,7 @@ def _confidence(frame: Finished, style: Style) -> Image:
 
 
 def _mask_color(frame: Finished, style: Style) -> Image:
-    overlay = overlay_labels(frame.image, _require_part(frame.result.labels), style.classes)
+    overlay = overlay_labels(frame.picture, _require_part(frame.result.labels), style.classes)
     return image_message(frame.header, overlay, "rgb8")
 
 
@@ -135,16 +148,22 @@ def _points(frame: Finished, style: Style) -> PointCloud2 | None:
     if info is None:
         return None
     result = frame.result
-    depth = _require_part(result.depth)
     return points_message(
-        frame.header, info, frame.image, depth, style.depth_range_m, result.normals, result.labels
+        frame.header,
+        info,
+        frame.picture,
+        _require_part(result.depth),
+        style.depth_range_m,
+        result.normals,
+        result.labels,
+        style.points_stride,
     )
 
 
 def _camera_info(frame: Finished, style: Style) -> CameraInfo | None:
     if frame.info is None:
         return None
-    height, width = frame.image.shape[:2]
+    height, width = frame.result.size
     return camera_info_for(frame.info, frame.header, width, height)
 
 

@@ -185,6 +185,15 @@ class Settings:
     depth_max_m: float = _parameter(
         0.0, "farther pixels become +Inf, 0: the model's own range", low=0.0, high=1000.0
     )
+    output_scale: float = _parameter(
+        1.0,
+        "size of the outputs over the image's; 0: as the network gives them, which costs least",
+        low=0.0,
+        high=1.0,
+    )
+    points_stride: int = _parameter(
+        1, "points has every so manieth row and column of the outputs", low=1, high=64
+    )
     palette: str = _parameter(
         "",
         "YAML file `class: [red, green, blue]` for segmentation/color; empty: the model's",

@@ -157,6 +157,7 @@ class Pipeline:
             depth_encoding=settings.depth_encoding,
             depth_range_m=(nearest_m, settings.depth_max_m or farthest_m),
             classes=self._classes,
+            points_stride=self._settings.points_stride,
         )
 
     def _process(self, frame: CameraFrame) -> None:
@@ -180,7 +181,9 @@ class Pipeline:
         allowance = self._timekeeper.allow(frame.timing, watch.began, decoded_s, conditions)
         parts = self._parts(topics)
         rescale = self._rescale(frame, image, watch.began) if "depth" in parts else None
-        result = self.perception.process(image, focal_px, allowance, parts, rescale)
+        result = self.perception.process(
+            image, focal_px, allowance, parts, rescale, self._settings.output_scale
+        )
         inferred_s = watch.lap("perception")
         ran = None if result is None else result.ran
         verdict = self._timekeeper.judge(allowance, inferred_s, ran)

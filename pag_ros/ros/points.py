@@ -25,8 +25,11 @@ def points_message(
     depth_range_m: tuple[float, float],
     normals: NDArray[np.float32] | None = None,
     labels: NDArray[np.uint8] | None = None,
+    stride: int = 1,
 ) -> PointCloud2:
-    """An organised cloud: one point a pixel, in the camera's optical frame (REP-103).
+    """An organised cloud in the camera's optical frame (REP-103).
+
+    It has a point for every pixel, or for every `stride`th each way.
 
     Field names and types are those of the Point Cloud Library: x, y, z in metres, rgb packed into
     a float as 0x00RRGGBB, normal_x, normal_y, normal_z, and label. The camera is a pinhole; what a
@@ -41,20 +44,23 @@ def points_message(
             other sign for them in a cloud.
         normals: [h,w,3] unit, or None for a cloud without.
         labels: [h,w] class ids, or None for a cloud without.
+        stride: rows and columns from one point to the next, 1 or more.
     """
+    every = np.s_[::stride, ::stride]
+    image, depth = image[every], depth[every]
     fields = _POSITION | (_NORMAL if normals is not None else {})
     fields |= _LABEL if labels is not None else {}
     height, width = depth.shape
     data = array.array("B", [0]) * (_WORD_BYTES * len(fields) * depth.size)
     words = np.frombuffer(data, np.float32).reshape(height, width, len(fields))
     integers = words.view(np.uint32)
-    _place(words[..., :3], info, depth, depth_range_m)
+    _place(words[..., :3], info, depth, depth_range_m, stride)
     red, green, blue = (image[..., c].astype(np.uint32) for c in range(3))
     integers[..., 3] = red << 16 | green << 8 | blue
     if normals is not None:
-        words[..., 4:7] = normals
+        words[..., 4:7] = normals[every]
     if labels is not None:
-        integers[..., -1] = labels
+        integers[..., -1] = labels[every]
     return PointCloud2(
         header=header,
         height=height,
@@ -76,12 +82,13 @@ def _place(
     info: CameraInfo,
     depth: NDArray[np.float32],
     depth_range_m: tuple[float, float],
+    stride: int,
 ) -> None:
     """Fill in [h,w,3] points of a pinhole camera, NaN outside the range."""
-    height, width = depth.shape
+    rows, columns = (stride * np.arange(side, dtype=np.float32) for side in depth.shape)
     fx, fy, cx, cy = (np.float32(info.k[i]) for i in (0, 4, 2, 5))
     nearest_m, farthest_m = depth_range_m
     z = np.where((depth >= nearest_m) & (depth <= farthest_m), depth, np.float32(np.nan))
-    points[..., 0] = z * ((np.arange(width, dtype=np.float32) - cx) / fx)
-    points[..., 1] = z * ((np.arange(height, dtype=np.float32) - cy) / fy)[:, None]
+    points[..., 0] = z * ((columns - cx) / fx)
+    points[..., 1] = z * ((rows - cy) / fy)[:, None]
     points[..., 2] = z

@@ -54,7 +54,7 @@ def _pictures(frame: Finished, style: Style) -> dict[str, NDArray[np.uint8]]:
     if result.normals is not None:
         pictures["normals"] = color_normals(result.normals)
     if result.labels is not None:
-        pictures["segmentation"] = overlay_labels(frame.image, result.labels, style.classes)
+        pictures["segmentation"] = overlay_labels(frame.picture, result.labels, style.classes)
     if result.boundary is not None:
         pictures["boundary"] = color_boundary(result.boundary)
     if result.computed is not None:

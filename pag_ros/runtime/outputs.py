@@ -27,7 +27,7 @@ class Output:
         name: of the model's tensor, and the field of `Prediction` and `FrameResult`.
         part: what a frame is asked for to have it: one of the model's heads, or `COMPUTED`.
         dtype: of its numbers.
-        enlarge: makes it [h,w] or [h,w,channels] of the camera's picture.
+        enlarge: makes it [h,w] or [h,w,channels] of the size that is asked for.
         channels: numbers a pixel; a single one has no axis.
         absent: what it is filled with where the model lacks the head; None: there is no map then.
     """

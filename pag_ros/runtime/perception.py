@@ -1,4 +1,4 @@
-"""One camera image in, all wanted outputs at the camera's size out: everything but ROS."""
+"""One camera image in, all wanted outputs of the same view out: everything but ROS."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _Value = TypeVar("_Value", bound=np.generic)
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What one frame gave, at the camera's size [h,w]; an output that was not wanted is None.
+    """What one frame gave, at the size [h,w] asked for; an output that was not wanted is None.
 
     Attributes:
+        size: (h, w) of the outputs.
         depth: [h,w] float32, metres along the optical axis; NaN unknown.
         normals: [h,w,3] float32, unit, in the camera's optical frame, facing the camera.
         labels: [h,w] uint8, class ids.
@@ -41,6 +42,7 @@ class FrameResult:
         scaling_s: how long setting the depth's scale took, a part of `ran.resizing_s`.
     """
 
+    size: tuple[int, int]
     depth: NDArray[np.float32] | None
     normals: NDArray[np.float32] | None
     labels: NDArray[np.uint8] | None
@@ -114,6 +116,7 @@ class Perception:
         allowance: Allowance | None = None,
         wanted: frozenset[str] = PARTS,
         rescale: Rescale | None = None,
+        output_scale: float = 1.0,
     ) -> FrameResult | None:
         """Run the network on one camera image.
 
@@ -123,13 +126,16 @@ class Perception:
             allowance: what the frame may take, on `time.perf_counter`; None for no deadline.
             wanted: subset of `PARTS`; the outputs of others are not enlarged.
             rescale: sets the depth's scale where depth is wanted; None leaves the network's.
+            output_scale: size of the outputs over the image's; 0: as the network gives them, which
+                takes no time.
 
         Returns:
             The outputs, or None if the controller skips this frame.
 
         Raises:
             ImageError: image is not [h,w,3] uint8.
-            ValueError: focal_px is not positive and finite, or wanted has unknown names.
+            ValueError: focal_px is not positive and finite, wanted has unknown names, or
+                output_scale is negative.
         """
         began = time.perf_counter()
         if unknown := wanted - PARTS:
@@ -152,7 +158,7 @@ class Perception:
         if rescale is not None and "depth" in wanted:
             prediction = rescale(prediction, box)
         scaling_s = time.perf_counter() - began_scaling
-        enlarge = _Enlarging(box, wanted)
+        enlarge = _Enlarging(box.with_output(output_scale), wanted)
         depth = enlarge("depth", prediction.depth)
         normals = enlarge("normals", prediction.normals)
         labels = enlarge("labels", prediction.labels)
@@ -161,6 +167,7 @@ class Perception:
         computed = enlarge("computed", prediction.computed)
         resizing_s = time.perf_counter() - inferred + ready - began
         return FrameResult(
+            size=enlarge.box.output,
             depth=depth,
             normals=normals,
             labels=labels,
@@ -255,7 +262,7 @@ class Perception:
 
 @dataclass(frozen=True)
 class _Enlarging:
-    """Brings the wanted maps of a prediction to the camera's size."""
+    """Brings the wanted maps of a prediction to the size of the outputs."""
 
     box: Letterbox
     wanted: frozenset[str]

@@ -189,6 +189,26 @@ def test_depth_in_millimetres_has_zero_for_the_unknown(client: Client) -> None:
     assert ((depth == 0) | ((depth >= 300) & (depth <= 1200))).all()
 
 
+def test_outputs_of_half_the_size_are_described_by_their_camera_info(client: Client) -> None:
+    types = {**dict.fromkeys(DENSE, Image), **dict.fromkeys(TWINS, CameraInfo)}
+    topics = client.listen_to_all({**types, "points": PointCloud2})
+    client.publish_until_used(camera_info())
+    assert client.set_parameter("output_scale", 0.5) == (True, "")
+    assert client.set_parameter("points_stride", 2) == (True, "")
+    *answers, cloud = client.answers(client.stamped(image()), topics)
+    assert client.set_parameter("output_scale", 1.0) == (True, "")
+    assert client.set_parameter("points_stride", 1) == (True, "")
+
+    assert {(m.width, m.height) for m in answers} == {(32, 24)}
+    assert {m.k[0] for m in answers[len(DENSE) :]} == {FOCAL_PX / 2}
+    assert (cloud.width, cloud.height) == (16, 12)
+    x, z = (fields_of(cloud)[name] for name in "xz")
+    trusted = np.isfinite(z)
+    columns = np.broadcast_to(2 * np.arange(16), z.shape)
+    expected = z * (columns - 16) / (FOCAL_PX / 2)
+    np.testing.assert_allclose(x[trusted], expected[trusted], rtol=1e-4, atol=1e-6)
+
+
 def test_the_figures_of_a_frame_are_published(client: Client) -> None:
     topics = client.listen_to_all(
         {

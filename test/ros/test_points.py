@@ -29,6 +29,20 @@ def test_a_point_projects_into_the_pixel_it_comes_from() -> None:
     np.testing.assert_allclose(FOCAL_PX * cloud["y"] / cloud["z"] + INFO.k[5], rows, atol=1e-4)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3, 64])
+def test_every_nth_pixel_gives_the_point_that_it_gives_among_all(stride: int) -> None:
+    depth = DEPTH + np.arange(WIDTH, dtype=np.float32)
+    normals = np.arange(HEIGHT * WIDTH * 3, dtype=np.float32).reshape(HEIGHT, WIDTH, 3)
+    labels = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH)
+    parts = (Header(), INFO, IMAGE, depth, RANGE_M, normals, labels)
+    message = points_message(*parts, stride)
+    assert (message.height, message.width) == (-(-HEIGHT // stride), -(-WIDTH // stride))
+    some, all_of_them = fields_of(message), fields_of(points_message(*parts))
+    assert set(some) == set(all_of_them)
+    for name, values in some.items():
+        np.testing.assert_array_equal(values, all_of_them[name][::stride, ::stride], name)
+
+
 def test_depth_beyond_the_trusted_range_is_no_point() -> None:
     depth = DEPTH.copy()
     depth[0] = [np.nan, 0.2, 11.0, 5.0]

@@ -47,6 +47,29 @@ def test_outputs_have_the_size_of_the_image(perception: Perception, size):
     assert result.prediction.depth.shape == (48, 64)
 
 
+@pytest.mark.parametrize(
+    ("image", "scale", "size"),
+    [
+        ((96, 128), 1.0, (96, 128)),
+        ((96, 128), 0.5, (48, 64)),
+        ((97, 131), 0.25, (24, 33)),
+        ((96, 128), 0.0, (48, 64)),
+        ((50, 200), 0.0, (16, 64)),  # as the picture lies in the network's, without the bars
+        ((1, 1), 0.25, (1, 1)),
+    ],
+)
+def test_outputs_have_the_size_that_is_asked_for(perception: Perception, image, scale, size):
+    result = perception.process(picture(*image), 60.0, output_scale=scale)
+    assert result is not None
+    assert result.size == size
+    assert result.depth.shape == result.labels.shape == result.computed.shape == size
+    assert result.normals.shape == (*size, 3)
+    whole = perception.process(picture(*image), 60.0)
+    assert np.mean(result.depth) == pytest.approx(np.mean(whole.depth), rel=0.02)
+    with pytest.raises(ValueError, match="-1"):
+        perception.process(picture(*image), 60.0, output_scale=-1.0)
+
+
 def test_only_what_is_wanted_is_made(perception: Perception):
     result = perception.process(picture(96, 128), 60.0, wanted=frozenset({"depth"}))
     assert result.depth is not None
