@@ -18,7 +18,8 @@ CLOSE_SHARE = 0.4
 # of the close-ups, those of a table or worktop, where robots with arms look
 WORKTOP_SHARE = 0.7
 WORKTOP_METRES = (0.3, 1.25)
-CLOSE_METRES = (0.25, 0.8)
+# from a hand's camera to one on a mast; nearer ones alone taught that all table tops are near
+CLOSE_METRES = (0.3, 1.6)
 # low, high (m) and share of views: a robot's camera, a table top, a head
 HEIGHTS = ((0.15, 0.6, 0.35), (0.6, 1.2, 0.3), (1.2, 1.9, 0.35))
 # a camera held in a hand or carried over rough ground
@@ -154,7 +155,8 @@ def _standing_eye(room: Room, target: np.ndarray, rng: Generator) -> np.ndarray:
 
 def _close_eye(target: np.ndarray, rng: Generator) -> np.ndarray:
     """CLOSE_METRES from the target, above it: from the side, or from nearly overhead."""
-    distance, around = rng.uniform(*CLOSE_METRES), rng.uniform(0, 2 * np.pi)
+    distance = np.exp(rng.uniform(*np.log(CLOSE_METRES)))
+    around = rng.uniform(0, 2 * np.pi)
     lift = np.radians(rng.uniform(8, 85))
     offset = [np.cos(around) * np.cos(lift), np.sin(around) * np.cos(lift), np.sin(lift)]
     return np.asarray(target + distance * np.array(offset))
