@@ -1,5 +1,7 @@
 # make demo   a bag of real pictures through the real node, then a report to look at
 # make test   style, types and all tests
+# make fuzz   damaged files and messages of every kind, 1,000 each (FUZZ=), and a table of what came of them
+# make soak   the node for a long time: 100,000 frames (SOAK=) of a camera that changes, 10,000 transitions
 # make sanitize  the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make clean  forget the environment
 #
@@ -14,6 +16,8 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
 comma := ,
 # Pinned: the newest torch of another day may not have a build without CUDA beside it.
 TORCH ?= torch==2.13.0
+FUZZ := 1000
+SOAK := 100000
 VENV := .venv
 TOOLS := $(filter-out %.yaml, $(wildcard tools/*))
 BIN := $(VENV)/bin
@@ -27,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Threads of torch that spin while they wait stand still on a busy machine.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test sanitize clean
+.PHONY: demo test fuzz soak sanitize clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -38,6 +42,12 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check
 	$(if $(TORCH),$(BIN)/mypy && $(BIN)/mypy --scripts-are-modules $(TOOLS))
 	$(BIN)/pytest $(ARGS)
+
+fuzz: $(VENV)/.test
+	PAG_ROS_FUZZ=$(FUZZ) $(BIN)/pytest test/fuzz $(ARGS)
+
+soak: $(VENV)/.test
+	PAG_ROS_SOAK=$(SOAK) $(BIN)/pytest -s test/ros/test_soak_over_dds.py $(ARGS)
 
 # Python itself is not instrumented, so the sanitizer's library has to be there before it.
 sanitize: $(VENV)/.test

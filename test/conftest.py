@@ -4,6 +4,7 @@ with a manifest beside it; small rooms; the GPU kernels in Triton's interpreter.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from fuzzing import COUNT_VARIABLE, TALLIES, table
 from hypothesis import HealthCheck, settings
 from onnx import TensorProto, helper, numpy_helper
 from triton_interpreter import Interpreter
@@ -27,6 +29,14 @@ wait_passively()  # nothing has imported torch so far
 # A loaded machine is slow, and no test is to fail for that.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of `make fuzz`; a usual run has no need of it."""
+    if TALLIES and COUNT_VARIABLE in os.environ:
+        terminalreporter.section("damage")
+        for line in table():
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

@@ -619,7 +619,10 @@ def _open_reader(path: Path, stack: ExitStack) -> Reader:
         with bounded():
             reader = stack.enter_context(Reader(path))
     except Exception as error:  # rosbags has no common base for what damage makes it raise
-        raise BagError(f"{path}: not a readable bag ({_brief(error)})") from error
+        raise BagError(
+            f"{path}: not a readable bag ({_brief(error)}); of one that was cut off or damaged "
+            "`mcap recover`, or sqlite3's `.recover`, saves what there is"
+        ) from error
     require_bounded_chunks(reader)
     _require_sound_index(reader, path)
     return reader
@@ -668,6 +671,8 @@ def _sizes(truth: tuple[int, ...], image: tuple[int, int]) -> str:
 
 def _brief(error: Exception) -> str:
     """First line of a foreign error, or its name where it has no text."""
+    if isinstance(error, MemoryError | OverflowError):
+        return "it tells of more than it can hold"
     # What OpenCV says by itself begins with a path of the machine that built it.
     lines = str(getattr(error, "err", error)).splitlines()
     return printable(lines[0][:120]) if lines else type(error).__name__

@@ -108,7 +108,7 @@ def lens_remark(info: DistortingCamera, topic: str) -> str | None:
         camera = intrinsics(info, info.width, info.height)
     except ImageError as error:
         return str(error)
-    if lens is None or camera is None:
+    if lens is None or camera is None or not (info.width and info.height):
         return None
     bend = bend_of(lens, camera, (info.height, info.width))
     if bend < BENDS_FROM:

@@ -108,7 +108,7 @@ class Client:
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Exchange messages until something is the case."""
-        _until(condition, self._exchange)
+        _until(condition, self.exchange)
         assert condition(), f"waited in vain for {what}"
 
     def listen(self, topic: str, message_type: type, qos: QoSProfile = RELIABLE) -> None:
@@ -165,7 +165,7 @@ class Client:
         while not self._answered(message, topics):
             assert time.monotonic() < deadline, f"no answer on {topics}"
             self.publish(image_topic, message, qos)
-            _until(lambda: self._answered(message, topics), self._exchange, patience_s=1.0)
+            _until(lambda: self._answered(message, topics), self.exchange, patience_s=1.0)
         return [self._with_stamp_of(message, topic)[0] for topic in topics]
 
     def answers_to_one(self, message: Any, topics: list[str]) -> None:
@@ -180,8 +180,9 @@ class Client:
         stamp = message.header.stamp
         return [m for m in self.received[topic] if _stamp(m) in (stamp, None)]
 
-    def _exchange(self) -> None:
-        self._executor.spin_once(timeout_sec=0.05)
+    def exchange(self, patience_s: float = 0.05) -> None:
+        """Take what has come, or wait for it."""
+        self._executor.spin_once(timeout_sec=patience_s)
 
     def call(self, service: str, kind: type, request: Any) -> Any:
         """Call a service of the node; returns its response."""
