@@ -6,6 +6,7 @@
     pag_ros bench deadline  the controller beside others, in a simulator
     pag_ros bench kernels   the GPU kernels by their machine code, beside dense ones; no GPU needed
     pag_ros bench load      the real node while the machine is loaded on purpose
+    pag_ros bench transport how many of a camera's pictures reach the node
 
 What is measured takes turns in one run and medians count, yet a quiet machine gives the better
 answer. docs/benchmarks.md explains the columns and holds our results.
@@ -33,6 +34,9 @@ KINDS = {
     ),
     "load": Command(
         "pag_ros.cli.bench_load", "the real node while the machine is loaded on purpose"
+    ),
+    "transport": Command(
+        "pag_ros.cli.bench_transport", "how many of a camera's pictures reach the node"
     ),
 }
 

@@ -19,13 +19,14 @@ from pathlib import Path
 PROFILE = Path(__file__).with_name("fastdds.xml")
 
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+MODE_VARIABLE = "RMW_FASTRTPS_PUBLICATION_MODE"
 
 
 def prepare_for_images() -> None:
     """Choose the shared memory segment and synchronous sending; call before `rclpy.init`."""
     if not any(variable in os.environ for variable in PROFILE_VARIABLES):
         os.environ[PROFILE_VARIABLES[0]] = str(PROFILE)
-    os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "SYNCHRONOUS")
+    os.environ.setdefault(MODE_VARIABLE, "SYNCHRONOUS")
 
 
 def explain_loss(rmw: str, reliable: bool) -> str:

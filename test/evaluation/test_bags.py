@@ -260,7 +260,9 @@ def test_whatever_a_reader_of_truth_raises_costs_one_message(write_room_bag, mon
     monkeypatch.setitem(bags_module.TRUTH_READERS, "depth", to_depth)
     with Bag(write_room_bag()) as bag:
         assert len(list(bag.frames())) == 4
-        assert bag.truth["depth"].unusable == {"cannot be decoded (it tells of more than it can hold)": 4}
+        assert bag.truth["depth"].unusable == {
+            "cannot be decoded (it tells of more than it can hold)": 4
+        }
         assert bag.truth["labels"].scored == 4
 
 

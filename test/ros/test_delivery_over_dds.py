@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +16,7 @@ from sensor_msgs.msg import Image
 
 from pag_ros.ros.transport import PROFILE_VARIABLES
 
-CAMERA = Path(__file__).parents[1] / "support" / "camera_process.py"
-COUNT, PERIOD_S = 80, 0.1
+COUNT, FPS = 80, 10.0
 
 StartCamera = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -29,7 +27,7 @@ def start_camera() -> Iterator[StartCamera]:
     cameras: list[subprocess.Popen[bytes]] = []
 
     def start(
-        domain: int, count: int, size: str, reliability: str, period_s: float = PERIOD_S
+        domain: int, count: int, size: str, reliability: str, fps: float = FPS
     ) -> subprocess.Popen[bytes]:
         settings = {
             name: value
@@ -38,7 +36,8 @@ def start_camera() -> Iterator[StartCamera]:
         }
         settings["ROS_DOMAIN_ID"] = str(domain)
         settings["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-        command = [sys.executable, str(CAMERA), str(count), str(period_s), size, reliability]
+        command = [sys.executable, "-m", "pag_ros.replay.camera", "", str(count), str(fps)]
+        command += [size, reliability]
         cameras.append(subprocess.Popen(command, env=settings))
         return cameras[-1]
 
