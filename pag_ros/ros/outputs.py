@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
 from pag_ros.image.pictures import color_normals, overlay_labels
 from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.camera_info import camera_info_for
+from pag_ros.ros.compression import compressed_depth_message, jpeg_message, png_message
 from pag_ros.ros.messages import depth_message, image_message, share_message
 from pag_ros.ros.points import points_message
 from pag_ros.ros.topics import MAP_TOPICS
@@ -80,7 +81,7 @@ class OutputTopic:
     """
 
     message_type: type
-    render: Callable[[Finished, Style], Image | CameraInfo | PointCloud2 | None]
+    render: Callable[[Finished, Style], Image | CompressedImage | CameraInfo | PointCloud2 | None]
     needs: frozenset[str] = frozenset()
     shows: frozenset[str] = frozenset()
     metric: bool = False
@@ -167,7 +168,22 @@ def _camera_info(frame: Finished, style: Style) -> CameraInfo | None:
     return camera_info_for(frame.info, frame.header, width, height)
 
 
-OUTPUTS: Mapping[str, OutputTopic] = {
+def _compressed(output: OutputTopic, compress: Callable[[Image], CompressedImage]) -> OutputTopic:
+    """The same picture, compressed."""
+
+    def render(frame: Finished, style: Style) -> CompressedImage:
+        raw = output.render(frame, style)
+        assert isinstance(raw, Image)
+        return compress(raw)
+
+    return replace(output, message_type=CompressedImage, render=render)
+
+
+def _compressed_depth(frame: Finished, style: Style) -> CompressedImage:
+    return compressed_depth_message(_depth(frame, style), style.depth_range_m[1])
+
+
+_RAW: Mapping[str, OutputTopic] = {
     MAP_TOPICS["depth"]: OutputTopic(Image, _depth, needs=parts_for("depth"), metric=True),
     "depth/camera_info": OutputTopic(CameraInfo, _camera_info),
     MAP_TOPICS["normals"]: OutputTopic(Image, _normals, needs=parts_for("normals")),
@@ -187,3 +203,16 @@ OUTPUTS: Mapping[str, OutputTopic] = {
         metric=True,
     ),
 }
+
+_PNGS = (MAP_TOPICS["labels"], MAP_TOPICS["confidence"], MAP_TOPICS["computed"])
+_JPEGS = ("normals/color", "segmentation/color")
+
+OUTPUTS: Mapping[str, OutputTopic] = {
+    **_RAW,
+    f"{MAP_TOPICS['depth']}/compressedDepth": replace(
+        _RAW[MAP_TOPICS["depth"]], message_type=CompressedImage, render=_compressed_depth
+    ),
+    **{f"{name}/compressed": _compressed(_RAW[name], png_message) for name in _PNGS},
+    **{f"{name}/compressed": _compressed(_RAW[name], jpeg_message) for name in _JPEGS},
+}
+"""Compressed ones have the names of image_transport's plugins."""

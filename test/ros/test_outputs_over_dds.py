@@ -23,10 +23,11 @@ from ros_client import (
     picture,
     pixels_of,
 )
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Float64, String
 from std_srvs.srv import SetBool
 
+from pag_ros.image.decode import to_depth, to_labels, to_rgb
 from pag_ros.replay.live_log import NODE_PARTS
 
 DENSE = {
@@ -187,6 +188,25 @@ def test_depth_in_millimetres_has_zero_for_the_unknown(client: Client) -> None:
 
     assert depth.dtype == np.uint16
     assert ((depth == 0) | ((depth >= 300) & (depth <= 1200))).all()
+
+
+def test_compressed_outputs_are_those_of_the_raw_ones(client: Client) -> None:
+    pairs = {
+        "depth/image": "depth/image/compressedDepth",
+        "segmentation/mask": "segmentation/mask/compressed",
+        "segmentation/color": "segmentation/color/compressed",
+    }
+    topics = client.listen_to_all(
+        {**dict.fromkeys(pairs, Image), **dict.fromkeys(pairs.values(), CompressedImage)}
+    )
+    client.publish_until_used(camera_info())
+    answers = dict(zip(topics, client.answers(client.stamped(image()), topics), strict=True))
+    depth, mask, color = ((answers[raw], answers[packed]) for raw, packed in pairs.items())
+
+    assert all(raw.header == packed.header for raw, packed in (depth, mask, color))
+    np.testing.assert_allclose(to_depth(depth[1]), to_depth(depth[0]), rtol=1e-3)
+    np.testing.assert_array_equal(to_labels(mask[1]), pixels_of(mask[0]))
+    assert cv2.absdiff(to_rgb(color[1]), pixels_of(color[0])).mean() < 8
 
 
 def test_outputs_of_half_the_size_are_described_by_their_camera_info(client: Client) -> None:
