@@ -9,6 +9,8 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
+from pag_ros.ros.parameters_file import require_section
+
 SHARE = FindPackageShare("pag_ros")
 BOOLEAN = ["true", "false"]
 
@@ -116,15 +118,17 @@ def perception_node(context: LaunchContext) -> list[Node]:
 
     Raises:
         ValueError: an argument that the node could not work with.
+        ParameterError: params_file is no file, or has no parameters for this node.
     """
 
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
     params_file = value("params_file")
-    if params_file and not Path(params_file).is_file():
-        # launch itself would say so in a warning, and start the node on its defaults.
-        raise ValueError(f"params_file {params_file}: no such file")
+    if params_file:
+        # launch and rcl would say nothing, or a warning, and start the node on its defaults.
+        namespace = value("namespace").strip("/")
+        require_section(Path(params_file), f"/{namespace}/pag_perception".replace("//", "/"))
     default_parameters = PathJoinSubstitution([SHARE, "config", "perception.yaml"])
     optional = ("model", "network_size", "device", "image_transport", "cameras")
     overrides = {name: value(name) for name in optional if value(name)}

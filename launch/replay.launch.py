@@ -13,10 +13,10 @@ from launch.actions import (
     SetLaunchConfiguration,
     Shutdown,
 )
+from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-from pag_ros.errors import PagError
 from pag_ros.evaluation.bags import Bag, Topics
 
 PERCEPTION = str(Path(__file__).with_name("perception.launch.py"))
@@ -59,25 +59,34 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def transport_of_bag(context: LaunchContext) -> list[SetLaunchConfiguration]:
-    """Have the node expect what the bag holds, unless image_transport says otherwise."""
+    """Have the node expect what the bag holds, unless image_transport says otherwise.
+
+    Raises:
+        BagError: the bag cannot be played; nothing is started then, and the launch fails.
+    """
+    topics = Topics(value(context, "image_topic") or None)
+    with Bag(Path(value(context, "bag")), topics) as bag:
+        compressed = bag.types["image"].endswith("CompressedImage")
     if value(context, "image_transport"):
         return []
-    topics = Topics(value(context, "image_topic") or None)
-    try:
-        with Bag(Path(value(context, "bag")), topics) as bag:
-            compressed = bag.types["image"].endswith("CompressedImage")
-    except PagError:
-        return []  # the player will say what is wrong with the bag
     return [SetLaunchConfiguration("image_transport", "compressed" if compressed else "raw")]
 
 
 def player(context: LaunchContext) -> list[ExecuteProcess]:
-    """`pag_ros replay` on the node that perception.launch.py starts."""
+    """`pag_ros replay` on the node that perception.launch.py starts.
+
+    Raises:
+        ValueError: there are several cameras, of which a bag is one.
+    """
+    cameras = value(context, "cameras").replace(",", " ").split()
+    if len(cameras) > 1:
+        raise ValueError(f"cameras: a bag is played as one camera, not as {len(cameras)}")
     options = {
         "--out": value(context, "out"),
         "--rate": value(context, "rate"),
         "--loop": value(context, "loop"),
         "--namespace": "/" + value(context, "namespace").strip("/"),
+        "--camera": "".join(cameras),
         "--image-topic": value(context, "image_topic"),
         "--camera-info-topic": value(context, "camera_info_topic"),
         "--model": value(context, "model"),
@@ -86,11 +95,18 @@ def player(context: LaunchContext) -> list[ExecuteProcess]:
     given = [word for option in options.items() if option[1] for word in option]
     bag = value(context, "bag")
     command = [sys.executable, "-m", "pag_ros.cli", "replay", bag, "--no-node", *given]
-    return [
-        ExecuteProcess(
-            cmd=command, name="replay", output="screen", on_exit=Shutdown(reason="replay ended")
-        )
-    ]
+    return [ExecuteProcess(cmd=command, name="replay", output="screen", on_exit=end_of_replay)]
+
+
+def end_of_replay(event: ProcessExited, context: LaunchContext) -> list[Shutdown]:
+    """The end of the player is that of the launch, and its failure is, too.
+
+    Raises:
+        RuntimeError: it has failed; `ros2 launch` ends with an exit code then.
+    """
+    if event.returncode != 0:
+        raise RuntimeError(f"replay failed with exit code {event.returncode}, see above")
+    return [Shutdown(reason="replay ended")]
 
 
 def value(context: LaunchContext, name: str) -> str:

@@ -66,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--namespace", help="of the node (default: a new one; / with --no-node)")
     parser.add_argument(
+        "--camera",
+        default="",
+        metavar="NAME",
+        help="of the running node's (--no-node)",
+    )
+    parser.add_argument(
         "--protocol",
         choices=sorted(DEPTH_PROTOCOLS),
         default="indoor",
@@ -90,6 +96,7 @@ def main(args: argparse.Namespace) -> int:
         params_file=args.params_file,
         start_node=not args.no_node,
         namespace=args.namespace,
+        camera=args.camera,
         protocol=DEPTH_PROTOCOLS[args.protocol],
         tolerance_ns=chosen_tolerance_ns(args),
         depth_scale=chosen_depth_scale(args),

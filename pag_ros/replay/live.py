@@ -26,8 +26,9 @@ from pag_ros.image.decode import to_rgb
 from pag_ros.manifest import load_manifest
 from pag_ros.replay.live_log import LiveLog, evaluate, worth_keeping
 from pag_ros.replay.node_process import NodeProcess
-from pag_ros.replay.player import Playback, Player, TimedImage
+from pag_ros.replay.player import NODE_NAME, Playback, Player, TimedImage
 from pag_ros.ros.memory import keep_freed_memory
+from pag_ros.ros.parameters_file import require_section
 from pag_ros.ros.transport import prepare_for_images
 from pag_ros.runtime import find_model
 from pag_ros.runtime.models import DEFAULT_MODEL
@@ -54,6 +55,7 @@ class ReplayOptions:
         params_file: further node parameters.
         start_node: False takes the node that runs already, in `namespace`.
         namespace: of the node; None: a new one, so that no other node gets in the way.
+        camera: of a node that has several, which one to play; empty for the only one.
         protocol: which true depths count.
         tolerance_ns: how far truth may be stamped from its image, see `matching.find_matching`.
         depth_scale: metres per unit of recorded depth, see `Bag`.
@@ -73,6 +75,7 @@ class ReplayOptions:
     params_file: Path | None = None
     start_node: bool = True
     namespace: str | None = None
+    camera: str = ""
     protocol: DepthProtocol | None = None
     tolerance_ns: int | None = None
     depth_scale: float | None = None
@@ -90,6 +93,8 @@ class ReplayOptions:
             raise ParameterError(f"deadline must lie in 1..10000 ms, got {self.deadline_ms}")
         if self.params_file is not None and not self.params_file.is_file():
             raise ParameterError(f"{self.params_file}: no such file of parameters")
+        if self.camera and self.start_node:
+            raise ParameterError("camera is for a node that runs already and has several")
         if self.camera_height is not None and not self.start_node:
             raise ParameterError(
                 "camera_height is for a node that is started here; set the running one's parameter"
@@ -102,7 +107,7 @@ def replay(options: ReplayOptions) -> Evaluation:
     Raises:
         BagError: the bag is unusable, or no message of a topic of truth has an image.
         ModelError: the model is.
-        ParameterError: the model cannot run at that size.
+        ParameterError: the model cannot run at that size, or params_file has nothing for the node.
         NodeError: the node did not start or did not answer in time.
     """
     model = find_model(options.model)
@@ -117,7 +122,7 @@ def replay(options: ReplayOptions) -> Evaluation:
         with (
             ros_context(),
             _node(options, model, bag, deadline_ms) as (process, namespace),
-            closing(Player(namespace, bag.types["image"], log, process)) as player,
+            closing(Player(namespace, bag.types["image"], log, process, options.camera)) as player,
         ):
             rounds = (shots(bag, options.rate) for _ in range(options.loops))
             playback = player.run(content.first, rounds, options.progress)
@@ -197,6 +202,8 @@ def _node(
         **_mount_parameters(options),
     }
     log = options.out / "node.log"
+    if options.params_file is not None:
+        require_section(options.params_file, f"{namespace}/{NODE_NAME}")
     with NodeProcess(namespace, parameters, options.params_file, log) as process:
         yield process, namespace
 

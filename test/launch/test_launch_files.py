@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +13,9 @@ import yaml
 pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS 2 installation only")
 
 from launch import LaunchContext
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, Shutdown
+
+from pag_ros.errors import BagError, ParameterError
 
 LAUNCH = Path(__file__).parents[2] / "launch"
 
@@ -49,14 +51,22 @@ def test_cameras_have_topics_of_their_own() -> None:
 
 
 def test_a_parameter_file_that_is_not_there_starts_nothing() -> None:
-    with pytest.raises(ValueError, match=r"params_file /no/such\.yaml: no such file"):
+    with pytest.raises(ParameterError, match=r"/no/such\.yaml: cannot be read \(No such file"):
         _node(params_file="/no/such.yaml")
+
+
+def test_a_parameter_file_for_another_node_starts_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("pag_perception:\n  ros__parameters: {budget: 0.5}\n")
+    assert _node(params_file=str(file))
+    with pytest.raises(ParameterError, match="none for /front/pag_perception"):
+        _node(params_file=str(file), namespace="/front/")
 
 
 def test_arguments_left_empty_do_not_overrule_the_parameter_file(tmp_path: Path) -> None:
     module = _load("perception.launch.py")
     params_file = tmp_path / "mine.yaml"
-    params_file.touch()
+    params_file.write_text("/**:\n  ros__parameters: {device: cpu}\n")
     context = _context(module, params_file=str(params_file), model="other.onnx")
     overrides = _overrides(module.perception_node(context)[0])
     assert overrides["model"] == "other.onnx"
@@ -66,12 +76,32 @@ def test_arguments_left_empty_do_not_overrule_the_parameter_file(tmp_path: Path)
 def test_replay_ends_the_launch_with_the_bag() -> None:
     module = _load("replay.launch.py")
     context = _context(module, bag="/no/such/bag", rate="2.0")
-    assert module.transport_of_bag(context) == []
+    with pytest.raises(BagError, match="no such bag"):
+        module.transport_of_bag(context)
     player = module.player(context)[0]
     command = [_text(word) for word in player.cmd]
     assert command[1:5] == ["-m", "pag_ros.cli", "replay", "/no/such/bag"]
     assert command[command.index("--rate") + 1] == "2.0"
     assert "--image-topic" not in command
+    assert command[command.index("--namespace") + 1] == "/"
+
+
+def test_a_bag_is_played_as_the_one_camera_that_is_named() -> None:
+    module = _load("replay.launch.py")
+    context = _context(module, bag="b", namespace="/robot/", cameras="front")
+    command = [_text(word) for word in module.player(context)[0].cmd]
+    assert command[command.index("--namespace") + 1] == "/robot"
+    assert command[command.index("--camera") + 1] == "front"
+    with pytest.raises(ValueError, match="as one camera, not as 2"):
+        module.player(_context(module, bag="b", cameras="front rear"))
+
+
+def test_a_launch_fails_with_its_replay() -> None:
+    module = _load("replay.launch.py")
+    (end,) = module.end_of_replay(SimpleNamespace(returncode=0), LaunchContext())
+    assert isinstance(end, Shutdown)
+    with pytest.raises(RuntimeError, match="exit code 2"):
+        module.end_of_replay(SimpleNamespace(returncode=2), LaunchContext())
 
 
 def _load(name: str) -> ModuleType:
