@@ -98,6 +98,12 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "rviz", default_value="false", choices=BOOLEAN, description="show the outputs in RViz"
     ),
+    DeclareLaunchArgument(
+        "rviz_frame",
+        default_value="camera_optical_frame",
+        description="what RViz shows the points in: the frame_id of your pictures, or one that they "
+        "have a transform to",
+    ),
 )
 
 
@@ -107,7 +113,12 @@ def generate_launch_description() -> LaunchDescription:
         package="rviz2",
         executable="rviz2",
         namespace=LaunchConfiguration("namespace"),
-        arguments=["-d", PathJoinSubstitution([SHARE, "config", "rviz", "perception.rviz"])],
+        arguments=[
+            "--display-config",
+            PathJoinSubstitution([SHARE, "config", "rviz", "perception.rviz"]),
+            "--fixed-frame",
+            LaunchConfiguration("rviz_frame"),
+        ],
         condition=IfCondition(LaunchConfiguration("rviz")),
     )
     return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=perception_node), rviz])
