@@ -101,8 +101,8 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "rviz_frame",
         default_value="camera_optical_frame",
-        description="what RViz shows the points in: the frame_id of your pictures, or one that they "
-        "have a transform to",
+        description="what RViz shows the points in: the frame_id of your pictures, or one that "
+        "has a transform to it",
     ),
 )
 
