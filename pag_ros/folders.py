@@ -5,6 +5,8 @@ They need not exist. ROS's own folder (~/.ros) is not among them, see `pag_ros.r
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,24 @@ def state_folder() -> Path:
         ParameterError: nobody knows the user's home.
     """
     return _found(platformdirs.user_state_path, "XDG_STATE_HOME")
+
+
+def distrust(path: Path) -> str | None:
+    """Why a file of ours must not be used: somebody else may have written it; None if nobody can.
+
+    Root may: so do images and packages that an administrator has installed.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    for place, what in ((path, "the file"), (path.parent, "its folder")):
+        status = place.stat()
+        if status.st_uid not in (os.geteuid(), 0):
+            return f"{what} belongs to another user"
+        # A sticky folder, as /tmp is one, lets nobody replace another's file.
+        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+            return f"everybody may write {what}"
+    return None
 
 
 def _found(folder_of: Callable[[str], Path], variable: str) -> Path:

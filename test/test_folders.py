@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from pag_ros.errors import ParameterError
-from pag_ros.folders import cache_folder, state_folder
+from pag_ros.folders import cache_folder, distrust, state_folder
 
 KINDS = [
     (cache_folder, "XDG_CACHE_HOME", ".cache"),
@@ -64,3 +65,31 @@ def test_a_user_without_a_home_is_told_what_to_set(
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     with pytest.raises(ParameterError, match=f"no home folder; set HOME or {variable}"):
         folder()
+
+
+def test_what_nobody_else_can_have_written_is_trusted(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch(0o664)
+    tmp_path.chmod(0o775)
+    assert distrust(file) is None
+    tmp_path.chmod(0o1777)
+    assert distrust(file) is None
+
+
+def test_what_somebody_else_may_have_written_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    tmp_path.chmod(0o777)
+    assert distrust(file) == "everybody may write its folder"
+    tmp_path.chmod(0o700)
+    file.chmod(0o666)
+    assert distrust(file) == "everybody may write the file"
+    file.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(file, 12_345, -1)
+    monkeypatch.setattr("os.geteuid", lambda: 54_321)
+    assert distrust(file) == "the file belongs to another user"
+    with pytest.raises(FileNotFoundError):
+        distrust(tmp_path / "none")

@@ -27,18 +27,22 @@ MAX_BYTES = 256 << 20
 
 _LONGEST_LINE = 1 << 20
 
+_FIRST_BYTES = b'{"format": '
+"""Of every log."""
+
 
 class RecordedController(Controller):
     """A controller that writes down what it is asked and what it answers.
 
     Args:
-        path: of the log; a file that is there already is replaced.
+        path: of the log; an older one that is there already is replaced.
         manifest, table, settings: as for `Controller`.
 
     Attributes:
         cut_off: why the log has ended before its time; empty as long as it has not.
 
     Raises:
+        ParameterError: there is another file in its place.
         OSError: the log cannot be written. Later on, an error of the disk ends the log and
             nothing else.
     """
@@ -52,6 +56,7 @@ class RecordedController(Controller):
     ) -> None:
         self.cut_off = ""
         self._path = path
+        _refuse_foreign(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not by `pag_ros.writing`: a log is read while it grows, and after a power cut.
         self._file: IO[str] | None = path.open("w", encoding="utf-8", buffering=1)
@@ -167,6 +172,16 @@ def _entry(line: str, number: int) -> dict[str, Any]:
     except (ValueError, KeyError) as error:
         raise ValueError(f"line {number}: {reason_of(error)}") from error
     return entry
+
+
+def _refuse_foreign(path: Path) -> None:
+    """See that nothing but an older log, whole or torn, would be replaced."""
+    if not path.is_file():  # there is none, or it is a device or a pipe
+        return
+    with path.open("rb") as file:
+        begin = file.read(len(_FIRST_BYTES))
+    if not _FIRST_BYTES.startswith(begin):
+        raise ParameterError(f"{path}: is no log of decisions, so it is not replaced; name another")
 
 
 def first_difference(path: Path, manifest: Manifest) -> str | None:

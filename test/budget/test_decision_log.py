@@ -37,6 +37,21 @@ def test_a_log_replays_bit_for_bit(path, manifest):
     assert {"observe", "settings", "rescale"} <= set(events)
 
 
+def test_an_older_log_is_replaced_and_nothing_else(tmp_path, manifest, table):
+    path = tmp_path / "decisions.jsonl"
+    for content in ("", '{"for', '{"format": 2, "model"'):
+        path.write_text(content)
+        RecordedController(path, manifest, table).close()
+        assert len(path.read_text().splitlines()) == 1
+        RecordedController(path, manifest, table).close()
+    for content in ("my notes\n", '{"formatted": 1}', "\x00\x01", "{}"):
+        path.write_text(content)
+        with pytest.raises(ParameterError, match=r"decisions\.jsonl: is no log of decisions"):
+            RecordedController(path, manifest, table)
+        assert path.read_text() == content
+    RecordedController(Path("/dev/null"), manifest, table).close()
+
+
 @pytest.mark.parametrize(
     ("event", "change"),
     [

@@ -1,7 +1,8 @@
 """Built engines on disk, in the user's cache: each with a note (JSON) of what it was made from.
 
 An engine is used only if its note says that it was made for exactly this model, machine and
-software, and if it has the checksum that the note says. Everything else is built anew, with a
+software, if it has the checksum that the note says, and if nobody but this user (or root) can have
+written it, for TensorRT runs what is in it. Everything else is built anew, with a
 sentence that says why; but an engine that turned out to be unfit leaves a note, and is not built
 again at every start. One process builds, others that want the same engine wait for it; one that is
 killed leaves nothing that would be taken for an engine.
@@ -22,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from pag_ros.checks import shown
 from pag_ros.errors import BackendError, one_line
-from pag_ros.folders import cache_folder
+from pag_ros.folders import cache_folder, distrust
 from pag_ros.reading import read_limited, reading
 from pag_ros.writing import remove_leftovers, write_bytes, write_text
 
@@ -221,6 +222,8 @@ class EngineCache:
         if not note_path.exists() or not path.exists():
             half = path.exists() or note_path.exists()
             return "a build was interrupted" if half else self._why_none(key)
+        if why := distrust(path) or distrust(note_path):
+            return f"{path} is not trusted: {why}"
         try:
             note = _read_note(note_path)
         except BackendError as error:

@@ -53,6 +53,20 @@ def cache(tmp_path: Path, said: list[str]) -> EngineCache:
     return EngineCache(tmp_path / "engines", said.append)
 
 
+@pytest.mark.parametrize("suffix", [".engine", ".json"])
+def test_an_engine_that_others_may_have_written_is_built_anew(
+    cache: EngineCache, said: list[str], suffix: str
+) -> None:
+    builder = Builder()
+    cache.obtain(KEY, builder)
+    next(cache.folder.glob(f"*{suffix}")).chmod(0o666)
+    assert cache.find(KEY) is None
+    cache.obtain(KEY, builder)
+    assert builder.builds == 2
+    assert "is not trusted: everybody may write the file" in said[-1]
+    assert cache.find(KEY) is not None
+
+
 def test_an_engine_is_built_once_and_then_found(cache: EngineCache, said: list[str]) -> None:
     builder = Builder()
     first = cache.obtain(KEY, builder)
