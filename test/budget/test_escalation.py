@@ -76,6 +76,13 @@ def test_a_return_takes_seconds_whatever_the_rate_and_eight_frames_at_least(inte
     assert (rungs.index(Rung.FULL) + 1 if Rung.FULL in rungs else None) == frames
 
 
+def test_a_clock_that_has_jumped_back_delays_nothing():
+    escalation = Escalation(True)
+    late(escalation, LATE_TO_ESCALATE)
+    escalation.finished(False, False, True, -1000.0)
+    assert clean(escalation, CLEAN_TO_RETURN) == [Rung.FULL]
+
+
 def test_nobody_returns_to_where_the_floor_would_be_late():
     escalation = Escalation(True)
     late(escalation, LATE_TO_ESCALATE)

@@ -88,8 +88,9 @@ def test_an_uncalibrated_camera_has_no_focal_length_whatever_the_size() -> None:
 
 @pytest.mark.parametrize("fx", [-1.0, float("nan"), float("inf"), 31.9, 32_001.0, 1e308, 5e-324])
 def test_a_focal_length_that_no_lens_has_is_refused_by_its_value(fx: float) -> None:
-    with pytest.raises(ImageError, match=f"no calibration: fx is {re.escape(f'{fx:g}')}"):
-        focal_length_px(Info(fx=fx), 640, 480)
+    for info in (Info(fx=fx), Info(fx=fx, fy=fx), Info(fx=fx, fy=0.0)):
+        with pytest.raises(ImageError, match=f"no calibration: fx is {re.escape(f'{fx:g}')}"):
+            focal_length_px(info, 640, 480)
 
 
 @pytest.mark.parametrize("fx", [32.0, 32_000.0])
@@ -99,6 +100,8 @@ def test_lenses_from_the_widest_to_the_longest_are_taken(fx: float) -> None:
 
 def test_without_a_width_any_focal_length_that_is_a_number_may_be_right() -> None:
     assert focal_length_px(Info(fx=1e300, fy=0.0, width=0, height=0), 64, 48) == 1e300
+    with pytest.raises(ImageError, match="fx is inf"):
+        focal_length_px(Info(fx=float("inf"), fy=0.0, width=0, height=0), 64, 48)
     tiny = Info(fx=5e-324, fy=0.0, width=0, height=0, binning_x=4)
     assert focal_length_px(tiny, 64, 48) is None
 
