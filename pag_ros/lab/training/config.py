@@ -23,6 +23,8 @@ GuideName = Literal["none", "start", "average"]
 _SIDES_PX = (32, 4096)
 """Limits of a sample's sides; a smaller one leaves the deepest features without a pixel."""
 
+_SCALES = (0.25, 4.0)
+
 _MAX_BATCH, _MAX_WORKERS, _MAX_COUNT = 1 << 16, 1 << 10, (1 << 31) - 1
 """What no machine needs, and what no counter overflows at."""
 
@@ -93,6 +95,10 @@ class TrainConfig:
             which it ends; 0 = it never does.
         flaws: share of the samples that get a camera's flaws; fewer where pictures are of the very
             camera that the network will see through.
+        scales: every batch gets one of them at random, relative to its phase's size: a network for
+            all of these sizes.
+        size_exponent: how far it shall see what is in a smaller picture, see
+            `Manifest.size_exponent`; the model's card says the same.
         mixture: share of each dataset in a batch; empty = as many as it has frames.
         minutes: the run ends by the clock instead of after its iterations; of one phase only.
         warm_up: iterations over which the learning rate rises at the start.
@@ -134,6 +140,8 @@ class TrainConfig:
     keeps_best: bool = False
     patience: int = 0
     flaws: float = 1.0
+    scales: tuple[float, ...] = (1.0,)
+    size_exponent: float = 0.0
     mixture: tuple[float, ...] = ()
     minutes: float | None = None
     warm_up: int = 200
@@ -192,7 +200,7 @@ class TrainConfig:
             raise ParameterError(
                 f"rho: expected values between 0 and 1 (excluded), not {shown(self.rho)}"
             )
-        for name in ("final_share", "start_share", "flaws"):
+        for name in ("final_share", "start_share", "flaws", "size_exponent"):
             value = getattr(self, name)
             if not (is_number(value) and 0.0 <= value <= 1.0):
                 raise ParameterError(f"{name}: expected 0 to 1, not {shown(value)}")
@@ -204,6 +212,8 @@ class TrainConfig:
             raise ParameterError(f"minutes: expected a number above 0, not {shown(self.minutes)}")
         if not (isinstance(self.mixture, tuple) and all(map(_positive, self.mixture))):
             raise ParameterError("mixture: expected a list of numbers above 0, one a dataset")
+        if not (isinstance(self.scales, tuple) and self.scales and all(map(_scale, self.scales))):
+            raise ParameterError(f"scales: expected a list of {_SCALES[0]:g} to {_SCALES[1]:g}")
         if not (_positive(self.density_min) and self.density_min <= 1.0):
             raise ParameterError(
                 f"density_min: expected above 0 up to 1, not {shown(self.density_min)}"
@@ -282,6 +292,10 @@ def _check_keys(kind: type[Phase | TrainConfig], values: Mapping[str, Any]) -> N
 
 def _positive(*values: Any) -> bool:
     return all(is_number(value) and value > 0.0 for value in values)
+
+
+def _scale(value: Any) -> bool:
+    return is_number(value) and _SCALES[0] <= value <= _SCALES[1]
 
 
 def _plain(key: object) -> str:

@@ -56,6 +56,7 @@ from pag_ros.lab.training.processes import (
 )
 from pag_ros.lab.training.refusals import RefusedSteps, find_spoilt
 from pag_ros.lab.training.rooms import EndlessSampler, MixedSampler, Rooms
+from pag_ros.lab.training.scales import at_scale, drawn_scale
 from pag_ros.lab.training.statistics import recalibrate, standardise_gates
 from pag_ros.lab.training.tasks import (
     known_heads,
@@ -301,7 +302,9 @@ class Trainer:
     def _step(self, batch: dict[str, Tensor]) -> dict[str, float]:
         self._seed_step()
         self._set_mode()
+        scale = drawn_scale(self.config, self.pacing.done)
         batch = {name: value.to(self.device) for name, value in batch.items()}
+        batch = at_scale(batch, scale, self.config.size_exponent)
         progress = self.pacing.progress
         passes = self.mode.passes(len(batch["image"]), progress, self.device)
         self.optimizer.zero_grad()
