@@ -86,11 +86,11 @@ def test_scaling_scales_k_and_p() -> None:
     np.testing.assert_allclose(twin.p.reshape(3, 4)[:, :3], twin.k.reshape(3, 3))
 
 
-@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 640), st.integers(0, 320))
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(100, 640), st.integers(0, 320))
 def test_the_twin_has_the_focal_length_that_the_network_was_given(
     binning: int, times: int, region_width: int, x_offset: int
 ) -> None:
-    info = camera_info(1280, 960)
+    info = camera_info(1280, 960, 1000.0)
     info.binning_x = info.binning_y = binning
     info.roi.x_offset, info.roi.width, info.roi.height = x_offset, region_width, region_width
     side = max(1, times * region_width // binning)

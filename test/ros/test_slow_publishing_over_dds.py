@@ -23,7 +23,7 @@ def test_a_slow_output_is_named_and_does_not_lead_down_the_ladder(
     node = start_node(budget_mode="deadline", deadline_ms=5000.0, budget_min=1.0)
     client = connect(node)
     client.listen("points", PointCloud2)
-    info = camera_info(*SIZE)
+    info = camera_info(*SIZE, fx=1000.0)
     client.publish_until_used(info)
     client.answers(client.stamped(image(picture(*SIZE))), ["points"])
     # Warm frames tell what a cloud takes; then the deadline becomes one that it cannot keep, and

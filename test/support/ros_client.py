@@ -248,16 +248,16 @@ def image(pixels: np.ndarray | None = None, encoding: str = "rgb8") -> Image:
     )
 
 
-def camera_info(width: int = 64, height: int = 48) -> CameraInfo:
+def camera_info(width: int = 64, height: int = 48, fx: float = FOCAL_PX) -> CameraInfo:
     cx, cy = width / 2, height / 2
     return CameraInfo(
         width=width,
         height=height,
         distortion_model="plumb_bob",
         d=[0.0] * 5,
-        k=[FOCAL_PX, 0.0, cx, 0.0, FOCAL_PX, cy, 0.0, 0.0, 1.0],
+        k=[fx, 0.0, cx, 0.0, fx, cy, 0.0, 0.0, 1.0],
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        p=[FOCAL_PX, 0.0, cx, 0.0, 0.0, FOCAL_PX, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+        p=[fx, 0.0, cx, 0.0, 0.0, fx, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
     )
 
 

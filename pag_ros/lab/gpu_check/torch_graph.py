@@ -257,6 +257,10 @@ def _reduce_max(call: _Call) -> Tensor:
     return call.tensor().amax(call.numbers(1), bool(call.attributes.get("keepdims", 1)))
 
 
+def _reduce_mean(call: _Call) -> Tensor:
+    return call.tensor().mean(call.numbers(1), bool(call.attributes.get("keepdims", 1)))
+
+
 def _reshape(call: _Call) -> Tensor:
     return call.tensor().reshape(call.numbers(1))
 
@@ -295,6 +299,7 @@ _OPERATORS: Mapping[str, Callable[[_Call], Tensor | Sequence[Tensor]]] = {
     "Mul": lambda call: call.tensor(0) * call.tensor(1),
     "ReduceL2": _reduce_l2,
     "ReduceMax": _reduce_max,
+    "ReduceMean": _reduce_mean,
     "Relu": lambda call: F.relu(call.tensor()),
     "Reshape": _reshape,
     "Resize": _resize,

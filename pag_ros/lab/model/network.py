@@ -229,7 +229,8 @@ class ScaleHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,channels,h,w] -> [B,1,1,1]."""
-        pooled = F.adaptive_avg_pool2d(x, 1)
+        # Not the pooling layer: of channels-last features its export is a Gather of every channel.
+        pooled = x.mean((2, 3), keepdim=True)
         scale: Tensor = self.output(F.relu(self.hidden(pooled)))
         return scale
 
