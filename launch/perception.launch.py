@@ -8,6 +8,7 @@ from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
+from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
 from pag_ros.ros.parameters_file import require_section
 
@@ -138,8 +139,10 @@ def perception_node(context: LaunchContext) -> list[Node]:
     params_file = value("params_file")
     if params_file:
         # launch and rcl would say nothing, or a warning, and start the node on its defaults.
-        namespace = value("namespace").strip("/")
-        require_section(Path(params_file), f"/{namespace}/pag_perception".replace("//", "/"))
+        # As Node itself finds its namespace, within a group that pushes one as well.
+        group = context.launch_configurations.get("ros_namespace")
+        namespace = make_namespace_absolute(prefix_namespace(group, value("namespace")))
+        require_section(Path(params_file), prefix_namespace(namespace, "pag_perception"))
     default_parameters = PathJoinSubstitution([SHARE, "config", "perception.yaml"])
     optional = ("model", "network_size", "device", "image_transport", "cameras")
     overrides = {name: value(name) for name in optional if value(name)}

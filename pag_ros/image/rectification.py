@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import ImageError, one_line
-from pag_ros.image.camera_info import CameraInfo, Intrinsics, intrinsics
+from pag_ros.image.camera_info import CameraInfo, Intrinsics, calibration_fault
 
 MODELS = {
     "plumb_bob": (4, 5, 8, 12, 14),
@@ -105,10 +105,14 @@ def lens_remark(info: DistortingCamera, topic: str) -> str | None:
         return None
     try:
         lens = lens_of(info)
-        camera = intrinsics(info, info.width, info.height)
     except ImageError as error:
         return str(error)
-    if lens is None or camera is None or not (info.width and info.height):
+    if lens is None or calibration_fault(info) or not (info.width and info.height):
+        return None
+    # Of the whole sensor, as K is, whatever of it the pictures show.
+    fx, fy, cx, cy = (float(info.k[i]) for i in (0, 4, 2, 5))
+    camera = Intrinsics(fx, fy or fx, cx, cy)
+    if not np.isfinite((cx, cy)).all():
         return None
     bend = bend_of(lens, camera, (info.height, info.width))
     if bend < BENDS_FROM:

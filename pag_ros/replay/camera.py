@@ -11,14 +11,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -63,7 +61,7 @@ class Camera:
 
     def run(self, count: int, fps: float) -> None:
         """Send so many pictures."""
-        wait_for_subscriber(self._images, self._spin)
+        self._wait_for_subscriber()
         self._spin(SETTLE_S)
         begin = time.monotonic()
         for number in range(count):
@@ -73,6 +71,12 @@ class Camera:
             self._infos.publish(self._info)
             self._images.publish(self._picture)
         self._spin(SETTLE_S)
+
+    def _wait_for_subscriber(self) -> None:
+        """Some drivers begin at once; what is lost then tells nothing of the settings."""
+        until = time.monotonic() + PATIENCE_S
+        while self._images.get_subscription_count() == 0 and time.monotonic() < until:
+            self._spin(0.05)
 
     def _spin(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -86,16 +90,6 @@ class Camera:
         for status in message.status:
             if status.name.endswith("counters"):
                 self.counters = {pair.key: int(pair.value) for pair in status.values}
-
-
-def wait_for_subscriber(publisher: Publisher, wait: Callable[[float], None] = time.sleep) -> None:
-    """Wait until somebody listens, or patience ends.
-
-    Some drivers begin at once; what is lost before discovery tells nothing of the settings.
-    """
-    until = time.monotonic() + PATIENCE_S
-    while publisher.get_subscription_count() == 0 and time.monotonic() < until:
-        wait(0.05)
 
 
 def _calibration(width: int, height: int) -> CameraInfo:

@@ -482,8 +482,12 @@ class PerceptionNode(LifecycleNode):
     def _tell_unused_qos_overrides(self) -> None:
         """Warn of overrides for topics that the node does not have; after the last is declared."""
         declared = self.get_parameters_by_prefix("").keys()
+        heard = [each for channel in self._channels for each in channel.subscriptions]
+        # Declared only once they are listened to.
+        others = [topic for each in heard for topic in each.topics if topic != each.topic]
+        later = tuple(f"{QOS_OVERRIDES}{topic}." for topic in others)
         for name in sorted(self._given - declared):
-            if name.startswith(QOS_OVERRIDES):
+            if name.startswith(QOS_OVERRIDES) and not name.startswith(later):
                 self.get_logger().warning(describe_unknown(name, declared))
 
     def _declare_parameters(self) -> Settings:

@@ -157,7 +157,7 @@ class Pipeline:
             depth_encoding=settings.depth_encoding,
             depth_range_m=(nearest_m, settings.depth_max_m or farthest_m),
             classes=self._classes,
-            points_stride=self._settings.points_stride,
+            points_stride=settings.points_stride,
         )
 
     def _process(self, frame: CameraFrame) -> None:

@@ -221,7 +221,8 @@ class CameraSubscription:
     def _on_incompatible(self, event: IncompatibleQos) -> None:
         """Say so, unless it is what `follow` is about to mend."""
         policy = qos_policy_name_from_kind(event.last_policy_kind)
-        if policy == "RELIABILITY" and self._overrides[self.topic] is None:
+        overridden = policy == "RELIABILITY" and self._overrides[self.topic] is not None
+        if policy in ("RELIABILITY", "DURABILITY") and not overridden:
             return
         self._node.get_logger().warning(
             f"a publisher of {self.topic} offers another {policy.lower()} than is asked for: none "

@@ -48,6 +48,21 @@ def test_topics_are_found_by_their_contents(room_bag):
         assert not bag.problems
 
 
+def test_a_lens_that_bends_is_told_of_unless_that_is_undone(messages, tmp_path):
+    info = messages.camera_info()
+    info.d[:2] = -0.6, 0.3
+    pixels = np.zeros((12, 16, 3), np.uint8)
+    content = [("/image", 0, messages.image(pixels, "rgb8")), ("/camera_info", 1, info)]
+    path = messages.bag(tmp_path / "b", "mcap", content)
+    with Bag(path) as bag:
+        assert len(list(bag.frames())) == 1
+        (problem,) = bag.problems
+        assert problem.startswith("the lens (plumb_bob) bends straight lines by ")
+    with Bag(path, rectify=True) as bag:
+        assert len(list(bag.frames())) == 1
+        assert not bag.problems
+
+
 def test_a_single_storage_file_is_a_bag_too(room_bag):
     file = next(p for p in room_bag.iterdir() if p.suffix in (".mcap", ".db3"))
     assert len(list(frames(file))) == 4

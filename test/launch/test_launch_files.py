@@ -63,6 +63,17 @@ def test_a_parameter_file_for_another_node_starts_nothing(tmp_path: Path) -> Non
         _node(params_file=str(file), namespace="/front/")
 
 
+def test_a_parameter_file_is_for_the_node_in_the_group_that_it_is_launched_in(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("/robot/front/pag_perception:\n  ros__parameters: {budget: 0.5}\n")
+    assert _node(params_file=str(file), namespace="front", ros_namespace="/robot")
+    assert _node(params_file=str(file), namespace="/robot/front", ros_namespace="/other")
+    with pytest.raises(ParameterError, match="none for /robot/pag_perception"):
+        _node(params_file=str(file), ros_namespace="/robot")
+
+
 def test_arguments_left_empty_do_not_overrule_the_parameter_file(tmp_path: Path) -> None:
     module = _load("perception.launch.py")
     params_file = tmp_path / "mine.yaml"

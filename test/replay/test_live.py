@@ -19,7 +19,7 @@ pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 from pag_ros.budget.outcomes import PROCESSED, UNACCOUNTED
 from pag_ros.errors import BagError, NodeError, ParameterError
 from pag_ros.evaluation.bags import stamp_of
-from pag_ros.replay.live import ReplayOptions, shots
+from pag_ros.replay.live import ReplayOptions, replay, shots
 from pag_ros.replay.node_process import NodeProcess
 from pag_ros.replay.player import stamped
 
@@ -113,11 +113,23 @@ def running(word: str) -> list[str]:
         {"deadline_ms": -1.0},
         {"params_file": Path("none.yaml")},
         {"camera_height": 1.0, "start_node": False},
+        {"camera": "front"},
     ],
 )
 def test_options_out_of_range_are_refused(wrong, tmp_path):
     with pytest.raises(ParameterError):
         ReplayOptions(bag=tmp_path, out=tmp_path, **wrong)
+
+
+def test_a_parameter_file_for_another_node_is_refused_before_one_is_started(
+    write_room_bag, tiny_model, tmp_path
+):
+    file = tmp_path / "p.yaml"
+    file.write_text("pag_perception: {ros__parameters: {budget: 0.5}}")
+    options = ReplayOptions(write_room_bag(), tmp_path, model=str(tiny_model), params_file=file)
+    with pytest.raises(ParameterError, match=r"/pag_perception, none for /pag_replay_"):
+        replay(options)
+    assert not (tmp_path / "node.log").exists()
 
 
 def test_the_cameras_place_is_the_nodes_if_it_is_given(tmp_path):
@@ -153,7 +165,6 @@ def test_images_keep_their_times_and_get_new_stamps(write_room_bag):
 
 
 def test_a_bag_with_nothing_to_play_says_why(messages, tmp_path, tiny_model):
-    from pag_ros.replay.live import replay
 
     junk = b"\0\1\0\0junk that is no image message"
     content = [("/image", 0, junk), ("/camera_info", 0, messages.camera_info())]

@@ -32,12 +32,14 @@ def test_calibration_is_found_beside_the_pictures_and_compressed_ones_below(
 def test_compressed_pictures_on_the_topic_itself_are_found_too(
     start_node: Callable[..., NodeProcess], connect: Callable[[NodeProcess], Client]
 ) -> None:
-    node = start_node({"image": "/cam/jpeg"}, image_transport="compressed")
+    depth = {"qos_overrides./cam/jpeg.subscription.depth": 3}
+    node = start_node({"image": "/cam/jpeg"}, image_transport="compressed", **depth)
     node.wait_for_log("listening to /cam/jpeg/compressed")
     client = connect(node)
     client.listen("segmentation/mask", Image)
     client.answers(client.stamped(_jpeg()), ["segmentation/mask"], image_topic="/cam/jpeg")
-    assert "now listening to /cam/jpeg (CompressedImage, reliable" in node.log
+    assert "now listening to /cam/jpeg (CompressedImage, reliable, keep last 3)" in node.log
+    assert "is ignored" not in node.log
 
 
 def test_a_calibration_that_is_remapped_is_taken_from_there(
@@ -59,6 +61,10 @@ def test_a_calibration_that_was_sent_before_the_node_came_is_received(
     assert client.change_state(3)
     client.listen("depth/image", Image)
     client.answers(client.stamped(image()), ["depth/image"])
+    # A driver that keeps nothing takes its place: heard as well, and no reason to complain.
+    client.node.destroy_publisher(latched)
+    client.publish_until_used(camera_info(64, 48, 50.0))
+    assert "offers another" not in node.log
 
 
 def test_the_log_says_once_where_pictures_are_and_that_calibration_is_missing(

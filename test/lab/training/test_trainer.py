@@ -26,6 +26,7 @@ from pag_ros.lab.training.distillation import distillation_losses  # noqa: E402
 from pag_ros.lab.training.modes import Pass  # noqa: E402
 from pag_ros.lab.training.refusals import MAX_REFUSED_STEPS  # noqa: E402
 from pag_ros.lab.training.rooms import Rooms  # noqa: E402
+from pag_ros.lab.training.scales import drawn_scale  # noqa: E402
 from pag_ros.lab.training.trainer import Phase, TrainConfig, Trainer  # noqa: E402
 
 NETWORK = NetworkConfig(
@@ -53,6 +54,19 @@ def test_training_lowers_every_loss(rooms: Path, tmp_path: Path) -> None:
     trainer.average.module.load_state_dict(trainer.network.state_dict())
     after = trainer.validate((64, 48))["1.00"]
     assert all(after[head] < before[head] for head in NETWORK.heads)
+
+
+def test_batches_come_at_the_sizes_that_are_drawn(rooms: Path, tmp_path: Path) -> None:
+    settings = replace(config(12), scales=(1.0, 0.5))
+    trainer = Trainer(settings, [rooms], [rooms], tmp_path / "run", pretrained=None)
+    seen = []
+    trainer.network.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[2:]))
+    trainer.run()
+    expected = [drawn_scale(settings, iteration) for iteration in range(12)]
+    assert [tuple(size) for size in seen] == [
+        (round(48 * scale), round(64 * scale)) for scale in expected
+    ]
+    assert set(expected) == {1.0, 0.5}
 
 
 def test_a_killed_run_goes_on_where_it_stopped(rooms: Path, tmp_path: Path) -> None:
