@@ -76,7 +76,7 @@ class Manifest:
         scores_at: another input size (as "160x120") -> the same at that size; may be empty.
         heads: subset of `HEADS`.
         size_exponent: at s times the input size the network sees everything s**-size_exponent times
-            as far away, see `pag_ros.runtime.network_size.focal_factor`; 0 to 1.
+            as far away, see `pag_ros.runtime.network_size.depth_factor`; 0 to 1.
         license, training_data: text for people.
     """
 

@@ -90,11 +90,20 @@ def resized(manifest: Manifest, size: Size | None) -> Manifest:
 
 
 def focal_factor(exported: Manifest, wanted: Manifest) -> float:
-    """What a focal length is multiplied by, so that a graph gives metric depth at another size.
+    """What a focal length is multiplied by: the graph compares it with the width of its export.
 
-    The graph divides by the width that it was exported for. So a network that judged distances by
-    the objects' share of the picture would need the focal length at that width, and one that judged
-    by their pixels the focal length as it is. Networks do something between, and
+    Args:
+        exported: manifest of the size that the graph was exported for.
+        wanted: manifest of the size that it runs at.
+    """
+    return 1.0 / _scale(size_of(exported), size_of(wanted))
+
+
+def depth_factor(exported: Manifest, wanted: Manifest) -> float:
+    """What the depth of a graph is multiplied by, so that it is metric at another size.
+
+    A network that judged distances by the objects' share of the picture would need nothing, one
+    that judged by their pixels the whole scale. Networks do something between, and
     `Manifest.size_exponent` says what.
 
     Args:
@@ -102,7 +111,7 @@ def focal_factor(exported: Manifest, wanted: Manifest) -> float:
         wanted: manifest of the size that it runs at.
     """
     scale = _scale(size_of(exported), size_of(wanted))
-    return float(scale ** (exported.size_exponent - 1.0))
+    return float(scale**exported.size_exponent)
 
 
 def scaled_size(manifest: Manifest, scale: float) -> Size:

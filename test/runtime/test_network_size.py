@@ -9,6 +9,7 @@ import pytest
 from pag_ros.errors import ModelError, ParameterError
 from pag_ros.manifest import BlockSpec, LabelClass, Manifest
 from pag_ros.runtime.network_size import (
+    depth_factor,
     focal_factor,
     parse_size,
     resized,
@@ -114,12 +115,17 @@ def test_layers_round_up() -> None:
     assert stride_of((320, 240), (320, 240)) == 1
 
 
-@pytest.mark.parametrize(("exponent", "factor"), [(0.0, 0.5), (0.5, 0.5**0.5), (1.0, 1.0)])
-def test_the_focal_length_follows_what_the_network_goes_by(exponent: float, factor: float) -> None:
-    """By shares of the picture: the focal length at the own size; by pixels: as it is."""
+def test_a_graph_is_given_the_focal_length_at_the_size_of_its_export() -> None:
+    assert focal_factor(manifest(), resized(manifest(), (640, 480))) == 0.5
+    assert focal_factor(manifest(), manifest()) == 1.0
+
+
+@pytest.mark.parametrize(("exponent", "factor"), [(0.0, 1.0), (0.5, 2.0**0.5), (1.0, 2.0)])
+def test_the_depth_follows_what_the_network_goes_by(exponent: float, factor: float) -> None:
+    """By shares of the picture: not at all; by pixels: as the picture grows."""
     own = replace(manifest(), size_exponent=exponent)
-    assert focal_factor(own, resized(own, (640, 480))) == pytest.approx(factor)
-    assert focal_factor(own, own) == 1.0
+    assert depth_factor(own, resized(own, (640, 480))) == pytest.approx(factor)
+    assert depth_factor(own, own) == 1.0
 
 
 @pytest.mark.parametrize("text", ["320x240", "320X240"])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pag_ros.lab.model import PagNetwork, operators
 from pag_ros.lab.model.gating import DenseGating, Gating, SparseGating
-from pag_ros.lab.model.network import metric_depth
+from pag_ros.lab.model.network import camera_normals, metric_depth
 from pag_ros.runtime.outputs import OUTPUTS
 
 
@@ -50,6 +50,8 @@ class DeployedNetwork(nn.Module):
         size = (image.shape[1], image.shape[2])
         raw = self.network(image.permute(0, 3, 1, 2).to(torch.float32), gating)
         logits = raw.pop("segmentation", None)
+        if "normals" in raw and self.network.config.canonical_normals:
+            raw["normals"] = camera_normals(raw["normals"], fx, size[1])
         full = _enlarged(raw, size)
         outputs: list[Tensor] = []
         if "depth" in full:

@@ -34,6 +34,7 @@ _CHOICES = {
     "output_stride": (8, 16, 32),
     "multipool": (True, False),
     "pooled_scale": (True, False),
+    "canonical_normals": (True, False),
 }
 _RANGES = {"classes": (1, MAX_CLASSES), "blocks": (1, 64), "channels": (1, 1024)}
 """Those of blocks and channels are so large that only a damaged file is out."""
@@ -53,6 +54,8 @@ class NetworkConfig:
             stage).
         pooled_scale: the depth's scale is an output of its own, of the features' mean over the
             picture.
+        canonical_normals: normals are those that a camera of `CANONICAL_FOCAL` would see, as depth
+            is, see `camera_normals`; else those of no particular camera.
         gate_scope, output_stride: ResNet encoders only, see `GatedResNet`.
     """
 
@@ -63,6 +66,7 @@ class NetworkConfig:
     channels: int = 128
     multipool: bool = True
     pooled_scale: bool = False
+    canonical_normals: bool = False
     gate_scope: GateScope = "branch"
     output_stride: int = 8
     class_names: tuple[str, ...] = ()
@@ -126,8 +130,8 @@ class PagNetwork(nn.Module, abc.ABC):
 
         Returns:
             Of the configured heads: "depth" [B,1,h,w], natural log of metres at `CANONICAL_FOCAL`;
-            "normals" [B,3,h,w], not normalised; "segmentation" [B,classes,h,w] and "boundary"
-            [B,1,h,w], logits.
+            "normals" [B,3,h,w], not normalised, see `canonical_normals` of the configuration;
+            "segmentation" [B,classes,h,w] and "boundary" [B,1,h,w], logits.
         """
         outputs: dict[str, Tensor] = self.decoder(self.features(image, gating))
         return outputs
@@ -270,6 +274,31 @@ def metric_depth(log_depth: Tensor, focal_px: Tensor, width: int) -> Tensor:
     """
     scale = focal_px / (CANONICAL_FOCAL * width)
     return torch.exp(log_depth) * scale.view(-1, 1, 1, 1)
+
+
+def camera_normals(normals: Tensor, focal_px: Tensor, width: int) -> Tensor:
+    """Normals in the camera's frame from those that a canonical camera would see; of any length.
+
+    A longer lens shows a slope with less perspective, as a steeper view of a flatter one would be:
+    without the focal length nobody can tell the two apart. To a canonical camera the same picture
+    is a scene stretched along the optical axis, as `metric_depth` has it, and normals follow a
+    stretched surface by the inverse.
+
+    Args:
+        normals: [B,3,h,w] of any length.
+        focal_px: [B] fx in pixels of the input image.
+        width: of the input image in pixels.
+    """
+    stretch = (CANONICAL_FOCAL * width / focal_px).view(-1, 1, 1, 1)
+    across = normals.new_tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1)
+    along = normals.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
+    return normals * (across + along * stretch)
+
+
+def canonical_normals(normals: Tensor, focal_px: Tensor, width: int) -> Tensor:
+    """The inverse of `camera_normals`, of unit length; NaN stays NaN."""
+    canonical = CANONICAL_FOCAL * width
+    return F.normalize(camera_normals(normals, canonical**2 / focal_px, width), dim=1)
 
 
 def _with_class_names(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -185,7 +185,7 @@ class MeshLibrary:
 
     def _mesh(self, model: Model) -> Mesh | None:
         """The model's mesh, standing centred on z = 0; None if it is empty or too large."""
-        path = self._path(model)
+        path = self.path(model)
         if path.exists():
             try:
                 with reading(path, "a stored mesh", DatasetError):
@@ -193,10 +193,11 @@ class MeshLibrary:
             except DatasetError as error:
                 say_on_stderr(f"the stored mesh is not used, it counts as missing: {error}")
         mesh = load_model(model)
-        _save(path, mesh)
+        save_mesh(path, mesh)
         return mesh
 
-    def _path(self, model: Model) -> Path:
+    def path(self, model: Model) -> Path:
+        """Where the model's mesh is kept."""
         text = f"{CACHE_VERSION}|{model.archive.stem}|{model.member}|{model.size}|{model.rotation}"
         return self._cache / (hashlib.sha256(text.encode()).hexdigest()[:24] + ".npz")
 
@@ -298,7 +299,7 @@ def read_picture(data: bytes, largest: int = TEXTURE_PIXELS) -> Image | None:
     return np.asarray(picture, np.uint8)
 
 
-def _save(path: Path, mesh: Mesh | None) -> None:
+def save_mesh(path: Path, mesh: Mesh | None) -> None:
     """Write a mesh, or the fact that there is none."""
     arrays: dict[str, Any] = {}
     if mesh is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from dataclasses import asdict
@@ -92,6 +93,19 @@ def save_weights(network: PagNetwork, path: Path) -> None:
     write_bytes(path, serialize(tensors, metadata))
 
 
+def rounded(network: PagNetwork) -> PagNetwork:
+    """A copy whose weights are those of 16 bits, for a file of half the size.
+
+    Weights that 16 bits cannot hold (beyond 65,504) stay as they are.
+    """
+    network = copy.deepcopy(network)
+    for value in network.state_dict().values():
+        if value.is_floating_point():
+            half = value.half().to(value.dtype)
+            value.copy_(torch.where(half.isfinite(), half, value))
+    return network
+
+
 def load_weights(path: Path) -> PagNetwork:
     """The network of a file by `save_weights`, in evaluation mode; no code in the file is run.
 
@@ -170,7 +184,7 @@ def _network_of(config: dict[str, Any], state: dict[str, Tensor]) -> PagNetwork:
 
 
 def _body(config: NetworkConfig) -> dict[str, Any]:
-    free = ("heads", "classes", "class_names", "pooled_scale")
+    free = ("heads", "classes", "class_names", "pooled_scale", "canonical_normals")
     body = {key: value for key, value in asdict(config).items() if key not in free}
     if config.encoder.startswith("lite"):
         body["encoder"] = "lite"

@@ -111,6 +111,9 @@ class TrainConfig:
         log_every, validate_every: iterations; a checkpoint is written after each validation.
         validation_frames: at most so many are validated on.
         workers: processes that read samples, for each process that trains.
+        resident: frames are decoded once and stay on the training device, which augments them
+            itself (12 bytes a pixel): for a GPU, which no loader keeps busy.
+        half: the finished weights are rounded to 16 bits, which halves their file.
         seed: of everything random.
 
     Both temperatures fall geometrically and reach their end where the final share begins.
@@ -152,6 +155,8 @@ class TrainConfig:
     validate_every: int = 500
     validation_frames: int = 60
     workers: int = 1
+    resident: bool = False
+    half: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -169,7 +174,7 @@ class TrainConfig:
             raise ParameterError(f"gating: expected budgets or paper, not {shown(self.gating)}")
         if self.guide not in ("none", "start", "average"):
             raise ParameterError(f"guide: expected none, start or average, not {shown(self.guide)}")
-        for name in ("sandwich", "keeps_best"):
+        for name in ("sandwich", "keeps_best", "resident", "half"):
             if not isinstance(getattr(self, name), bool):
                 value = shown(getattr(self, name))
                 raise ParameterError(f"{name}: expected true or false, not {value}")

@@ -79,19 +79,36 @@ class Rooms(Dataset[dict[str, Tensor]]):
     def __getitem__(self, key: int) -> dict[str, Tensor]:
         """`key` may exceed the length: it also seeds the augmentation (see `EndlessSampler`)."""
         index = key % len(self)
-        number = bisect_right(self._ends, index)
-        dataset = self.datasets[number]
-        sample = dataset[index - (self._ends[number - 1] if number else 0)]
-        exact = isinstance(dataset, RoomPictures) and dataset.exact
         if not self.train:
-            return _item(fit(sample, self.size), self._tables[number], exact)
+            return self.frame(index, self.size)
+        number, sample = self._sample(index)
         rng = np.random.default_rng((self.seed, key))
         sample = reframe(sample, self.size, rng)
-        item = _item(sample, self._tables[number], exact)
+        item = self._item(number, sample)
         flawed = item["image"]
         if self.flaws == 1.0 or rng.random() < self.flaws:
             flawed = _planes(photograph(sample.color, rng))
         return {**item, "plain": item["image"], "image": flawed}
+
+    def frame(self, index: int, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Sample `index` as it is, at `size` (width, height)."""
+        number, sample = self._sample(index)
+        return self._item(number, fit(sample, size))
+
+    def native_width(self, index: int) -> int:
+        """Width in pixels of sample `index` as it is stored."""
+        return int(self._sample(index)[1].color.shape[1])
+
+    def _sample(self, index: int) -> tuple[int, Sample]:
+        """The number of its dataset, and the sample."""
+        number = bisect_right(self._ends, index)
+        first = self._ends[number - 1] if number else 0
+        return number, self.datasets[number][index - first]
+
+    def _item(self, number: int, sample: Sample) -> dict[str, Tensor]:
+        dataset = self.datasets[number]
+        exact = isinstance(dataset, RoomPictures) and dataset.exact
+        return _item(sample, self._tables[number], exact)
 
 
 class EndlessSampler(Sampler[int]):

@@ -14,7 +14,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from itertools import islice
@@ -34,12 +34,14 @@ from pag_ros.lab.model import PagNetwork, build_network
 from pag_ros.lab.model.finite import require_finite
 from pag_ros.lab.model.gating import MaskedGating
 from pag_ros.lab.model.multipool import MultiPool
+from pag_ros.lab.model.network import canonical_normals
 from pag_ros.lab.model.resnet import new_parameters
 from pag_ros.lab.training.bar import Bar
 from pag_ros.lab.training.best import Best, is_better
 from pag_ros.lab.training.checkpoint import (
     initialize_from,
     read_checkpoint,
+    rounded,
     same_network,
     save_checkpoint,
     save_weights,
@@ -55,6 +57,7 @@ from pag_ros.lab.training.processes import (
     multiplies_bfloat16,
 )
 from pag_ros.lab.training.refusals import RefusedSteps, find_spoilt
+from pag_ros.lab.training.resident import ResidentRooms
 from pag_ros.lab.training.rooms import EndlessSampler, MixedSampler, Rooms
 from pag_ros.lab.training.scales import at_scale, drawn_scale
 from pag_ros.lab.training.statistics import recalibrate, standardise_gates
@@ -141,6 +144,7 @@ class Trainer:
         )
         self._parallel: nn.Module = self.network
         self._recalibrated_at = -1
+        self._resident: ResidentRooms | None = None
         self._refused = RefusedSteps()
 
     def run(self) -> PagNetwork:
@@ -263,18 +267,25 @@ class Trainer:
         patience = self.config.patience
         return self._stop() or bool(patience and self.best.misses >= patience)
 
-    def _loader(self, phase: Phase, seed: int, start: int) -> DataLoader[dict[str, Tensor]]:
-        flaws = self.config.flaws
-        rooms = Rooms(self.folders, phase.size, True, seed, self._classes(), flaws)
+    def _loader(self, phase: Phase, seed: int, start: int) -> Iterable[dict[str, Tensor]]:
+        """Batches without end, from iteration `start` of the phase on."""
+        config, processes = self.config, self.processes
+        rooms = Rooms(self.folders, phase.size, True, seed, self._classes(), config.flaws)
         keys: Sampler[int] = EndlessSampler(len(rooms), seed, start * phase.batch)
-        if self.config.mixture:
-            keys = MixedSampler(rooms.lengths, self.config.mixture, seed, start * phase.batch)
+        if config.mixture:
+            keys = MixedSampler(rooms.lengths, config.mixture, seed, start * phase.batch)
+        mine = ShardedSampler(keys, processes.rank, processes.count)
+        batch = processes.share_of(phase.batch)
+        if config.resident:
+            if self._resident is None or self._resident.size != phase.size:
+                self._resident = ResidentRooms(rooms, self.device, config.workers)
+            return self._resident.batches(mine, batch, (seed, processes.rank), start)
         return DataLoader(
             rooms,
-            batch_size=self.processes.share_of(phase.batch),
-            sampler=ShardedSampler(keys, self.processes.rank, self.processes.count),
-            num_workers=self.config.workers,
-            prefetch_factor=6 if self.config.workers else None,
+            batch_size=batch,
+            sampler=mine,
+            num_workers=config.workers,
+            prefetch_factor=6 if config.workers else None,
         )
 
     def _classes(self) -> tuple[str, ...] | None:
@@ -304,7 +315,7 @@ class Trainer:
         self._set_mode()
         scale = drawn_scale(self.config, self.pacing.done)
         batch = {name: value.to(self.device) for name, value in batch.items()}
-        batch = at_scale(batch, scale, self.config.size_exponent)
+        batch = self._as_learned(at_scale(batch, scale, self.config.size_exponent))
         progress = self.pacing.progress
         passes = self.mode.passes(len(batch["image"]), progress, self.device)
         self.optimizer.zero_grad()
@@ -450,7 +461,7 @@ class Trainer:
                 (_to_input(batch["image"].to(self.device)) for batch in batches),
                 lambda count: self.mode.shipped(count, self.device),
             )
-        return network
+        return rounded(network) if self.config.half else network
 
     def _loss(self, scores: Scores) -> float:
         """The weighted sum of the losses, summed over the gatings."""
@@ -551,7 +562,15 @@ class Trainer:
             file.write(json.dumps(row) + "\n")
 
     def _frame(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: value[None].to(self.device) for name, value in sample.items()}
+        return self._as_learned({k: value[None].to(self.device) for k, value in sample.items()})
+
+    def _as_learned(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A batch, its true normals as the network is to see them."""
+        if not self.config.network.canonical_normals:
+            return batch
+        width = batch["image"].shape[3]
+        normals = canonical_normals(batch["normals"], batch["focal_px"], width)
+        return {**batch, "normals": normals}
 
 
 def _forget_rows_after(log: Path, iteration: int) -> None:

@@ -6,7 +6,7 @@ import openvino as ov
 from openvino import opset13
 
 from pag_ros.manifest import Manifest
-from pag_ros.runtime.network_size import Size, grid_at, size_of, stride_of
+from pag_ros.runtime.network_size import Size, depth_factor, grid_at, size_of, stride_of
 from pag_ros.runtime.openvino.api import GraphNode, NetworkGraph
 
 
@@ -14,8 +14,8 @@ def resize_graph(graph: NetworkGraph, exported: Manifest, wanted: Manifest) -> N
     """Give a graph that was exported for one size another one, in place, before it is compiled.
 
     Sizes are constants in three places: where maps are enlarged, expanded and flattened. Padding
-    that depends on the size is one as well. The operators of our own have to be resized by their
-    owner.
+    that depends on the size is one as well. The depth is scaled by `depth_factor`. The operators of
+    our own have to be resized by their owner.
 
     Args:
         graph: with inputs as in `model_layout`.
@@ -38,6 +38,7 @@ def resize_graph(graph: NetworkGraph, exported: Manifest, wanted: Manifest) -> N
         constant = opset13.constant(new, ov.Type.i64)
         operator.input(1).replace_source_output(constant.output(0))
     _pad_by_size(graph)
+    _scale_depth(graph, depth_factor(exported, wanted))
     shape = [1, wanted.height, wanted.width, 3]
     graph.input("image").get_node().set_partial_shape(ov.PartialShape(shape))
     graph.validate_nodes_and_infer_types()
@@ -56,6 +57,18 @@ def _pad_by_size(graph: NetworkGraph) -> None:
     if any(padding["pads_begin"] != padding["pads_end"] for padding in paddings):
         for convolution in strided:
             convolution.set_attribute("auto_pad", "same_upper")
+
+
+def _scale_depth(graph: NetworkGraph, factor: float) -> None:
+    """Multiply the depth, of a graph that has one, before it leaves."""
+    for port in graph.outputs:
+        if "depth" in port.names:
+            depth = port.get_node().input_value(0)
+            names = depth.get_names()
+            scaled = opset13.multiply(depth, opset13.constant([factor], ov.Type.f32))
+            port.get_node().input(0).replace_source_output(scaled.output(0))
+            depth.set_names(set())
+            scaled.output(0).set_names(names)
 
 
 def _resized(grid: Size, exported: Size, wanted: Size) -> Size:

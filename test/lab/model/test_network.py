@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -16,7 +17,13 @@ from pag_ros.lab.model.blocks import GatedBlock  # noqa: E402
 from pag_ros.lab.model.cost import count_macs  # noqa: E402
 from pag_ros.lab.model.efficientnet_lite import EfficientNetLite, SameConv2d  # noqa: E402
 from pag_ros.lab.model.gating import DenseGating, SparseGating, TopKGating  # noqa: E402
-from pag_ros.lab.model.network import CANONICAL_FOCAL, HEADS, metric_depth  # noqa: E402
+from pag_ros.lab.model.network import (  # noqa: E402
+    CANONICAL_FOCAL,
+    HEADS,
+    camera_normals,
+    canonical_normals,
+    metric_depth,
+)
 from pag_ros.lab.model.operators import no_limits  # noqa: E402
 from pag_ros.lab.model.resnet import GatedResNet  # noqa: E402
 
@@ -236,6 +243,22 @@ def test_a_pooled_scale_starts_at_nothing_and_moves_all_depths_of_a_picture_alik
     assert (shift.amax((1, 2, 3)) - shift.amin((1, 2, 3)) < 1e-4).all()
     assert abs(float(shift[0].mean() - shift[1].mean())) > 1e-5
     assert torch.equal(after["normals"], before["normals"])
+
+
+def test_canonical_normals_are_those_of_the_stretched_scene() -> None:
+    """A plane n.p = 1 through points p, seen by 200 px at a width of 320, is stretched along z."""
+    focal_px, width = 200.0, 320
+    normal = np.array([0.3, -0.6, -0.9])
+    points = np.array([[0.1, 0.2, 1.0], [-0.4, 0.3, 1.0], [0.2, -0.5, 1.0]])
+    points /= points @ normal[:, None]
+    stretched = points * [1.0, 1.0, CANONICAL_FOCAL * width / focal_px]
+    expected = np.cross(stretched[1] - stretched[0], stretched[2] - stretched[0])
+    expected *= np.sign(expected @ normal) / np.linalg.norm(expected)
+    seen = torch.tensor(normal).float().view(1, 3, 1, 1)
+    canonical = canonical_normals(seen, torch.tensor([focal_px]), width)
+    np.testing.assert_allclose(canonical.flatten().numpy(), expected, atol=1e-6)
+    back = camera_normals(canonical, torch.tensor([focal_px]), width).flatten()
+    np.testing.assert_allclose(back / back.norm(), normal / np.linalg.norm(normal), atol=1e-6)
 
 
 def test_without_depth_there_is_no_scale() -> None:

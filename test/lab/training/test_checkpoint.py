@@ -18,6 +18,7 @@ from pag_ros.lab.training.checkpoint import (  # noqa: E402
     initialize_from,
     load_checkpoint,
     load_weights,
+    rounded,
     save_weights,
 )
 
@@ -139,6 +140,18 @@ def test_a_file_that_claims_a_huge_network_costs_no_memory(
     with pytest.raises(ModelError, match="configuration fits its weights"):
         load_weights(path)
     assert {device.type for device in made} == {"meta"}
+
+
+def test_rounding_changes_a_copy_and_only_what_16_bits_can_hold() -> None:
+    network = build_network(CONFIG)
+    weight = network.fuse[0].weight
+    with torch.no_grad():
+        weight.flatten()[:3] = torch.tensor([1 / 3, 1e6, 0.5])
+    before = weight.detach().clone()
+    flat = rounded(network).fuse[0].weight.detach().flatten()
+    assert flat[:3].tolist() == [float(torch.tensor(1 / 3).half()), 1e6, 0.5]
+    assert torch.equal(flat[3:], before.flatten()[3:].half().float())
+    assert torch.equal(weight, before)
 
 
 def test_weights_without_a_pooled_scale_are_a_start_for_a_network_with_one(

@@ -20,6 +20,7 @@ from pag_ros.errors import (  # noqa: E402
 )
 from pag_ros.lab.model import NetworkConfig  # noqa: E402
 from pag_ros.lab.model.gating import DenseGating, TopKGating  # noqa: E402
+from pag_ros.lab.model.network import camera_normals  # noqa: E402
 from pag_ros.lab.training.best import is_better  # noqa: E402
 from pag_ros.lab.training.checkpoint import load_checkpoint, load_weights  # noqa: E402
 from pag_ros.lab.training.distillation import distillation_losses  # noqa: E402
@@ -67,6 +68,37 @@ def test_batches_come_at_the_sizes_that_are_drawn(rooms: Path, tmp_path: Path) -
         (round(48 * scale), round(64 * scale)) for scale in expected
     ]
     assert set(expected) == {1.0, 0.5}
+
+
+def test_canonical_normals_are_learned_as_they_are_shipped(rooms: Path, tmp_path: Path) -> None:
+    """What is exported turns them back, so a perfect network has no error at any focal length."""
+    network = replace(NETWORK, canonical_normals=True)
+    settings = replace(config(1), network=network)
+    trainer = Trainer(settings, [rooms], [rooms], tmp_path / "run", pretrained=None)
+    seen: list[dict] = []
+    trainer._guide_losses = lambda outputs, taught, batch: seen.append(batch) or {}
+    trainer.run()
+    validated, trained = seen[-1], seen[0]
+    for batch in (trained, validated):
+        turned = camera_normals(batch["normals"], batch["focal_px"], batch["image"].shape[3])
+        length = turned.norm(dim=1)
+        known = ~length.isnan()
+        wall = (batch["labels"] == 0) & known
+        slope = (turned[:, 0] / turned[:, 2])[wall]
+        torch.testing.assert_close(slope.abs(), torch.full_like(slope, 0.75), atol=0.02, rtol=0)
+        flat = (batch["normals"][:, 0] / batch["normals"][:, 2])[wall]
+        assert not torch.allclose(flat.abs(), torch.full_like(flat, 0.75), atol=0.02)
+
+
+def test_finished_weights_of_16_bits_lose_nothing_in_their_file(
+    rooms: Path, tmp_path: Path
+) -> None:
+    sizes = {}
+    for half in (False, True):
+        out = tmp_path / str(half)
+        Trainer(replace(config(2), half=half), [rooms], [rooms], out, pretrained=None).run()
+        sizes[half] = (out / "network.safetensors").stat().st_size
+    assert sizes[True] < 0.6 * sizes[False]
 
 
 def test_a_killed_run_goes_on_where_it_stopped(rooms: Path, tmp_path: Path) -> None:
