@@ -58,6 +58,7 @@ HOMES = {
     "distributed": {"lab"},
     "triton": {"lab"},
     "rclpy": {"ros", "replay"},
+    "cv_bridge": {"ros"},
     "sensor_msgs": {"ros", "replay"},
     "diagnostic_msgs": {"ros", "replay"},
     "rosbags": {"evaluation", "cli"},

@@ -72,6 +72,18 @@ def read_color(data: bytes | memoryview) -> NDArray[np.uint8]:
     return _to_rgb(load_picture(picture))
 
 
+def is_color_jpeg(data: bytes | memoryview) -> bool:
+    """Whether a stream is a JPEG in colour; no pixel of it is read.
+
+    Raises:
+        ImageError: as `read_color` does, as far as the header and the end tell.
+    """
+    data = bytes(data)
+    picture = open_picture(data, STREAM_FORMATS)
+    _check_end(picture, data)
+    return isinstance(picture, JpegImageFile) and picture.mode == "RGB"
+
+
 def read_grey(data: bytes | memoryview) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """A grey JPEG or PNG as it was recorded.
 

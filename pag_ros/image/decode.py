@@ -160,12 +160,7 @@ def to_rgb(message: PictureMessage) -> NDArray[np.uint8]:
     """
     if is_compressed(message):
         return _compressed_to_rgb(message)
-    encoding = ENCODINGS.get(message.encoding)
-    if encoding is None:
-        raise ImageError(
-            f"image encoding {message.encoding!r} is not supported; "
-            f"publish one of {', '.join(sorted(ENCODINGS))}"
-        )
+    encoding = _known_encoding(message)
     pixels = _pixels(message, encoding)
     if encoding.to_rgb is None:
         return np.ascontiguousarray(_to_8_bits(pixels))
@@ -247,8 +242,46 @@ def to_labels(message: PictureMessage) -> NDArray[np.uint8]:
     return np.ascontiguousarray(labels, np.uint8)
 
 
-def _pixels(message: ImageMessage, encoding: _Encoding) -> NDArray[Any]:
-    """The message's data as [rows,w] or [rows,w,channels], native byte order, padding left out."""
+@dataclass(frozen=True)
+class Layout:
+    """How the rows of an Image lie in its data, known to fit it.
+
+    Attributes:
+        dtype: of a channel, in the byte order of the message.
+        channels: per pixel.
+        rows, width: of the data; a picture's chroma may have rows of its own.
+        step: bytes from a row to the next.
+        is_padded: rows are longer than their pixels, or the last one is shorter than `step`.
+    """
+
+    dtype: np.dtype[Any]
+    channels: int
+    rows: int
+    width: int
+    step: int
+    is_padded: bool
+
+
+def layout_of(message: ImageMessage) -> Layout:
+    """Check a camera's Image without touching its pixels.
+
+    Raises:
+        ImageError: unknown encoding, or sizes that contradict each other or the data.
+    """
+    return _layout(message, _known_encoding(message))
+
+
+def _known_encoding(message: ImageMessage) -> _Encoding:
+    encoding = ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise ImageError(
+            f"image encoding {message.encoding!r} is not supported; "
+            f"publish one of {', '.join(sorted(ENCODINGS))}"
+        )
+    return encoding
+
+
+def _layout(message: ImageMessage, encoding: _Encoding) -> Layout:
     height, width, step = int(message.height), int(message.width), int(message.step)
     if min(height, width) < 1 or height * width > MAX_PIXELS:
         raise ImageError(f"image of {width}x{height} pixels; expected 1 to {MAX_PIXELS} pixels")
@@ -256,14 +289,23 @@ def _pixels(message: ImageMessage, encoding: _Encoding) -> NDArray[Any]:
     dtype = np.dtype(encoding.dtype).newbyteorder(">" if message.is_bigendian else "<")
     rows = int(height * encoding.rows_per_line)
     row_bytes = width * encoding.channels * dtype.itemsize
-    data = np.frombuffer(memoryview(message.data), np.uint8)
-    if step < row_bytes or data.size < step * (rows - 1) + row_bytes:
+    size = memoryview(message.data).nbytes
+    if step < row_bytes or size < step * (rows - 1) + row_bytes:
         raise ImageError(
             f"{message.encoding} image of {width}x{height} needs rows of {row_bytes} bytes, "
-            f"{rows} of them; got step {step} and {data.size} bytes"
+            f"{rows} of them; got step {step} and {size} bytes"
         )
-    strides = (step, encoding.channels * dtype.itemsize, dtype.itemsize)
-    view: NDArray[Any] = np.ndarray((rows, width, encoding.channels), dtype, data, strides=strides)
+    is_padded = step != row_bytes or size < step * rows
+    return Layout(dtype, encoding.channels, rows, width, step, is_padded)
+
+
+def _pixels(message: ImageMessage, encoding: _Encoding) -> NDArray[Any]:
+    """The message's data as [rows,w] or [rows,w,channels], native byte order, padding left out."""
+    layout = _layout(message, encoding)
+    dtype, data = layout.dtype, np.frombuffer(memoryview(message.data), np.uint8)
+    shape = (layout.rows, layout.width, layout.channels)
+    strides = (layout.step, layout.channels * dtype.itemsize, dtype.itemsize)
+    view: NDArray[Any] = np.ndarray(shape, dtype, data, strides=strides)
     if not dtype.isnative:
         view = view.astype(dtype.newbyteorder("="))
     # OpenCV reads rows of 16 bits that begin at an odd byte from where they are not.

@@ -43,6 +43,7 @@ class Input:
         lens: what to say of a lens that is no pinhole; empty if there is nothing.
         info_topic: full name of the topic of its CameraInfo.
         elsewhere: where others publish pictures, "/camera/image_raw (Image)".
+        converter: what makes pictures of messages, "cv_bridge".
     """
 
     topic: str
@@ -55,6 +56,7 @@ class Input:
     lens: str = ""
     info_topic: str = "camera_info"
     elsewhere: Sequence[str] = ()
+    converter: str = ""
 
 
 def input_problem(state: Input, no_image_s: float) -> str | None:
@@ -100,6 +102,7 @@ def input_status(state: Input, no_image_s: float) -> DiagnosticStatus:
         "seconds_since_image": arrivals and arrivals.silent_s,
         "lost_share": arrivals.lost_share if arrivals else 0.0,
         "camera_info": state.camera or state.fault or "none",
+        "converter": state.converter or "none",
     }
     if state.lens:
         values["lens"] = state.lens

@@ -33,6 +33,7 @@ from pag_ros.image.rectification import lens_remark
 from pag_ros.ros import diagnostics
 from pag_ros.ros.camera_info import described
 from pag_ros.ros.channel import Channel
+from pag_ros.ros.converters import OWN, choose_converter
 from pag_ros.ros.engine import log_cut_off, open_perception, recalibrate
 from pag_ros.ros.figures import FIGURES
 from pag_ros.ros.graph import find_calibration_topic, pictures_of_others
@@ -137,6 +138,7 @@ class PerceptionNode(LifecycleNode):
         self._follow_timer: Timer | None = None
         self._machine = read_machine_state()
         self._ground: GroundFrame | None = None
+        self._converter = OWN
         self._transforms: list[Subscription] = []
         self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
         self.create_service(Trigger, "~/calibrate", self._on_calibrate)
@@ -256,6 +258,7 @@ class PerceptionNode(LifecycleNode):
             )
         )
         self._perception = opening.result()
+        self._converter = choose_converter()
         self._reports = Publishers(self, {"/diagnostics": DiagnosticArray})
         if self._settings.ground_frame:
             self._ground = GroundFrame(self._settings.ground_frame, self.get_logger())
@@ -286,6 +289,7 @@ class PerceptionNode(LifecycleNode):
                 name,
                 image_base,
                 self._ground,
+                self._converter,
             )
             publishers.latch_labels(manifest.classes)
         except Exception:
@@ -582,6 +586,7 @@ class PerceptionNode(LifecycleNode):
             lens=(info and lens_remark(info, topic)) or "",
             info_topic=channel.info_topic,
             elsewhere=[] if types else pictures_of_others(self),
+            converter=self._converter.name,
         )
 
 

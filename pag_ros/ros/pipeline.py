@@ -14,10 +14,10 @@ from pag_ros.budget import Allowance, Conditions, FrameTiming, Outcome, Timekeep
 from pag_ros.budget.outcomes import BAD, IDLE, SKIPPED
 from pag_ros.errors import ImageError, ParameterError
 from pag_ros.image.camera_info import focal_length_px
-from pag_ros.image.decode import to_rgb
 from pag_ros.image.messages import PictureMessage
 from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.budget_report import BudgetReport
+from pag_ros.ros.converters import OWN, Converter
 from pag_ros.ros.engine import controller_settings
 from pag_ros.ros.figures import FIGURES, Figures
 from pag_ros.ros.ground import GroundFrame
@@ -64,6 +64,7 @@ class Pipeline:
         camera: name of the camera, empty if it is the only one.
         topic: that the frames come on, for messages.
         ground: tells the camera's height if `ground_frame` is set.
+        converter: of camera messages to pictures.
 
     Raises:
         ParameterError: the palette cannot be used, or the model cannot tell where the floor is.
@@ -79,6 +80,7 @@ class Pipeline:
         camera: str = "",
         topic: str = "image",
         ground: GroundFrame | None = None,
+        converter: Converter = OWN,
     ) -> None:
         self.enabled = True
         self.perception = perception
@@ -88,6 +90,7 @@ class Pipeline:
         self._logger = logger
         self._camera = camera
         self._topic = topic
+        self._converter = converter
         self._settings = settings
         self._classes = _classes(settings, perception.session.manifest)
         self._style = self._styled(settings)
@@ -170,7 +173,7 @@ class Pipeline:
             self._statistics.finished(SKIPPED)
             return
         watch = Stopwatch()
-        image = to_rgb(frame.message)
+        image = self._converter.to_rgb(frame.message)
         possible, focal_px = self._calibrated(wanted, frame.info, image)
         if not self._parts(possible):
             self._statistics.finished(IDLE)

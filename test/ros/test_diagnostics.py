@@ -128,6 +128,12 @@ def test_a_lens_is_named_and_no_reason_to_worry() -> None:
     assert "lens" not in {v.key for v in input_status(FINE, no_image_s=2.0).values}
 
 
+def test_input_says_what_makes_pictures_of_messages() -> None:
+    status = input_status(replace(FINE, converter="pag_ros (cv_bridge: not installed)"), 2.0)
+    values = {v.key: v.value for v in status.values}
+    assert values["converter"] == "pag_ros (cv_bridge: not installed)"
+
+
 def test_the_log_is_told_of_a_problem_once_and_not_of_what_is_over_at_once() -> None:
     found = ["a", None, "a", "a", "a", "b", "a", "a", "b", "b", None, None, "b", "b"]
     problems = Problems()
