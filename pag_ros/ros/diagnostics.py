@@ -27,6 +27,11 @@ _MAX_NAMED = 5
 _LOST_SHARE_TO_WARN = 0.05
 """Share of the images since the last report."""
 
+_SHARE_OF_STAMPS = 0.8
+"""Of the camera's rate: below that images are missing."""
+
+_MISSING = "that the stamps tell of: the camera's driver, or something between, drops the others"
+
 
 @dataclass(frozen=True)
 class Input:
@@ -89,6 +94,8 @@ def input_status(state: Input, no_image_s: float) -> DiagnosticStatus:
         level, message = DiagnosticStatus.ERROR, f"{silence}: {_why_silent(state, arrivals)}"
     elif arrivals.lost_share > _LOST_SHARE_TO_WARN:
         level, message = DiagnosticStatus.WARN, f"{_rate(arrivals)} (the log says what to do)"
+    elif _are_missing(arrivals):
+        level, message = DiagnosticStatus.WARN, f"{_rate(arrivals)} {_MISSING}"
     elif state.camera is None:
         level, message = DiagnosticStatus.WARN, _uncalibrated(state)
     else:
@@ -99,6 +106,7 @@ def input_status(state: Input, no_image_s: float) -> DiagnosticStatus:
         "publishers": len(state.published_types),
         "reliability": "reliable" if state.reliable else "best effort",
         "rate_hz": arrivals.rate_hz if arrivals else 0.0,
+        "camera_hz": arrivals and arrivals.camera_hz,
         "seconds_since_image": arrivals and arrivals.silent_s,
         "lost_share": arrivals.lost_share if arrivals else 0.0,
         "camera_info": state.camera or state.fault or "none",
@@ -252,7 +260,13 @@ def _words(rung: Rung) -> str:
 
 def _rate(arrivals: ArrivalReport) -> str:
     lost = f", {arrivals.lost_share:.0%} lost on their way" if arrivals.lost_share > 0.0 else ""
-    return f"{arrivals.rate_hz:.1f} images/s{lost}"
+    taken = f" of the {arrivals.camera_hz:.1f}" if _are_missing(arrivals) else ""
+    return f"{arrivals.rate_hz:.1f}{taken} images/s{lost}"
+
+
+def _are_missing(arrivals: ArrivalReport) -> bool:
+    """Whether fewer images come than the camera takes, by their stamps."""
+    return arrivals.rate_hz < _SHARE_OF_STAMPS * (arrivals.camera_hz or 0.0)
 
 
 def _why_silent(state: Input, arrivals: ArrivalReport) -> str:

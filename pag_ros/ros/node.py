@@ -401,8 +401,8 @@ class PerceptionNode(LifecycleNode):
             return
         now_s = self._now_s()
         channel.statistics.received()
-        channel.arrivals.arrived(now_s)
         stamp_s = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+        channel.arrivals.arrived(now_s, stamp_s)
         timing = self._schedule.arrived(
             channel.name, arrived, stamp_s, now_s, self._wanted_deadline_s, self._sim_time
         )

@@ -128,6 +128,22 @@ def test_a_lens_is_named_and_no_reason_to_worry() -> None:
     assert "lens" not in {v.key for v in input_status(FINE, no_image_s=2.0).values}
 
 
+@pytest.mark.parametrize(
+    ("camera_hz", "level", "text"),
+    [
+        (None, OK, "10.0 images/s"),
+        (10.4, OK, "10.0 images/s"),
+        (30.0, WARN, "10.0 of the 30.0 images/s that the stamps tell of: the camera's driver"),
+    ],
+)
+def test_fewer_pictures_than_the_camera_takes_are_a_warning(
+    camera_hz: float | None, level: bytes, text: str
+) -> None:
+    status = input_status(replace(FINE, arrivals=COMING._replace(camera_hz=camera_hz)), 2.0)
+    assert status.level == level
+    assert status.message.startswith(text)
+
+
 def test_input_says_what_makes_pictures_of_messages() -> None:
     status = input_status(replace(FINE, converter="pag_ros (cv_bridge: not installed)"), 2.0)
     values = {v.key: v.value for v in status.values}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 
 from pag_ros.ros.statistics import RECENT_FRAMES, FrameStatistics, SequenceGaps
@@ -44,11 +46,35 @@ def test_percentiles_are_of_the_recent_frames_in_milliseconds() -> None:
 def test_silence_and_rate_follow_the_clock() -> None:
     arrivals = Arrivals(10.0)
     for now in (10.5, 11.0, 11.5):
-        arrivals.arrived(now)
+        arrivals.arrived(now, now - 0.1)
     arrivals.lost(1)
-    assert arrivals.report(12.0) == (0.5, 1.5, 0.25, 3)
-    assert arrivals.report(13.0) == (1.5, 0.0, 0.0, 3)
+    assert arrivals.report(12.0) == (0.5, 1.5, 0.25, 3, None)
+    assert arrivals.report(13.0) == (1.5, 0.0, 0.0, 3, None)
     assert arrivals.report(3.0).silent_s == 0.0, "simulated time has jumped back"
+
+
+def stamped(intervals_s: list[float]) -> float | None:
+    arrivals = Arrivals(0.0)
+    for stamp_s in [0.0, *accumulate(intervals_s)]:
+        arrivals.arrived(stamp_s, stamp_s)
+    return arrivals.report(100.0).camera_hz
+
+
+def test_the_cameras_rate_is_told_by_its_stamps_though_pictures_are_missing() -> None:
+    jitter = [0.0333, 0.0335, 0.0331, 0.0334]
+    assert stamped(jitter * 5) == pytest.approx(30.0, rel=0.01)
+    every_other_or_third = [0.0667, 0.0333, 0.1, 0.0667, 0.0334]
+    assert stamped(every_other_or_third * 4) == pytest.approx(30.0, rel=0.01)
+
+
+def test_stamps_without_a_period_tell_nothing() -> None:
+    assert stamped([0.033] * 9) is None, "too few"
+    assert stamped([0.033, 0.046, 0.058, 0.051] * 5) is None, "the rate varies"
+    assert stamped([0.0] * 30) is None, "stamps stand still"
+
+
+def test_a_bag_that_starts_again_does_not_disturb_the_rate() -> None:
+    assert stamped([0.1] * 12 + [-1.0] + [0.1] * 12) == pytest.approx(10.0)
 
 
 def test_gaps_in_the_numbers_are_messages_that_newer_ones_have_replaced() -> None:
