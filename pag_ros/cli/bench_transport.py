@@ -9,26 +9,28 @@ docs/ros.md (QoS) says what the node does so that pictures arrive.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from pag_ros.cli.options import add_json, add_model, write_json
+from pag_ros.cli.options import add_json, add_model, image_size, write_json
 from pag_ros.cli.replay import require_ros
 from pag_ros.errors import ParameterError
 from pag_ros.kernels import available_cpus
 from pag_ros.runtime import find_model
 from pag_ros.runtime.calibration import cpu_name
-
-_SIZE = re.compile(r"[1-9]\d{0,3}x[1-9]\d{0,3}")
+from pag_ros.runtime.network_size import size_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument(
-        "--sizes", nargs="+", default=["640x480", "1280x720"], metavar="WIDTHxHEIGHT"
+        "--sizes",
+        type=image_size,
+        nargs="+",
+        default=[(640, 480), (1280, 720)],
+        metavar="WIDTHxHEIGHT",
     )
     parser.add_argument("--fps", type=float, nargs="+", default=[10.0, 30.0], metavar="F")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each row (%(default)s)")
@@ -38,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("automatic", "reliable", "best_effort"),
         default=["automatic", "best_effort"],
         help="what the node asks for (default: automatic, and best_effort to compare with)",
+    )
+    parser.add_argument(
+        "--stopped",
+        action="store_true",
+        help="each row once more while a further subscriber of the outputs stands still",
     )
     add_json(parser)
 
@@ -50,11 +57,12 @@ def main(args: argparse.Namespace) -> int:
 
     _check(args)
     links = [
-        Link(size, fps, offered, asked)
+        Link(size_text(size), fps, offered, asked, stopped)
         for size in args.sizes
         for fps in args.fps
         for offered in RELIABILITIES
         for asked in args.asked
+        for stopped in ([False, True] if args.stopped else [False])
         if not (offered == "best_effort" and asked == "reliable")  # nothing comes, by design
     ]
     rows, model = [], find_model(args.model)
@@ -65,20 +73,19 @@ def main(args: argparse.Namespace) -> int:
     result = {"cpu": cpu_name(), "cpus": available_cpus(), "rows": rows}
     if not write_json(result, args.json):
         print(f"{result['cpu']}, {result['cpus']} CPUs; the camera has default settings")
-        print("| pictures | a second | camera offers | node asks | sent | received | answered |")
-        print("|---" * 7 + "|")
+        columns = "pictures | a second | camera offers | node asks | a subscriber stands still"
+        print(f"| {columns} | sent | received | answered |")
+        print("|---" * 8 + "|")
         for row in rows:
             print(
                 f"| {row['size']} | {row['fps']:g} | {_words(row['offered'])} "
-                f"| {_words(row['asked'])} | {row['sent']} "
+                f"| {_words(row['asked'])} | {'yes' if row['stopped'] else 'no'} | {row['sent']} "
                 f"| {row['received']} ({row['received'] / row['sent']:.0%}) | {row['answered']} |"
             )
     return 0
 
 
 def _check(args: argparse.Namespace) -> None:
-    if wrong := [size for size in args.sizes if not _SIZE.fullmatch(size)]:
-        raise ParameterError(f"--sizes: expected WIDTHxHEIGHT up to 9999x9999, got {wrong[0]!r}")
     if any(not 0.5 <= fps <= 240.0 for fps in args.fps):
         raise ParameterError(f"--fps must lie in .5 to 240, got {args.fps}")
     if not 0.5 <= args.seconds <= 3600.0:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pag_ros.budget.outcomes import LOST, SUPERSEDED
 from pag_ros.errors import NodeError
 from pag_ros.replay.camera import PATIENCE_S
 from pag_ros.replay.node_process import NodeProcess
+from pag_ros.replay.stopped_listener import StoppedListener
 from pag_ros.ros.transport import MODE_VARIABLE, PROFILE_VARIABLES
 
 RELIABILITIES = ("reliable", "best_effort")
@@ -27,12 +29,14 @@ class Link:
         fps: pictures a second.
         offered: reliability of the camera, of `RELIABILITIES`.
         asked: by the node: `RELIABILITIES`, or "automatic".
+        stopped: a further subscriber of the outputs stands still all the while.
     """
 
     size: str
     fps: float
     offered: str
     asked: str = "automatic"
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,14 +79,18 @@ def measure(link: Link, seconds: float, model: Path, folder: Path) -> Delivery:
     command = [sys.executable, "-m", "pag_ros.replay.camera", namespace, str(count), str(link.fps)]
     command += [link.size, link.offered]
     with NodeProcess(namespace, parameters, None, folder / "node.log") as node:
+        beside: AbstractContextManager[object] = (
+            StoppedListener(namespace, _default_settings()) if link.stopped else nullcontext()
+        )
         try:
-            done = subprocess.run(
-                command,
-                env=_default_settings(),
-                capture_output=True,
-                text=True,
-                timeout=seconds + 2 * PATIENCE_S,
-            )
+            with beside:
+                done = subprocess.run(
+                    command,
+                    env=_default_settings(),
+                    capture_output=True,
+                    text=True,
+                    timeout=seconds + 2 * PATIENCE_S,
+                )
         except subprocess.TimeoutExpired as error:
             raise NodeError("the camera has not ended; is the machine overloaded?") from error
         node.require_running()
