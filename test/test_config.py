@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,30 @@ def test_every_status_is_in_one_group_of_the_aggregator(camera: str) -> None:
     ]
     assert [len(keys) for keys in found] == [1] * len(names)
     assert {key for keys in found for key in keys} == set(groups)
+
+
+def test_layouts_show_what_the_node_publishes_in_any_frame() -> None:
+    """Foxglove's topics are absolute, RViz's relative; neither names a camera's frame."""
+    published = {f"/{topic}" for topic in OUTPUTS} | {"/diagnostics"}
+    text = (SOURCE / "config/foxglove/perception.json").read_text(encoding="utf-8")
+    layout = json.loads(text)
+    panels = layout["configById"]
+    shown = {panel["imageMode"]["imageTopic"] for panel in panels.values() if "imageMode" in panel}
+    shown |= {topic for panel in panels.values() for topic in panel.get("topics", {})}
+    shown |= {panel["topicToRender"] for panel in panels.values() if "topicToRender" in panel}
+    assert len(shown) == 6
+    assert shown <= published
+    assert _leaves(layout["layout"]) == set(panels)
+    assert "frame" not in text.lower()
+    rviz = yaml.safe_load((SOURCE / "config/rviz/perception.rviz").read_text(encoding="utf-8"))
+    displays = rviz["Visualization Manager"]["Displays"]
+    assert {f"/{display['Topic']['Value']}" for display in displays} <= published
+
+
+def _leaves(layout: Any) -> set[str]:
+    if isinstance(layout, str):
+        return {layout}
+    return _leaves(layout["first"]) | _leaves(layout["second"])
 
 
 def test_the_costmap_reads_what_the_node_publishes_and_knows_all_that_can_be_in_the_way() -> None:
