@@ -45,6 +45,7 @@ BELOW_IN_LAB = {
     "bench": {"export", "model", "kernel_compiler"},
     "baselines": {"bench", "export", "training", "model", "datasets", "results"},
     "gpu_check": {"bench", "kernel_compiler"},
+    "transformers": {"model"},
     "gpu_train": {"scenes", "training", "model", "datasets"},
     "teachers": {"recordings", "datasets"},
     "tuning": {"export", "training", "model", "teachers", "recordings", "datasets"},
@@ -77,6 +78,7 @@ TORCH_ROOMS = {
     "bench",
     "gpu_check",
     "gpu_train",
+    "transformers",
     "tuning",
     "commands",
 }

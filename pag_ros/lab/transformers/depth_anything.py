@@ -1,0 +1,211 @@
+"""Depth Anything V2 (Yang et al., NeurIPS 2024), its trunk gated, from its published checkpoints.
+
+Checkpoints come under two kinds of names: those of the authors' repository (.pth) and those of
+Hugging Face (.safetensors). Both are read as data; no code in a file is run.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from pag_ros.errors import ModelError
+from pag_ros.lab.model.finite import require_finite
+from pag_ros.lab.transformers.dpt import DptConfig, DptHead
+from pag_ros.lab.transformers.vit import Vit, VitConfig
+from pag_ros.reading import reading
+
+SIZES: Mapping[str, tuple[VitConfig, DptConfig]] = {
+    "small": (
+        VitConfig(384, 12, 6, (2, 5, 8, 11)),
+        DptConfig(384, (48, 96, 192, 384), 64),
+    ),
+    "base": (
+        VitConfig(768, 12, 12, (2, 5, 8, 11)),
+        DptConfig(768, (96, 192, 384, 768), 128),
+    ),
+    "large": (
+        VitConfig(1024, 24, 16, (4, 11, 17, 23)),
+        DptConfig(1024, (256, 512, 1024, 1024), 256),
+    ),
+}
+"""As published; they differ in the width of their tokens, by which a checkpoint tells its own."""
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the pictures it was trained on, 0 to 1."""
+
+_GATES = re.compile(r"pretrained\.blocks\.\d+\.gate\.(weight|bias)")
+_UNUSED = re.compile(
+    r"pretrained\.mask_token|depth_head\.scratch\.refinenet4\.resConfUnit1\.conv[12]\.(weight|bias)"
+)
+"""Nothing reads them: they are of pretraining, and of a fusion that has nothing to add."""
+
+_LAYER = r"backbone\.encoder\.layer\.(\d+)\."
+_BLOCK = r"pretrained.blocks.\1."
+_HUGGING_FACE = (
+    (r"backbone\.embeddings\.position_embeddings", "pretrained.pos_embed"),
+    (r"backbone\.embeddings\.patch_embeddings\.projection\.", "pretrained.patch_embed.proj."),
+    (r"backbone\.embeddings\.(\w+_tokens?)", r"pretrained.\1"),
+    (rf"{_LAYER}attention\.output\.dense\.", rf"{_BLOCK}attn.proj."),
+    (rf"{_LAYER}layer_scale(\d)\.lambda1", rf"{_BLOCK}ls\2.gamma"),
+    (rf"{_LAYER}(norm\d|mlp\.fc\d)\.", rf"{_BLOCK}\2."),
+    (r"backbone\.layernorm\.", "pretrained.norm."),
+    (r"neck\.reassemble_stage\.layers\.(\d)\.projection\.", r"depth_head.projects.\1."),
+    (r"neck\.reassemble_stage\.layers\.(\d)\.resize\.", r"depth_head.resize_layers.\1."),
+    (r"head\.conv1\.", "depth_head.scratch.output_conv1."),
+    (r"head\.conv2\.", "depth_head.scratch.output_conv2.0."),
+    (r"head\.conv3\.", "depth_head.scratch.output_conv2.2."),
+)
+"""Beginning of a name of Hugging Face's -> of the authors'."""
+
+_ATTENTION = re.compile(
+    r"backbone\.encoder\.layer\.(\d+)\.attention\.attention\.(query|key|value)\.(weight|bias)"
+)
+_NECK = re.compile(r"neck\.convs\.(\d)\.weight")
+_FUSION = re.compile(
+    r"neck\.fusion_stage\.layers\.(\d)\.(projection|residual_layer\d)\.(?:convolution(\d)\.)?(.+)"
+)
+
+
+class GatedDepthAnything(nn.Module):
+    """A gated trunk and its head.
+
+    Args:
+        size: one of `SIZES`.
+        max_depth_m: of a metric variant; None for relative inverse depth.
+    """
+
+    def __init__(self, size: str, max_depth_m: float | None = None) -> None:
+        super().__init__()
+        trunk, head = SIZES[size]
+        self.size = size
+        self.pretrained = Vit(trunk)
+        self.depth_head = DptHead(replace(head, max_depth_m=max_depth_m))
+
+    def forward(self, image: Tensor, keep: Sequence[int] | None = None) -> Tensor:
+        """Depth of pictures.
+
+        Args:
+            image: [B,3,H,W] RGB 0 to 1, sides whole multiples of 14.
+            keep: of each block, how many patches it computes; None computes all.
+
+        Returns:
+            [B,1,H,W] metres, or relative inverse depth.
+        """
+        mean, deviation = (image.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
+        features = self.pretrained((image - mean) / deviation, keep)
+        depth: Tensor = self.depth_head(features)
+        return depth
+
+
+def read_depth_anything(path: Path, max_depth_m: float | None = None) -> GatedDepthAnything:
+    """The network of a published checkpoint, in evaluation mode, its gates as they start.
+
+    Args:
+        path: .pth of the authors or .safetensors of Hugging Face; small, base or large.
+        max_depth_m: what a metric variant was trained up to (indoors 20, outdoors 80): the file
+            does not say.
+
+    Raises:
+        ModelError: the file is missing, damaged, holds code, or is another network.
+    """
+    state = published_names(_read(path))
+    position = state.get("pretrained.pos_embed")
+    widths = {SIZES[size][0].width: size for size in SIZES}
+    if position is None or position.dim() != 3 or position.shape[2] not in widths:
+        raise ModelError(
+            f"{path}: no Depth Anything V2 of {', '.join(SIZES)}: it has no pretrained.pos_embed "
+            f"[1,1370,{' or '.join(map(str, widths))}]"
+        )
+    with torch.device("meta"):
+        network = GatedDepthAnything(widths[position.shape[2]], max_depth_m)
+    expected = {k: v for k, v in network.state_dict().items() if not _GATES.fullmatch(k)}
+    known = {k: v for k, v in state.items() if k in expected}
+    _check(path, known, expected, [k for k in state if k not in expected])
+    require_finite(known, path)
+    network.to_empty(device="cpu")
+    network.load_state_dict({k: v.float() for k, v in known.items()}, strict=False)
+    for block in network.pretrained.gated:
+        nn.init.zeros_(block.gate.weight)
+        nn.init.zeros_(block.gate.bias)
+    return network.eval()
+
+
+def published_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the names of the authors' repository, whichever they had before."""
+    return _joined_attention({_plain_name(name): value for name, value in state.items()})
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    with reading(path, "a checkpoint of Depth Anything V2 (.pth or .safetensors)", ModelError):
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            if zipfile.is_zipfile(path):
+                raise ModelError(
+                    f"{path}: holds more than tensors, and code in a file is never run; expected "
+                    "a checkpoint of Depth Anything V2 as published"
+                ) from error
+            raise
+    if not isinstance(state, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
+    ):
+        raise ModelError(f"{path}: expected names and tensors, as published")
+    return dict(state)
+
+
+def _check(
+    path: Path, known: dict[str, Tensor], expected: dict[str, Tensor], unknown: Sequence[str]
+) -> None:
+    missing = [k for k in expected if k not in known and not _UNUSED.fullmatch(k)]
+    if missing:
+        raise ModelError(f"{path}: lacks {missing[0]} (and {len(missing) - 1} more)")
+    foreign = [k for k in unknown if not _UNUSED.fullmatch(k)]
+    if foreign:
+        raise ModelError(f"{path}: {foreign[0]} is none of Depth Anything V2's tensors")
+    for name, value in known.items():
+        if value.shape != expected[name].shape:
+            wanted, found = list(expected[name].shape), list(value.shape)
+            raise ModelError(f"{path}: {name} is {found}, expected {wanted}")
+
+
+def _plain_name(name: str) -> str:
+    """A tensor's name in the authors' repository; query, key and value stay apart."""
+    for pattern, replacement in _HUGGING_FACE:
+        if re.match(pattern, name):
+            return re.sub(pattern, replacement, name, count=1)
+    if match := _NECK.fullmatch(name):
+        return f"depth_head.scratch.layer{int(match[1]) + 1}_rn.weight"
+    if match := _FUSION.fullmatch(name):
+        layer, part, conv, rest = match.groups()
+        unit = f"resConfUnit{part[-1]}.conv{conv}" if conv else "out_conv"
+        # Hugging Face counts from the coarsest on.
+        return f"depth_head.scratch.refinenet{4 - int(layer)}.{unit}.{rest}"
+    return name
+
+
+def _joined_attention(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Query, key and value of a block as the one tensor that the authors have."""
+    apart: dict[str, dict[str, Tensor]] = {}
+    joined: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if match := _ATTENTION.fullmatch(name):
+            whole = f"pretrained.blocks.{match[1]}.attn.qkv.{match[3]}"
+            apart.setdefault(whole, {})[match[2]] = value
+        else:
+            joined[name] = value
+    for name, parts in apart.items():
+        if parts.keys() == {"query", "key", "value"}:
+            joined[name] = torch.cat([parts["query"], parts["key"], parts["value"]])
+    return joined
