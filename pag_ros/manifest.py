@@ -68,7 +68,7 @@ class Manifest:
         height, width: network input size in pixels.
         focal_range: the range of fx (pixels at network size) seen in training, (low, high).
         depth_range_m: smallest and largest depth the network was trained for, metres.
-        classes: semantic classes; the position is the class id.
+        classes: semantic classes; the position is the class id. None without the head.
         blocks: gated blocks in execution order; `keep` has one entry for each.
         dense_macs: multiply-adds of everything outside the gated blocks.
         budgets: budget b in (0, 1] (as "0.50") -> keep per block; see `keep_for`.
@@ -191,6 +191,7 @@ def _from_json(data: Any) -> Manifest:
     blocks = tuple(_block(b) for b in checks.items(data["blocks"], "blocks", 1, MAX_BLOCKS))
     if len({block.name for block in blocks}) < len(blocks):
         raise ValueError("blocks: two have the same name")
+    heads = _heads(data["heads"])
     return Manifest(
         name=checks.name_of(data["name"], "name"),
         sha256=_checksum(data["sha256"]),
@@ -198,10 +199,10 @@ def _from_json(data: Any) -> Manifest:
         width=checks.whole(data["width"], "width", *_SIDE_PX),
         focal_range=checks.rising_range(data["focal_range"], "focal_range", _MAX_FOCAL_PX),
         depth_range_m=checks.rising_range(data["depth_range_m"], "depth_range_m", MAX_DEPTH_M),
-        classes=_classes(data["classes"]),
+        classes=_classes(data["classes"], int("segmentation" in heads)),
         blocks=blocks,
         dense_macs=checks.whole(data["dense_macs"], "dense_macs", 0, _MAX_MACS),
-        heads=_heads(data["heads"]),
+        heads=heads,
         license=checks.text(data["license"], "license"),
         training_data=checks.text(data["training_data"], "training_data"),
         budgets=_budgets(data["budgets"], blocks),
@@ -232,8 +233,8 @@ def _block(value: Any) -> BlockSpec:
     )
 
 
-def _classes(value: Any) -> tuple[LabelClass, ...]:
-    return tuple(_label_class(each) for each in checks.items(value, "classes", 1, MAX_CLASSES))
+def _classes(value: Any, fewest: int) -> tuple[LabelClass, ...]:
+    return tuple(_label_class(each) for each in checks.items(value, "classes", fewest, MAX_CLASSES))
 
 
 def _label_class(value: Any) -> LabelClass:

@@ -100,12 +100,18 @@ def test_a_model_cut_short_is_refused(model: Path) -> None:
         load_manifest(model)
 
 
+def test_without_labels_there_need_be_no_classes(model: Path) -> None:
+    path = manifest_path(model)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "classes": []}))
+    assert load_manifest(model).classes == ()
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"format": 99},
         {"height": 100_000},
-        {"classes": []},
+        {"classes": [], "heads": ["depth", "segmentation"]},
         {"blocks": [{"name": "block0"}]},
         {"budgets": {"0.50": [1]}},
         {"budgets": {"0.50": [97, 1]}},

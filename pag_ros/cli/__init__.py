@@ -36,6 +36,10 @@ COMMANDS = {
         "pag_ros.lab.commands.export",
         "write a trained network as ONNX with its manifest",
     ),
+    "adopt": Command(
+        "pag_ros.lab.commands.adopt",
+        "make a model of a published Depth Anything V2 checkpoint",
+    ),
     "compare": Command(
         "pag_ros.lab.commands.compare",
         "our network beside other ways to spend less compute",

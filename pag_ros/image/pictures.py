@@ -104,7 +104,8 @@ def overlay_labels(
 def palette(classes: Sequence[LabelClass]) -> Picture:
     """The colour of every possible label: [256,3] uint8 RGB."""
     colors = np.full((256, 3), NOTHING_RGB, np.uint8)
-    colors[: len(classes)] = [c.color for c in classes]
+    for number, each in enumerate(classes):
+        colors[number] = each.color
     return colors
 
 

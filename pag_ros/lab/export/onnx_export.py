@@ -68,7 +68,7 @@ def export_model(
         "keep": torch.ones(slots, dtype=torch.int32),
         "plan": no_limits(slots),
     }
-    _write(deployed, inputs, deployed.output_names(), path)
+    write_graph(deployed, inputs, deployed.output_names(), path)
     blocks, dense_macs = _count(network, size)
     manifest = Manifest(
         name=card.name,
@@ -102,12 +102,18 @@ def export_dense(network: PagNetwork, size: tuple[int, int], path: Path) -> None
         "fx": torch.tensor([CANONICAL_FOCAL * width]),
     }
     dense = DenseNetwork(network)
-    _write(dense, inputs, dense.output_names(), path)
+    write_graph(dense, inputs, dense.output_names(), path)
 
 
-def _write(
+def write_graph(
     module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], path: Path
 ) -> None:
+    """Write a module as ONNX, its large weights in 16 bits.
+
+    Raises:
+        ParameterError: `path` cannot be written.
+        ModelError: torch cannot export it, or a weight is infinite or NaN.
+    """
     _prepare(path)
     require_finite(module.state_dict(), path)
     with _quiet():

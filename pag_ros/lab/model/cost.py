@@ -56,13 +56,13 @@ class NetworkCost:
 
 
 def count_macs(
-    network: nn.Module, run: Callable[[Tensor], Any], image: Tensor, blocks: Sequence[GatedBlock]
+    network: nn.Module, run: Callable[[Any], Any], image: Any, blocks: Sequence[GatedBlock]
 ) -> NetworkCost:
     """Count convolutions and linear layers while `run(image)` computes every pixel.
 
     Args:
         network: in evaluation mode; holds the blocks.
-        run: passes `image` [1,...] through it.
+        run: passes `image` [1,...], or whatever it takes, through it.
         blocks: the gated ones in the order of their slots.
     """
     sizes: dict[int, tuple[int, int]] = {}

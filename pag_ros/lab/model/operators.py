@@ -123,6 +123,15 @@ def sparse_conv(
     return torch.where(active.view(1, height, width, 1), values, base)
 
 
+def end(x: Tensor) -> Tensor:
+    """The same, where gated work ends that no other `pag` operator computes."""
+    if torch.onnx.is_in_onnx_export():
+        return torch.onnx.ops.symbolic(
+            "pag::End", [x], dtype=x.dtype, shape=list(x.shape), version=ONNX_VERSION
+        )
+    return x
+
+
 def classify(logits: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """The best class at every pixel of a larger map, and its softmax probability.
 

@@ -102,19 +102,25 @@ class Vit(nn.Module):
             [B,C,h,w] each, h and w the sides in patches.
         """
         height, width = image.shape[2] // PATCH, image.shape[3] // PATCH
-        x = self._tokens(image, (height, width))
+        x = self.tokens(image)
         free = x.shape[1] - height * width
         features = []
         for block in self.gated:
             kept = None if keep is None else _kept(block, x, free, keep[block.slot])
             x = block(x, kept)
             if block.slot in self.config.taps:
-                maps = self.norm(x)[:, free:].transpose(1, 2)
-                features.append(maps.reshape(*maps.shape[:2], height, width))
+                features.append(self.feature(x, (height, width)))
         return features
 
-    def _tokens(self, image: Tensor, grid: tuple[int, int]) -> Tensor:
+    def feature(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Tokens [B,T,C] behind a block of `taps` -> [B,C,h,w] on a grid of patches."""
+        patches = self.norm(x)[:, x.shape[1] - grid[0] * grid[1] :]
+        feature: Tensor = patches.transpose(1, 2).reshape(len(x), -1, *grid)
+        return feature
+
+    def tokens(self, image: Tensor) -> Tensor:
         """[B,T,C]: the class token, registers, patches row by row."""
+        grid = image.shape[2] // PATCH, image.shape[3] // PATCH
         patches = self.patch_embed(image).flatten(2).transpose(1, 2)
         batch = len(patches)
         first = self.cls_token.expand(batch, -1, -1)

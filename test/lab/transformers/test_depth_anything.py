@@ -180,6 +180,14 @@ def test_registers_stand_behind_the_class_token_and_have_no_place(tmp_path: Path
     torch.testing.assert_close(ours(image)[3], expected, atol=1e-4, rtol=1e-4)
 
 
+def test_gates_that_have_learned_nothing_choose_all_over_the_picture(checkpoint: Path) -> None:
+    gates = [block.gate for block in read_depth_anything(checkpoint).pretrained.gated]
+    again = [block.gate for block in read_depth_anything(checkpoint).pretrained.gated]
+    assert all(gate.weight.std() > 0 for gate in gates)
+    assert all(torch.equal(a.weight, b.weight) for a, b in zip(gates, again, strict=True))
+    assert not torch.equal(gates[0].weight, gates[1].weight)
+
+
 class Code:
     def __reduce__(self):
         return os.system, ("true",)

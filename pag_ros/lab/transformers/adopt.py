@@ -1,0 +1,123 @@
+"""A published checkpoint as a model that the node runs: ONNX and manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pag_ros.errors import ModelError, ParameterError
+from pag_ros.lab.export.onnx_export import write_graph
+from pag_ros.lab.model.cost import count_macs
+from pag_ros.lab.model.operators import no_limits
+from pag_ros.lab.transformers.deployed import DeployedDepthAnything
+from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, read_depth_anything
+from pag_ros.lab.transformers.vit import PATCH, VitConfig
+from pag_ros.manifest import BlockSpec, Manifest, save_manifest, sha256_of
+
+LARGEST_PX = 1036
+"""Twice the side that it was trained at: 5,476 tokens, whose attention takes half a gigabyte."""
+LICENCES = {
+    "small": "Apache-2.0 (Depth Anything V2 small)",
+    "base": "CC-BY-NC-4.0 (Depth Anything V2 base): not for commercial use",
+    "large": "CC-BY-NC-4.0 (Depth Anything V2 large): not for commercial use",
+}
+_TRAINING_DATA = (
+    "Depth Anything V2 (Yang et al., NeurIPS 2024): DINOv2, synthetic and pseudo-labelled pictures"
+)
+_FOCAL_WIDTHS = (0.5, 1.5)
+_NEAREST_M = 0.1
+
+
+def adopt(checkpoint: Path, out: Path, size: tuple[int, int], max_depth_m: float) -> Manifest:
+    """Write `out`/NAME.onnx and its manifest; NAME is the checkpoint's.
+
+    Args:
+        checkpoint: of a metric Depth Anything V2, see `read_depth_anything`.
+        out: folder; it is made.
+        size: (width, height) of the network's input in pixels.
+        max_depth_m: what the checkpoint was trained up to, metres.
+
+    Raises:
+        ParameterError: the size is none of whole patches, or the depth or the folder cannot be.
+        ModelError: the checkpoint cannot be read, or is another network.
+    """
+    _check(size, max_depth_m)
+    network = read_depth_anything(checkpoint, max_depth_m)
+    path = out / f"{checkpoint.stem}.onnx"
+    return export_depth_anything(network, checkpoint.stem, size, path)
+
+
+def export_depth_anything(
+    network: GatedDepthAnything, name: str, size: tuple[int, int], path: Path
+) -> Manifest:
+    """Write a metric network and its manifest.
+
+    Raises:
+        ParameterError: `path` cannot be written.
+        ModelError: the network is not metric, or torch cannot export it.
+    """
+    max_depth_m = network.depth_head.config.max_depth_m
+    if max_depth_m is None:
+        raise ModelError(f"{name}: a relative depth has no metres; take a metric checkpoint")
+    width, height = size
+    trunk = network.pretrained.config
+    inputs = {
+        "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
+        "fx": torch.tensor([float(width)]),
+        "keep": torch.full((trunk.depth,), 2, dtype=torch.int32),
+        "plan": no_limits(trunk.depth),
+    }
+    deployed = DeployedDepthAnything(network)
+    write_graph(deployed, inputs, deployed.output_names(), path)
+    blocks, dense_macs = _count(network, size)
+    manifest = Manifest(
+        name=name,
+        sha256=sha256_of(path),
+        height=height,
+        width=width,
+        focal_range=(_FOCAL_WIDTHS[0] * width, _FOCAL_WIDTHS[1] * width),
+        depth_range_m=(_NEAREST_M, max_depth_m),
+        classes=(),
+        blocks=blocks,
+        dense_macs=dense_macs,
+        heads=("depth", "normals"),
+        license=LICENCES[network.size],
+        training_data=_TRAINING_DATA,
+        budgets={"1.00": tuple(block.pixels for block in blocks)},
+    )
+    save_manifest(manifest, path)
+    return manifest
+
+
+def _check(size: tuple[int, int], max_depth_m: float) -> None:
+    if any(side % PATCH or not PATCH <= side <= LARGEST_PX for side in size):
+        near = tuple(min(max(1, round(side / PATCH)) * PATCH, LARGEST_PX) for side in size)
+        raise ParameterError(
+            f"size {size[0]}x{size[1]}: sides are whole multiples of {PATCH} up to {LARGEST_PX}, "
+            f"such as {near[0]}x{near[1]}"
+        )
+    if not 0.5 <= max_depth_m <= 1000.0:
+        raise ParameterError(f"max depth must lie in .5 to 1000 m, got {max_depth_m:g}")
+
+
+def _count(network: GatedDepthAnything, size: tuple[int, int]) -> tuple[tuple[BlockSpec, ...], int]:
+    """Sizes and costs of the gated blocks, and the multiply-adds of everything else."""
+    width, height = size[0] // PATCH, size[1] // PATCH
+    trunk = network.pretrained.config
+    patches = width * height
+    tokens = patches + 1 + trunk.registers
+    each = macs_per_token(trunk, tokens)
+    blocks = tuple(
+        BlockSpec(f"block{slot}", height, width, trunk.width, each) for slot in range(trunk.depth)
+    )
+    always = 2 * tokens * trunk.width**2 + (tokens - patches) * each
+    embedding = patches * 3 * PATCH**2 * trunk.width
+    features = [torch.zeros(1, trunk.width, height, width)] * len(trunk.taps)
+    head = count_macs(network.depth_head, network.depth_head, features, ()).dense
+    return blocks, embedding + trunk.depth * always + head
+
+
+def macs_per_token(trunk: VitConfig, tokens: int) -> int:
+    """Multiply-adds of a token that a block computes: query, attention to all, projection, MLP."""
+    return 10 * trunk.width**2 + 2 * tokens * trunk.width

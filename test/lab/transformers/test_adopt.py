@@ -1,0 +1,182 @@
+"""A checkpoint becomes a model that the session runs: the same numbers at any budget, in time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("openvino")
+
+from pag_ros.cli import main  # noqa: E402
+from pag_ros.errors import ModelError, ParameterError  # noqa: E402
+from pag_ros.lab.model.operators import no_limits  # noqa: E402
+from pag_ros.lab.transformers import adopt as adopting  # noqa: E402
+from pag_ros.lab.transformers import depth_anything  # noqa: E402
+from pag_ros.lab.transformers.adopt import adopt, export_depth_anything  # noqa: E402
+from pag_ros.lab.transformers.deployed import DeployedDepthAnything, normals_of  # noqa: E402
+from pag_ros.lab.transformers.depth_anything import GatedDepthAnything  # noqa: E402
+from pag_ros.lab.transformers.dpt import DptConfig  # noqa: E402
+from pag_ros.lab.transformers.vit import VitConfig  # noqa: E402
+from pag_ros.manifest import load_manifest  # noqa: E402
+from pag_ros.runtime import Deadline, open_session  # noqa: E402
+
+SIZE = (112, 84)
+PATCHES = 8 * 6
+
+
+def tiny(max_depth_m: float | None = 20.0) -> GatedDepthAnything:
+    """Of another size than those that are published."""
+    torch.manual_seed(0)
+    network = GatedDepthAnything("tiny", max_depth_m)
+    for name, parameter in network.named_parameters():
+        parameter.data = torch.randn(parameter.shape) * (0.1 if "depth_head" in name else 0.2)
+        if "gamma" in name or ("norm" in name and name.endswith("weight")):
+            parameter.data += 1.0
+    return network.eval()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _known_size():
+    trunk = VitConfig(48, 4, 3, (0, 1, 2, 3), grid=5)
+    depth_anything.SIZES["tiny"] = trunk, DptConfig(48, (8, 8, 8, 8), 16)
+    adopting.LICENCES["tiny"] = "none"
+    yield
+    del depth_anything.SIZES["tiny"], adopting.LICENCES["tiny"]
+
+
+@pytest.fixture(scope="module")
+def network(_known_size) -> GatedDepthAnything:
+    network = tiny()
+    for value in network.parameters():  # as the file stores them
+        value.data = value.data.half().float()
+    return network
+
+
+@pytest.fixture(scope="module")
+def model(network: GatedDepthAnything, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("adopted") / "tiny.onnx"
+    export_depth_anything(network, "tiny", SIZE, path)
+    return path
+
+
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (SIZE[1], SIZE[0], 3), np.uint8)
+
+
+@pytest.mark.parametrize("keep", [(48, 48, 48, 48), (1, 20, 47, 3), (0, 0, 0, 0), (48, 0, 5, 30)])
+def test_the_session_gives_what_torch_gives(
+    network: GatedDepthAnything, model: Path, keep: tuple[int, ...]
+) -> None:
+    deployed = DeployedDepthAnything(network)
+    with torch.no_grad():
+        outputs = deployed(
+            torch.from_numpy(picture())[None],
+            torch.tensor([90.0]),
+            torch.tensor(keep, dtype=torch.int32),
+            no_limits(4),
+        )
+    expected = {n: o.numpy() for n, o in zip(deployed.output_names(), outputs, strict=True)}
+    session = open_session(model, "cpu", 1)
+    got = session.infer(picture(), 90.0, keep)
+    session.close()
+    assert got.keep_used == keep
+    assert expected["depth"].std() > 0.02
+    assert np.abs(got.depth - expected["depth"][0]).max() < 0.02 * expected["depth"].std()
+    # Of neighbours that are nearly alike the slope is all rounding.
+    assert np.median(np.abs(got.normals - expected["normals"][0])) < 2e-3
+    assert int(got.computed[7::14, 7::14].sum()) == sum(keep)
+
+
+def test_with_all_patches_it_is_the_network_itself(network: GatedDepthAnything) -> None:
+    image = torch.from_numpy(picture())[None]
+    keep = torch.full((4,), PATCHES, dtype=torch.int32)
+    with torch.no_grad():
+        depth = DeployedDepthAnything(network)(image, torch.tensor([90.0]), keep, no_limits(4))[0]
+        whole = network(image.permute(0, 3, 1, 2) / 255.0)
+    torch.testing.assert_close(depth, whole[:, 0])
+
+
+def test_a_late_frame_is_trimmed_and_stages_are_timed(model: Path) -> None:
+    session = open_session(model, "cpu", 1)
+    whole = (PATCHES,) * 4
+    # Of 4,000 s of gated work half is late, whatever the machine's own pace.
+    deadline = Deadline(time.perf_counter() + 2000.0, (0.0, *[1000.0] * 4, 0.0))
+    late = session.infer(picture(), 90.0, whole, deadline)
+    assert late.keep_used[0] in (23, 24)
+    in_time = session.infer(picture(), 90.0, whole)
+    assert in_time.keep_used == whole
+    assert session.stages == ("encoder", "block0", "block1", "block2", "block3", "heads")
+    assert all(seconds > 0.0 for seconds in in_time.stage_seconds)
+    session.close()
+
+
+def test_the_manifest_says_what_it_is(model: Path) -> None:
+    manifest = load_manifest(model)
+    assert manifest.heads == ("depth", "normals")
+    assert manifest.classes == ()
+    assert manifest.depth_range_m == (0.1, 20.0)
+    assert [(b.width, b.height, b.channels) for b in manifest.blocks] == [(8, 6, 48)] * 4
+    # Query, projection and MLP: 10 products of 48 x 48; scores and mixture of 49 tokens.
+    assert manifest.blocks[0].macs_per_pixel == 10 * 48 * 48 + 2 * 49 * 48
+    assert manifest.keep_for(0.5) == (24,) * 4
+    # Keys and values of all tokens and the class token's own way are always computed.
+    always = 4 * (2 * 49 * 48 * 48 + manifest.blocks[0].macs_per_pixel) + 48 * 3 * 14 * 14 * 48
+    assert manifest.dense_macs > always
+
+
+def test_normals_are_those_of_the_plane() -> None:
+    """n.p = -2 through the points p of every pixel: z = -2 / (n.ray)."""
+    focal_px, width, height = 200.0, 64, 48
+    normal = np.array([0.2, -0.5, -0.8])
+    normal /= np.linalg.norm(normal)
+    x = (np.arange(width) - (width - 1) / 2) / focal_px
+    y = ((np.arange(height) - (height - 1) / 2) / focal_px)[:, None]
+    depth = -2.0 / (normal[0] * x + normal[1] * y + normal[2])
+    seen = normals_of(torch.from_numpy(depth)[None].float(), torch.tensor([focal_px]))[0]
+    inner = seen[1:-1, 1:-1].reshape(-1, 3).numpy()
+    np.testing.assert_allclose(inner, np.broadcast_to(normal, inner.shape), atol=2e-3)
+
+
+def test_the_command_writes_a_model_that_runs(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    state = {k: v for k, v in tiny().state_dict().items() if ".gate." not in k}
+    checkpoint = tmp_path / "depth_anything_v2_metric_tiny.pth"
+    torch.save(state, checkpoint)
+    command = ["adopt", str(checkpoint), "--out", str(tmp_path / "da2"), "--size", "112x84"]
+    assert main([*command, "--max-depth", "20"]) == 0
+    model = tmp_path / "da2" / "depth_anything_v2_metric_tiny.onnx"
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    run = ["run", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--model", str(model)]
+    assert main([*run, "--budget", "0.5", "--raw"]) == 0
+    with np.load(tmp_path / "out" / "a.npz") as maps:
+        assert np.isfinite(maps["depth"]).all()
+        assert 0 < (maps["computed"] > 0).mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("size", "max_depth_m", "text"),
+    [
+        (
+            (320, 240),
+            20.0,
+            "320x240: sides are whole multiples of 14 up to 1036, such as 322x238",
+        ),
+        ((1050, 14), 20.0, "such as 1036x14"),
+        (SIZE, 0.0, "max depth must lie in .5 to 1000 m, got 0"),
+    ],
+)
+def test_what_cannot_be_adopted_is_said(
+    size: tuple[int, int], max_depth_m: float, text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ParameterError) as raised:
+        adopt(tmp_path / "any.pth", tmp_path, size, max_depth_m)
+    assert text in str(raised.value)
+
+
+def test_a_relative_depth_is_no_model_yet(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="take a metric checkpoint"):
+        export_depth_anything(tiny(None), "relative", SIZE, tmp_path / "relative.onnx")
