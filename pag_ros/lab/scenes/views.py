@@ -20,6 +20,9 @@ WORKTOP_SHARE = 0.7
 WORKTOP_METRES = (0.3, 1.25)
 # from a hand's camera to one on a mast; nearer ones alone taught that all table tops are near
 CLOSE_METRES = (0.3, 1.6)
+# degrees above the horizon that a close-up is taken from: least, likeliest, most. Where all were alike
+# likely, table tops that fill the picture were taken for ones seen from overhead
+CLOSE_LIFT_DEGREES = (8, 25, 80)
 # low, high (m) and share of views: a robot's camera, a table top, a head
 HEIGHTS = ((0.15, 0.6, 0.35), (0.6, 1.2, 0.3), (1.2, 1.9, 0.35))
 # a camera held in a hand or carried over rough ground
@@ -157,7 +160,7 @@ def _close_eye(target: np.ndarray, rng: Generator) -> np.ndarray:
     """CLOSE_METRES from the target, above it: from the side, or from nearly overhead."""
     distance = np.exp(rng.uniform(*np.log(CLOSE_METRES)))
     around = rng.uniform(0, 2 * np.pi)
-    lift = np.radians(rng.uniform(8, 85))
+    lift = np.radians(rng.triangular(*CLOSE_LIFT_DEGREES))
     offset = [np.cos(around) * np.cos(lift), np.sin(around) * np.cos(lift), np.sin(lift)]
     return np.asarray(target + distance * np.array(offset))
 

@@ -138,6 +138,18 @@ def test_cameras_see_something_and_stand_in_a_room(stages: list[Stage]) -> None:
             assert view_score(stage.tracer, shot.camera, shot.pose, CLOSE, 0.05) > 0.1
 
 
+def test_close_ups_are_taken_from_the_side_more_often_than_from_overhead() -> None:
+    rng = np.random.default_rng(0)
+    eyes = np.array([views._close_eye(np.zeros(3), rng) for _ in range(2000)])
+    distance = np.linalg.norm(eyes, axis=1)
+    lift = np.degrees(np.arcsin(eyes[:, 2] / distance))
+    assert (distance > views.CLOSE_METRES[0]).all()
+    assert (distance < views.CLOSE_METRES[1]).all()
+    assert 7.9 < lift.min() < 15.0
+    assert 70.0 < lift.max() < 80.1
+    assert 35.0 < lift.mean() < 40.0
+
+
 def test_close_ups_look_at_worktops_from_near(
     stages: list[Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
