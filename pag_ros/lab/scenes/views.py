@@ -20,7 +20,7 @@ WORKTOP_SHARE = 0.7
 WORKTOP_METRES = (0.3, 1.25)
 # from a hand's camera to one on a mast; nearer ones alone taught that all table tops are near
 CLOSE_METRES = (0.3, 1.6)
-# degrees above the horizon that a close-up is taken from: least, likeliest, most. Where all were alike
+# degrees above the horizon that a close-up is taken from: least, likeliest, most; with all alike
 # likely, table tops that fill the picture were taken for ones seen from overhead
 CLOSE_LIFT_DEGREES = (8, 25, 80)
 # low, high (m) and share of views: a robot's camera, a table top, a head
