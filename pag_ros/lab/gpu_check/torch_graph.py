@@ -297,6 +297,7 @@ _OPERATORS: Mapping[str, Callable[[_Call], Tensor | Sequence[Tensor]]] = {
     "GatherND": _gather_nd,
     "MatMul": lambda call: call.tensor(0) @ call.tensor(1),
     "Mul": lambda call: call.tensor(0) * call.tensor(1),
+    "Reciprocal": lambda call: call.tensor().reciprocal(),
     "ReduceL2": _reduce_l2,
     "ReduceMax": _reduce_max,
     "ReduceMean": _reduce_mean,

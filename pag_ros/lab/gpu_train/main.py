@@ -23,6 +23,7 @@ from pag_ros.lab.scenes.generate import render_dataset
 from pag_ros.lab.training.checkpoint import rounded, save_weights
 from pag_ros.lab.training.config import read_config
 from pag_ros.lab.training.trainer import Trainer
+from pag_ros.writing import write_bytes
 
 HOLD_OUT = ("KatorLegaz",)
 _MANY = 1_000_000
@@ -73,7 +74,7 @@ def _train(args: argparse.Namespace) -> None:
     def keep(log: Path) -> None:
         average = rounded(cast(PagNetwork, trainer.average.module))
         save_weights(average, args.out / "average.safetensors")
-        (args.out / "log.jsonl").write_bytes(log.read_bytes())
+        write_bytes(args.out / "log.jsonl", log.read_bytes())
         print(log.read_text(encoding="utf-8").splitlines()[-1], flush=True)
 
     trainer = Trainer(
@@ -81,7 +82,7 @@ def _train(args: argparse.Namespace) -> None:
     )
     trainer.run()
     for name in ("network.safetensors", "log.jsonl"):
-        (args.out / name).write_bytes((args.run_folder / name).read_bytes())
+        write_bytes(args.out / name, (args.run_folder / name).read_bytes())
 
 
 def _parser() -> argparse.ArgumentParser:

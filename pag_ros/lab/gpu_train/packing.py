@@ -35,7 +35,7 @@ from pag_ros.lab.scenes.catalog import (
 from pag_ros.lab.scenes.mesh import Image, Material, Mesh, simplified, smooth_normals, triple
 from pag_ros.lab.scenes.surfaces import read_textures
 from pag_ros.reading import reading
-from pag_ros.writing import replacing, write_text
+from pag_ros.writing import replacing, write_bytes, write_text
 
 FURNITURE, MESHES, TEXTURES, PICTURES = "furniture", "meshes", "textures", "pictures"
 FACES = 3000
@@ -73,7 +73,7 @@ def pack(
     for texture in read_textures(textures, test=False):
         path = out / TEXTURES / f"{texture.name}.jpg"
         if not path.exists():
-            path.write_bytes(_shrunk(texture.pixels, SURFACE_PIXELS))
+            write_bytes(path, _shrunk(texture.pixels, SURFACE_PIXELS), tidy=False)
     return size_of(out)
 
 
@@ -88,9 +88,8 @@ def pack_pictures(labelled: Path, out: Path) -> int:
     for frame in read_index(labelled):
         sample = read_frame(frame)
         stem = out / "frames" / frame.id
-        Path(f"{stem}.color.jpg").write_bytes(
-            _shrunk(sample.color, LABELLED_PIXELS, LABELLED_QUALITY)
-        )
+        color = _shrunk(sample.color, LABELLED_PIXELS, LABELLED_QUALITY)
+        write_bytes(Path(f"{stem}.color.jpg"), color, tidy=False)
         height, width = sample.color.shape[:2]
         scale = min(1.0, LABELLED_PIXELS / max(height, width))
         size = round(width * scale), round(height * scale)
@@ -199,7 +198,7 @@ def _opened(stored: Mapping[str, NDArray[Any]]) -> Mesh:
 def _write_png(path: Path, truth: NDArray[np.uint8], size: tuple[int, int]) -> None:
     small = cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST)
     _, data = cv2.imencode(".png", small, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    path.write_bytes(data.tobytes())
+    write_bytes(path, data.tobytes(), tidy=False)
 
 
 def _shrunk(picture: Image, largest: int, quality: int = QUALITY) -> bytes:
