@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stopped",
         action="store_true",
-        help="each row once more while a further subscriber of the outputs stands still",
+        help="each row with a second subscriber, of all outputs: one that listens, and one that "
+        "stands still",
     )
     add_json(parser)
 
@@ -53,16 +54,23 @@ def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     require_ros()
-    from pag_ros.replay.transport import RELIABILITIES, Link, measure
+    from pag_ros.replay.transport import (
+        LISTENS,
+        NOBODY,
+        RELIABILITIES,
+        STANDS_STILL,
+        Link,
+        measure,
+    )
 
     _check(args)
     links = [
-        Link(size_text(size), fps, offered, asked, stopped)
+        Link(size_text(size), fps, offered, asked, second)
         for size in args.sizes
         for fps in args.fps
         for offered in RELIABILITIES
         for asked in args.asked
-        for stopped in ([False, True] if args.stopped else [False])
+        for second in ([LISTENS, STANDS_STILL] if args.stopped else [NOBODY])
         if not (offered == "best_effort" and asked == "reliable")  # nothing comes, by design
     ]
     rows, model = [], find_model(args.model)
@@ -73,13 +81,13 @@ def main(args: argparse.Namespace) -> int:
     result = {"cpu": cpu_name(), "cpus": available_cpus(), "rows": rows}
     if not write_json(result, args.json):
         print(f"{result['cpu']}, {result['cpus']} CPUs; the camera has default settings")
-        columns = "pictures | a second | camera offers | node asks | a subscriber stands still"
+        columns = "pictures | a second | camera offers | node asks | second subscriber"
         print(f"| {columns} | sent | received | answered |")
         print("|---" * 8 + "|")
         for row in rows:
             print(
                 f"| {row['size']} | {row['fps']:g} | {_words(row['offered'])} "
-                f"| {_words(row['asked'])} | {'yes' if row['stopped'] else 'no'} | {row['sent']} "
+                f"| {_words(row['asked'])} | {row['second']} | {row['sent']} "
                 f"| {row['received']} ({row['received'] / row['sent']:.0%}) | {row['answered']} |"
             )
     return 0

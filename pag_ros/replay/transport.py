@@ -14,10 +14,11 @@ from pag_ros.budget.outcomes import LOST, SUPERSEDED
 from pag_ros.errors import NodeError
 from pag_ros.replay.camera import PATIENCE_S
 from pag_ros.replay.node_process import NodeProcess
-from pag_ros.replay.stopped_listener import StoppedListener
+from pag_ros.replay.second_listener import SecondListener
 from pag_ros.ros.transport import MODE_VARIABLE, PROFILE_VARIABLES
 
 RELIABILITIES = ("reliable", "best_effort")
+NOBODY, LISTENS, STANDS_STILL = "nobody", "listens", "stands still"
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,15 @@ class Link:
         fps: pictures a second.
         offered: reliability of the camera, of `RELIABILITIES`.
         asked: by the node: `RELIABILITIES`, or "automatic".
-        stopped: a further subscriber of the outputs stands still all the while.
+        second: what a second subscriber, of all outputs, does meanwhile: it `LISTENS` or
+            `STANDS_STILL`; `NOBODY` if there is none.
     """
 
     size: str
     fps: float
     offered: str
     asked: str = "automatic"
-    stopped: bool = False
+    second: str = NOBODY
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,8 @@ def measure(link: Link, seconds: float, model: Path, folder: Path) -> Delivery:
     command = [sys.executable, "-m", "pag_ros.replay.camera", namespace, str(count), str(link.fps)]
     command += [link.size, link.offered]
     with NodeProcess(namespace, parameters, None, folder / "node.log") as node:
-        beside: AbstractContextManager[object] = (
-            StoppedListener(namespace, _default_settings()) if link.stopped else nullcontext()
-        )
         try:
-            with beside:
+            with _second(link, namespace):
                 done = subprocess.run(
                     command,
                     env=_default_settings(),
@@ -100,6 +99,12 @@ def measure(link: Link, seconds: float, model: Path, folder: Path) -> Delivery:
         if "received" not in told:
             raise NodeError(f"the node has not answered: {node.last_words()}")
     return Delivery(told["sent"], told["received"], told[SUPERSEDED], told[LOST], told["answered"])
+
+
+def _second(link: Link, namespace: str) -> AbstractContextManager[object]:
+    if link.second == NOBODY:
+        return nullcontext()
+    return SecondListener(namespace, _default_settings(), link.second == STANDS_STILL)
 
 
 def _default_settings() -> dict[str, str]:

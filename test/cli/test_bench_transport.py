@@ -17,7 +17,7 @@ from pag_ros.errors import NodeError
 
 pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
-from pag_ros.replay.stopped_listener import StoppedListener
+from pag_ros.replay.second_listener import SecondListener
 
 
 def test_small_pictures_arrive_and_are_answered(
@@ -38,7 +38,7 @@ def test_small_pictures_arrive_and_are_answered(
         assert 0 < row["answered"] <= row["received"] <= 10
     assert rows[0]["received"] == 10
     text = capsys.readouterr().out
-    assert "| 64x48 | 10 | best effort | automatic | no | 10 |" in text
+    assert "| 64x48 | 10 | best effort | automatic | nobody | 10 |" in text
 
 
 def test_others_are_answered_while_a_subscriber_stands_still(
@@ -49,18 +49,31 @@ def test_others_are_answered_while_a_subscriber_stands_still(
     command += ["--seconds", "1", "--asked", "automatic", "--stopped", "--json", str(file)]
     assert main(command) == 0
     rows = json.loads(file.read_text())["rows"]
-    assert [row["stopped"] for row in rows] == [False, True] * 2
+    assert [row["second"] for row in rows] == ["listens", "stands still"] * 2
     assert all(row["received"] > 0 and row["answered"] > 0 for row in rows)
 
 
 def test_a_listener_is_stopped_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that stands for it: rclpy's needs a node."""
-    listener = StoppedListener("/nobody", dict(os.environ))
-    listener._command = [sys.executable, "-c", "print('connected', flush=True); input()"]
+    listener = SecondListener("/nobody", dict(os.environ), stands_still=True)
+    listener._command = [
+        sys.executable,
+        "-c",
+        "import time; print('connected', flush=True); time.sleep(60)",
+    ]
     with listener:
         state = Path(f"/proc/{listener._process.pid}/status")
         wait_until(lambda: "T (stopped)" in state.read_text())
     assert listener._process.returncode == -signal.SIGKILL
+    listener = SecondListener("/nobody", dict(os.environ), stands_still=False)
+    listener._command = [
+        sys.executable,
+        "-c",
+        "import time; print('connected', flush=True); time.sleep(60)",
+    ]
+    with listener:
+        state = Path(f"/proc/{listener._process.pid}/status")
+        wait_until(lambda: "S (sleeping)" in state.read_text())
     listener._command = [sys.executable, "-c", "print('no publisher')"]
     with pytest.raises(NodeError, match="was not connected"), listener:
         pass

@@ -1,7 +1,8 @@
-"""A subscriber that stands still, as a monitor does that is paused or whose machine is overloaded.
+"""A second subscriber of the node's maps: it listens, or stands still as a paused monitor does.
 
-Usage: python -m pag_ros.replay.stopped_listener NAMESPACE. It subscribes reliably to the maps of
-the node in NAMESPACE, says so once they are connected, and is then stopped by who has started it.
+Usage: python -m pag_ros.replay.second_listener NAMESPACE. It subscribes reliably to the maps of
+the node in NAMESPACE and says so once they are connected; who has started it may then stop it. What
+standing still costs is told beside one that listens: the node makes as many outputs for either.
 """
 
 from __future__ import annotations
@@ -23,21 +24,23 @@ _PATIENCE_S = 60.0
 _CONNECTED = "connected"
 
 
-class StoppedListener:
-    """Starts the process on entry and stops it; lets it go on and ends it on exit.
+class SecondListener:
+    """Starts the process on entry, and ends it on exit.
 
     Args:
         namespace: of the node that it listens to.
         environment: of the process.
+        stands_still: stop it (SIGSTOP) once it is connected.
     """
 
-    def __init__(self, namespace: str, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "pag_ros.replay.stopped_listener", namespace]
+    def __init__(self, namespace: str, environment: dict[str, str], stands_still: bool) -> None:
+        command = [sys.executable, "-m", "pag_ros.replay.second_listener", namespace]
         self._command = command
         self._environment = environment
+        self._stands_still = stands_still
         self._process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> StoppedListener:
+    def __enter__(self) -> SecondListener:
         """Raises NodeError if it does not get connected."""
         self._process = subprocess.Popen(
             self._command, env=self._environment, stdout=subprocess.PIPE, text=True
@@ -46,8 +49,9 @@ class StoppedListener:
         if self._process.stdout.readline().strip() != _CONNECTED:
             self._process.kill()
             self._process.wait()
-            raise NodeError("the subscriber that is to be stopped was not connected to the node")
-        self._process.send_signal(signal.SIGSTOP)
+            raise NodeError("the subscriber beside the camera was not connected to the node")
+        if self._stands_still:
+            self._process.send_signal(signal.SIGSTOP)
         return self
 
     def __exit__(
@@ -64,7 +68,7 @@ class StoppedListener:
 def main(namespace: str) -> int:
     """Run the process; see above."""
     rclpy.init()
-    node = rclpy.create_node("stopped_listener", namespace=namespace or None)
+    node = rclpy.create_node("second_listener", namespace=namespace or None)
     topics = [f"{namespace}/{MAP_TOPICS[part]}" for part in HEARD]
     subscriptions = [node.create_subscription(Image, topic, lambda _: None, 5) for topic in topics]
     until = time.monotonic() + _PATIENCE_S
