@@ -52,7 +52,7 @@ class DeployedDepthAnything(nn.Module):
         free = x.shape[1] - height * width
         features, counts, indices = [], [], []
         for block in trunk.gated:
-            score = block.gate(x[:, free:]).view(1, height, width)
+            score = block.gate(x)[:, free:].view(1, height, width)
             index, count = operators.select(
                 score, keep[block.slot], limits[block.slot], f"block{block.slot}"
             )
