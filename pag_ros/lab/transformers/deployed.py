@@ -72,6 +72,23 @@ class DeployedDepthAnything(nn.Module):
         return ["depth", "normals", "count", *(f"index{slot}" for slot in slots)]
 
 
+class UngatedDepthAnything(nn.Module):
+    """The network as published, with the same pre- and post-processing: what ours is compared with.
+
+    Args:
+        network: in evaluation mode, metric.
+    """
+
+    def __init__(self, network: GatedDepthAnything) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, fx: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth [1,H,W] in metres and normals [1,H,W,3] of `image` and `fx` as above."""
+        depth = self.network(image.permute(0, 3, 1, 2).to(torch.float32) / 255.0)[:, 0]
+        return depth, normals_of(depth, fx)
+
+
 def normals_of(depth: Tensor, fx: Tensor) -> Tensor:
     """Unit normals, facing the camera, that a depth implies; its principal point is the middle.
 
