@@ -47,23 +47,33 @@ def test_without_another_runtime_there_is_no_speed_up():
     assert line.splitlines()[-1].split("|")[-2].strip() == "-"
 
 
-def test_networks_have_one_line_a_density():
+def test_networks_have_one_line_a_precision_and_density():
+    facts = {"model": "net", "size": "320x240", "gated_share": 0.76}
+    dense_ms = {"openvino fp32": 20.0, "torch fp32": 30.0, "openvino int8": 5.0}
     rows = [
         {
-            "model": "net",
-            "size": "320x240",
+            **facts,
+            "dense_ms": dense_ms,
+            "precision": precision,
             "density": density,
             "ours_ms": 10.0,
-            "dense_ms": {"openvino": 20.0, "torch": 30.0},
             "speedup": 2.0,
-            "gated_share": 0.76,
+            "speedup_any": 0.5,
         }
+        for precision in ("fp32", "bf16")
         for density in (0.5, 1.0)
     ]
-    lines = networks_table(rows).splitlines()
-    assert len(lines) == 4
-    assert "76%" in lines[2]
-    assert "2.00x" in lines[2]
+    other = {**rows[0], "model": "other", "dense_ms": {"openvino fp32": 7.0}}
+    lines = networks_table([*rows, other]).splitlines()
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
+        *("net 320x240", "76%", "20.0", "30.0", "5.0")
+    ]
+    assert [cell.strip() for cell in lines[3].split("|")[2:-1]] == ["76%", "7.0", "-", "-"]
+    ours = lines[lines.index("") + 5 :]
+    assert len(ours) == len(rows) + 1
+    assert [cell.strip() for cell in ours[2].split("|")[1:-1]] == [
+        *("net 320x240", "bf16", "0.5", "10.0", "2.00x", "0.50x")
+    ]
 
 
 def test_everything_takes_its_turn_in_every_round():
