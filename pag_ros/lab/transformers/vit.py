@@ -105,7 +105,7 @@ class Vit(nn.Module):
         free = x.shape[1] - height * width
         features = []
         for block in self.gated:
-            kept = None if keep is None else _kept(block, x, free, keep[block.slot])
+            kept = None if keep is None else kept_tokens(block, x, free, keep[block.slot])
             x = block(x, kept)
             if block.slot in self.config.taps:
                 features.append(self.feature(x, (height, width)))
@@ -138,7 +138,7 @@ class Vit(nn.Module):
         return torch.cat([self.pos_embed[:, :1], moved.flatten(2).transpose(1, 2)], 1)
 
 
-def _kept(block: Block, x: Tensor, free: int, count: int) -> Tensor:
+def kept_tokens(block: Block, x: Tensor, free: int, count: int) -> Tensor:
     """[B,free+count] indices of the tokens that a block computes; the first `free` always are."""
     score = block.gate(x[:, free:])[..., 0]
     chosen = score.topk(count, dim=1, sorted=False).indices + free
