@@ -106,14 +106,16 @@ class HuggingFaceBlock(nn.Module):
 
 
 class Trunk(nn.Module):
-    def __init__(self, *blocks: nn.Module) -> None:
+    def __init__(self, *blocks: nn.Module, takes_first: bool = False) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
+        self.takes_first = takes_first
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
-            x = block(x)
-            x = x[0] if isinstance(x, tuple) else x
+            result = block(x)
+            assert isinstance(result, tuple) == self.takes_first
+            x = result[0] if self.takes_first else result
         return x
 
 
@@ -121,7 +123,9 @@ TRUNKS = {
     "timm": lambda: Trunk(TimmBlock(False), TimmBlock(False)),
     "dinov2": lambda: Trunk(TimmBlock(True), TimmBlock(True)),
     "hugging face": lambda: Trunk(HuggingFaceBlock(False), HuggingFaceBlock(False)),
-    "hugging face before 5": lambda: Trunk(HuggingFaceBlock(True), HuggingFaceBlock(True)),
+    "hugging face before 5": lambda: Trunk(
+        HuggingFaceBlock(True), HuggingFaceBlock(True), takes_first=True
+    ),
 }
 
 
