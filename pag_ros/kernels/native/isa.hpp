@@ -25,6 +25,48 @@ struct Tile {
     float lower, upper;  // the activation clamps to these
 };
 
+constexpr int kMaxQuantizedRows = 32;
+// Packed int8 weights: [panels][steps][2][16][16][4], that is panels of 32 output channels, steps of 64
+// inputs; in each for both halves of the panel 16 groups of 4 inputs for each of 16 output channels.
+// It is the order of AMX tiles, and every 4 bytes are what VNNI multiplies at once.
+constexpr int kQuantizedPanel = 32;
+constexpr int kQuantizedStep = 64;
+constexpr int kQuantizedHalf = 16 * kQuantizedStep;  // bytes
+
+// Some listed pixels of one quantized layer with their inputs gathered into rows.
+struct QuantizedTile {
+    const std::uint8_t* inputs;  // [tile_rows][stride], `steps` steps of each row are read
+    std::int64_t stride;
+    int steps;
+    int count;    // pixels
+    int outputs;  // channels of the result
+    // Every pixel's result: quantized, or float where `out` is not null.
+    bool has_out, has_base;
+    std::uint8_t* quantized[kMaxQuantizedRows];
+    float* out[kMaxQuantizedRows];
+    const float* base[kMaxQuantizedRows];  // what to add to a float result
+    float lower, upper;                    // of the result, before the zero point is added
+    int zero_point;                        // of a quantized result
+};
+
+struct QuantizedWeights {
+    const std::int8_t* packed;
+    const std::int32_t* bias;  // [panels * 32], the zero point of the input taken into account
+    const float* scale;        // [panels * 32], what one unit of the sum counts in the result
+};
+
+// The routines of layers with int8 weights and uint8 inputs. All instruction sets give the same bits.
+struct QuantizedRoutines {
+    int tile_rows;  // most pixels of a tile
+    // Copies the channels of all taps of one pixel one after another.
+    void (*gather)(const std::uint8_t* const* taps, int count, int channels, std::uint8_t* to);
+    // All output channels of a tile.
+    void (*convolve)(const QuantizedTile&, const QuantizedWeights&);
+    // count floats to whole multiples of 1 / inverse_scale, zero at zero_point.
+    void (*quantize)(const float* from, std::uint8_t* to, int count, float inverse_scale,
+                     int zero_point);
+};
+
 struct Isa {
     const char* name;
     int tile_rows;  // most pixels of a tile
@@ -40,6 +82,7 @@ struct Isa {
     // So many rounds of multiply-adds in registers; returns the floating-point operations. The result
     // goes to `sink`, so that no compiler leaves them out.
     double (*multiply_add)(int rounds, float* sink);
+    QuantizedRoutines quantized;
 };
 
 // All that this processor can run, the best first. The last one runs everywhere.

@@ -1,0 +1,251 @@
+#include "quantized.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace pag {
+
+namespace {
+
+constexpr int kPartsPerThread = 16;
+constexpr int kCacheLine = 64;
+
+// Where a layer finds the channels of a pixel.
+struct Source {
+    const std::uint8_t* rows;
+    const std::int32_t* position;  // of a pixel among the rows, or null: rows are pixels
+    const std::uint8_t* zeros;     // a row that stands for zeros
+    int channels;
+
+    const std::uint8_t* row(int pixel) const {
+        const std::size_t at = position == nullptr ? pixel : position[pixel];
+        return rows + at * channels;
+    }
+};
+
+// Where a layer puts its results: into compact rows, or where those are null into the job's map.
+struct Target {
+    std::uint8_t* rows;
+    int zero_point;  // of the rows
+};
+
+// Memory of a thread for the gathered inputs of a tile, aligned to the lines of the cache.
+std::uint8_t* room(std::size_t bytes) {
+    thread_local std::vector<std::uint8_t> memory;
+    if (memory.size() < bytes + kCacheLine) memory.assign(bytes + kCacheLine, 0);
+    const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
+    return memory.data() + (kCacheLine - address % kCacheLine) % kCacheLine;
+}
+
+// One layer of one run.
+class Pass {
+   public:
+    Pass(const QuantizedLayer& layer, const Job& job, const Source& source, const Target& target,
+         bool residual)
+        : layer_(layer), job_(job), source_(source), target_(target), residual_(residual) {}
+
+    // Positions first .. first + count of the list.
+    void compute(int first, int count) const {
+        QuantizedTile tile;
+        tile.steps = layer_.steps();
+        // An odd number of lines: else the rows of a tile would share few sets of the cache.
+        tile.stride = std::int64_t(tile.steps | 1) * kCacheLine;
+        std::uint8_t* inputs = room(std::size_t(tile.stride) * routines().tile_rows);
+        tile.inputs = inputs;
+        tile.count = count;
+        tile.outputs = layer_.form.outputs;
+        tile.has_out = target_.rows == nullptr;
+        tile.has_base = residual_;
+        set_limits(tile);
+        for (int m = 0; m < count; ++m) {
+            gather(job_.index[first + m], inputs + m * tile.stride);
+            aim(tile, m, first + m);
+        }
+        routines().convolve(tile, layer_.weights());
+    }
+
+   private:
+    const QuantizedRoutines& routines() const { return layer_.isa().quantized; }
+
+    void set_limits(QuantizedTile& tile) const {
+        constexpr float kInfinity = std::numeric_limits<float>::infinity();
+        tile.zero_point = target_.zero_point;
+        const float lowest = tile.has_out ? -kInfinity : float(-target_.zero_point);
+        tile.lower = layer_.form.relu ? 0.0F : lowest;
+        tile.upper = tile.has_out ? kInfinity : float(255 - target_.zero_point);
+    }
+
+    // The inputs of all taps of one pixel, one after another.
+    void gather(int pixel, std::uint8_t* to) const {
+        const int kernel = layer_.form.kernel, y = pixel / job_.width, x = pixel % job_.width;
+        const std::uint8_t* taps[kMaxTaps];
+        int tap = 0;
+        for (int row = 0; row < kernel; ++row) {
+            const std::int64_t tap_y = y + std::int64_t(row - kernel / 2) * layer_.form.dilation;
+            const bool row_inside = tap_y >= 0 && tap_y < job_.height;
+            for (int column = 0; column < kernel; ++column, ++tap) {
+                const std::int64_t tap_x = x + std::int64_t(column - kernel / 2) * layer_.form.dilation;
+                const bool inside = row_inside && tap_x >= 0 && tap_x < job_.width;
+                taps[tap] =
+                    inside ? source_.row(int(tap_y * job_.width + tap_x)) : source_.zeros;
+            }
+        }
+        routines().gather(taps, tap, source_.channels, to);
+    }
+
+    // Point row m of the tile to where the result of one listed pixel goes.
+    void aim(QuantizedTile& tile, int m, int position) const {
+        const std::size_t outputs = layer_.form.outputs;
+        if (target_.rows != nullptr) {
+            tile.quantized[m] = target_.rows + position * outputs;
+            return;
+        }
+        const std::size_t pixel = job_.index[position];
+        tile.out[m] = job_.out + pixel * outputs;
+        if (residual_) tile.base[m] = job_.base + pixel * outputs;
+    }
+
+    const QuantizedLayer& layer_;
+    const Job& job_;
+    const Source source_;
+    const Target target_;
+    const bool residual_;
+};
+
+// One layer at all listed pixels, and the base at the others among the first `copied` pixels.
+void compute(const Pass& pass, const QuantizedLayer& layer, const Job& job, int copied,
+             Workspace& workspace) {
+    const int tile_rows = layer.isa().quantized.tile_rows;
+    const int tiles = ceil_div(job.count, tile_rows);
+    const int tiles_per_part = std::clamp(tiles / (kPartsPerThread * workspace.pool.threads()), 1, 64);
+    const int compute_parts = ceil_div(tiles, tiles_per_part);
+    const int copy_parts = ceil_div(copied, kCopyPixels);
+    workspace.pool.share(compute_parts + copy_parts, [&](int part) {
+        if (part < compute_parts) {
+            const int first_tile = part * tiles_per_part;
+            const int last_tile = std::min(first_tile + tiles_per_part, tiles);
+            for (int tile = first_tile; tile < last_tile; ++tile)
+                pass.compute(tile * tile_rows, std::min(tile_rows, job.count - tile * tile_rows));
+        } else {
+            const int first = (part - compute_parts) * kCopyPixels;
+            copy_unlisted(job, workspace.position.data(), layer.form.outputs, first,
+                          std::min(first + kCopyPixels, copied));
+        }
+    });
+}
+
+// to[i] |= from[i + shift] for every i of a line for which that exists.
+void spread(const std::uint8_t* from, std::uint8_t* to, int size, std::int64_t shift) {
+    const int first = int(std::clamp<std::int64_t>(-shift, 0, size));
+    const int last = int(std::clamp<std::int64_t>(size - shift, 0, size));
+    for (int i = first; i < last; ++i) to[i] |= from[i + shift];
+}
+
+// Fills workspace.wanted: 1 at the pixels that a layer reads for the listed ones.
+void mark_wanted(const QuantizedLayer::Form& form, const Job& job, Workspace& workspace) {
+    const int pixels = job.height * job.width;
+    auto &wanted = workspace.wanted, &rows = workspace.wanted_rows;
+    wanted.assign(pixels, 0);
+    for (int position = 0; position < job.count; ++position) wanted[job.index[position]] = 1;
+    if (form.kernel == 1) return;
+    rows.assign(pixels, 0);
+    for (int column = -form.kernel / 2; column <= form.kernel / 2; ++column)
+        for (int y = 0; y < job.height; ++y)
+            spread(wanted.data() + std::size_t(y) * job.width, rows.data() + std::size_t(y) * job.width,
+                   job.width, std::int64_t(column) * form.dilation);
+    std::fill(wanted.begin(), wanted.end(), std::uint8_t{0});
+    for (int row = -form.kernel / 2; row <= form.kernel / 2; ++row)
+        spread(rows.data(), wanted.data(), pixels, std::int64_t(row) * form.dilation * job.width);
+}
+
+// Room in `rows` for `count` pixels, and behind them a row that stands for zeros.
+void prepare(std::vector<std::uint8_t>& rows, std::size_t count, int channels, int zero_point) {
+    const std::size_t bytes = (count + 1) * channels;
+    if (rows.size() < bytes) rows.resize(bytes);
+    std::fill_n(rows.begin() + count * channels, channels, static_cast<std::uint8_t>(zero_point));
+}
+
+// The input as far as the first layer reads it, in its units.
+Source quantize(const QuantizedLayer& layer, const Job& job, float inverse_scale,
+                Workspace& workspace) {
+    const int pixels = job.height * job.width, channels = layer.form.channels;
+    mark_wanted(layer.form, job, workspace);
+    prepare(workspace.quantized, pixels, channels, layer.form.zero_point);
+    const std::uint8_t* wanted = workspace.wanted.data();
+    std::uint8_t* rows = workspace.quantized.data();
+    workspace.pool.share(ceil_div(pixels, kCopyPixels), [&](int part) {
+        const int last = std::min((part + 1) * kCopyPixels, pixels);
+        for (int pixel = part * kCopyPixels; pixel < last; ++pixel) {
+            const std::size_t at = std::size_t(pixel) * channels;
+            if (wanted[pixel] != 0)
+                layer.isa().quantized.quantize(job.x + at, rows + at, channels, inverse_scale,
+                                               layer.form.zero_point);
+        }
+    });
+    return {rows, nullptr, rows + std::size_t(pixels) * channels, channels};
+}
+
+// The sum of the weights of one output channel, of them all or of their absolute values.
+std::int64_t sum(const std::int8_t* weight, std::size_t count, bool absolute) {
+    std::int64_t total = 0;
+    for (std::size_t i = 0; i < count; ++i) total += absolute ? std::abs(weight[i]) : weight[i];
+    return total;
+}
+
+}  // namespace
+
+QuantizedLayer::QuantizedLayer(const Form& form, const std::int8_t* weight, const std::int32_t* bias,
+                               const float* scale, const Isa& isa)
+    : form(form), isa_(isa) {
+    const std::size_t inputs = std::size_t(taps()) * form.channels;
+    const std::size_t panels = ceil_div(form.outputs, kQuantizedPanel);
+    steps_ = ceil_div(int(inputs), kQuantizedStep);
+    weights_.assign(panels * steps_ * 2 * kQuantizedHalf, 0);
+    bias_.assign(panels * kQuantizedPanel, 0);
+    scale_.assign(panels * kQuantizedPanel, 0.0F);
+    std::copy(scale, scale + form.outputs, scale_.begin());
+    for (std::size_t n = 0; n < std::size_t(form.outputs); ++n) {
+        const std::int8_t* row = weight + n * inputs;
+        const std::int64_t most = 255 * sum(row, inputs, true) + std::abs(std::int64_t(bias[n]));
+        if (most > std::numeric_limits<std::int32_t>::max())
+            throw std::invalid_argument("weight must give sums of 32 bits, those of output channel " +
+                                        std::to_string(n) + " may reach " + std::to_string(most));
+        bias_[n] = std::int32_t(bias[n] - form.zero_point * sum(row, inputs, false));
+        for (std::size_t k = 0; k < inputs; ++k) {
+            const std::size_t step = n / kQuantizedPanel * steps_ + k / kQuantizedStep;
+            const std::size_t half = 2 * step + n % kQuantizedPanel / 16;
+            const std::size_t group = k % kQuantizedStep / 4;
+            weights_[half * kQuantizedHalf + group * 64 + n % 16 * 4 + k % 4] = row[k];
+        }
+    }
+}
+
+QuantizedBranch::QuantizedBranch(std::vector<std::shared_ptr<QuantizedLayer>> layers,
+                                 float input_scale, bool residual)
+    : layers_(std::move(layers)), inverse_scale_(1.0F / input_scale), residual_(residual) {}
+
+void QuantizedBranch::run(const Job& given, Workspace& workspace) const {
+    const Job job = with_own_lists(given, workspace);
+    locate(job, workspace);
+    Source source = quantize(*layers_.front(), job, inverse_scale_, workspace);
+    const std::size_t last = layers_.size() - 1;
+    for (std::size_t depth = 0; depth < last; ++depth) {
+        const QuantizedLayer& layer = *layers_[depth];
+        const int zero_point = layers_[depth + 1]->form.zero_point, channels = layer.form.outputs;
+        auto& rows = workspace.quantized_between[depth % 2];
+        prepare(rows, job.count, channels, zero_point);
+        compute(Pass(layer, job, source, {rows.data(), zero_point}, false), layer, job, 0, workspace);
+        // The row behind the last stands for every pixel that is not listed.
+        source = {rows.data(), workspace.position.data(),
+                  rows.data() + std::size_t(job.count) * channels, channels};
+    }
+    // The layers read copies of x, so the result may take its place.
+    const int copied = job.out == job.base ? 0 : job.height * job.width;
+    compute(Pass(*layers_[last], job, source, {nullptr, 0}, residual_), *layers_[last], job, copied,
+            workspace);
+}
+
+}  // namespace pag

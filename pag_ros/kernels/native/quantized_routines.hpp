@@ -1,0 +1,205 @@
+// The routines of quantized layers for one instruction set; a part of routines.hpp.
+//
+// Sums are integers, so their order does not matter. What follows rounds the same way on every
+// instruction set: one float product, perhaps one float sum, one conversion to the nearest integer.
+
+// May lie anywhere and alias other integers.
+typedef std::int32_t Ints
+    __attribute__((vector_size(PAG_VECTOR_BYTES), aligned(4), may_alias));
+
+static inline Ints load_ints(const void* from) { return *static_cast<const Ints*>(from); }
+
+// Keeps the compiler from making a product and a sum one instruction, which rounds once only.
+static inline Vector rounded(Vector value) {
+#if defined(__x86_64__)
+    asm("" : "+v"(value));
+#elif defined(__aarch64__)
+    asm("" : "+w"(value));
+#else
+    asm("" : "+m"(value));
+#endif
+    return value;
+}
+
+// To the nearest integer, of two the even one; |value| < 2^22. A comparison with NaN is false, so that
+// NaN becomes the lower bound.
+static inline Ints nearest(Vector value, float lower, float upper) {
+    const Vector low = broadcast(lower), high = broadcast(upper);
+    value = value > low ? value : low;
+    value = value < high ? value : high;
+    constexpr float kNoFraction = 12582912.0F;  // 1.5 * 2^23: floats of this size are integers
+    return __builtin_convertvector((value + kNoFraction) - kNoFraction, Ints);
+}
+
+static inline void store_bytes(std::uint8_t* to, Ints value, int lanes) {
+    typedef std::uint8_t Bytes __attribute__((vector_size(kLanes), aligned(1), may_alias));
+    const Bytes bytes = __builtin_convertvector(value, Bytes);
+    if (lanes >= kLanes) {
+        *reinterpret_cast<Bytes*>(to) = bytes;
+        return;
+    }
+    for (int lane = 0; lane < lanes; ++lane) to[lane] = bytes[lane];
+}
+
+static void quantize(const float* from, std::uint8_t* to, int count, float inverse_scale,
+                     int zero_point) {
+    const float lower = float(-zero_point), upper = float(255 - zero_point);
+    for (int i = 0; i < count; i += kLanes) {
+        const int lanes = count - i < kLanes ? count - i : kLanes;
+        const Vector value = lanes == kLanes ? load(from + i) : load_some(from + i, lanes);
+        store_bytes(to + i, nearest(value * inverse_scale, lower, upper) + zero_point, lanes);
+    }
+}
+
+static void gather(const std::uint8_t* const* taps, int count, int channels, std::uint8_t* to) {
+    typedef std::uint8_t Bytes __attribute__((vector_size(PAG_VECTOR_BYTES), aligned(1), may_alias));
+    for (int tap = 0; tap < count; ++tap, to += channels) {
+        const std::uint8_t* from = taps[tap];
+        int c = 0;
+        for (; c + PAG_VECTOR_BYTES <= channels; c += PAG_VECTOR_BYTES)
+            *reinterpret_cast<Bytes*>(to + c) = *reinterpret_cast<const Bytes*>(from + c);
+        for (; c < channels; ++c) to[c] = from[c];
+    }
+}
+
+// Activation and store of one pixel's sums in one panel, `columns` of them.
+static inline void finish_quantized(const QuantizedTile& tile, const QuantizedWeights& weights,
+                                    const std::int32_t* sums, int row, int column, int columns) {
+    for (int n = 0; n < columns; n += kLanes) {
+        const int lanes = columns - n < kLanes ? columns - n : kLanes, at = column + n;
+        const Ints sum = load_ints(sums + n) + load_ints(weights.bias + at);
+        Vector value = __builtin_convertvector(sum, Vector) * load(weights.scale + at);
+        if (!tile.has_out) {
+            store_bytes(tile.quantized[row] + at,
+                        nearest(value, tile.lower, tile.upper) + tile.zero_point, lanes);
+            continue;
+        }
+        value = rounded(value);
+        const bool whole = lanes == kLanes;
+        if (tile.has_base)
+            value += whole ? load(tile.base[row] + at) : load_some(tile.base[row] + at, lanes);
+        value = clamp(value, tile.lower, tile.upper);
+        if (whole)
+            store(tile.out[row] + at, value);
+        else
+            store_some(tile.out[row] + at, value, lanes);
+    }
+}
+
+// An instruction set with matrices brings kQuantizedRows and multiply, the sums of all pixels of a tile
+// in one panel, by itself; and what to do before and after a tile.
+#if !defined(PAG_HAS_MATRICES)
+
+constexpr int kQuantizedRows = kTileRows;
+
+#if defined(PAG_MULTIPLY_BYTES)
+// The instruction set multiplies bytes: sum + the products of 4 unsigned and 4 signed ones in each lane.
+typedef Ints Quads;
+static inline Quads unsigned_quads(Ints bytes) { return bytes; }
+static inline Quads signed_quads(Ints bytes) { return bytes; }
+static inline Ints add_products(Ints sum, Quads inputs, Quads weights) {
+    return PAG_MULTIPLY_BYTES(sum, inputs, weights);
+}
+#else
+// Without it the bytes become 16 bit wide, the even ones and the odd ones.
+typedef std::int16_t Shorts
+    __attribute__((vector_size(PAG_VECTOR_BYTES), aligned(2), may_alias));
+
+struct Quads {
+    Shorts even, odd;
+};
+
+static inline Quads unsigned_quads(Ints bytes) {
+    typedef std::uint32_t Unsigned __attribute__((vector_size(PAG_VECTOR_BYTES)));
+    const Unsigned all = reinterpret_cast<Unsigned>(bytes);
+    return {reinterpret_cast<Shorts>(all & 0x00FF00FFU),
+            reinterpret_cast<Shorts>(all >> 8 & 0x00FF00FFU)};
+}
+
+static inline Quads signed_quads(Ints bytes) {
+    const Shorts all = reinterpret_cast<Shorts>(bytes);
+    return {all << 8 >> 8, all >> 8};
+}
+
+// The products of pairs, added; never more than 2 * 255 * 128.
+static inline Ints multiply_pairs(Shorts a, Shorts b) {
+#if defined(PAG_MULTIPLY_PAIRS)
+    return reinterpret_cast<Ints>(PAG_MULTIPLY_PAIRS(a, b));
+#else
+    const Ints x = reinterpret_cast<Ints>(a), y = reinterpret_cast<Ints>(b);
+    return (x << 16 >> 16) * (y << 16 >> 16) + (x >> 16) * (y >> 16);
+#endif
+}
+
+static inline Ints add_products(Ints sum, Quads inputs, Quads weights) {
+    return sum + multiply_pairs(inputs.even, weights.even) + multiply_pairs(inputs.odd, weights.odd);
+}
+#endif
+
+// Rows x (2 * kLanes) sums in registers, of the output channels from `column` of a panel on.
+template <int Rows>
+static void multiply_columns(const QuantizedTile& tile, const std::int8_t* weights, int column,
+                             std::int32_t (*sums)[kQuantizedPanel]) {
+    constexpr int kVectors = 2;
+    Ints sum[Rows][kVectors] = {};
+    const std::int8_t* from[kVectors];
+    for (int n = 0; n < kVectors; ++n) {
+        const int at = column + n * kLanes;
+        from[n] = weights + at / 16 * kQuantizedHalf + at % 16 * 4;
+    }
+    for (int step = 0; step < tile.steps; ++step) {
+        const std::uint8_t* inputs = tile.inputs + step * kQuantizedStep;
+        const std::int64_t skipped = std::int64_t(step) * 2 * kQuantizedHalf;
+        for (int group = 0; group < 16; ++group) {
+            Quads weight[kVectors];
+            for (int n = 0; n < kVectors; ++n)
+                weight[n] = signed_quads(load_ints(from[n] + skipped + group * kQuantizedStep));
+#pragma GCC unroll 12
+            for (int m = 0; m < Rows; ++m) {
+                typedef std::int32_t Four __attribute__((aligned(1), may_alias));
+                const Four four =
+                    *reinterpret_cast<const Four*>(inputs + m * tile.stride + group * 4);
+                const Quads input = unsigned_quads(four - Ints{});
+#pragma GCC unroll 2
+                for (int n = 0; n < kVectors; ++n)
+                    sum[m][n] = add_products(sum[m][n], input, weight[n]);
+            }
+        }
+    }
+    for (int m = 0; m < Rows; ++m)
+        for (int n = 0; n < kVectors; ++n)
+            *reinterpret_cast<Ints*>(sums[m] + column + n * kLanes) = sum[m][n];
+}
+
+static void multiply(const QuantizedTile& tile, const std::int8_t* weights, int columns,
+                     std::int32_t (*sums)[kQuantizedPanel]) {
+    constexpr int kThird = kTileRows / 3;
+    for (int column = 0; column < columns; column += 2 * kLanes) {
+        if (tile.count > 2 * kThird)
+            multiply_columns<kTileRows>(tile, weights, column, sums);
+        else if (tile.count > kThird)
+            multiply_columns<2 * kThird>(tile, weights, column, sums);
+        else
+            multiply_columns<kThird>(tile, weights, column, sums);
+    }
+}
+
+static inline void begin_tile(const QuantizedTile&) {}
+static inline void end_tile() {}
+
+#endif
+
+static void convolve_quantized(const QuantizedTile& tile, const QuantizedWeights& weights) {
+    alignas(64) std::int32_t sums[kQuantizedRows][kQuantizedPanel];
+    const std::int8_t* panel = weights.packed;
+    begin_tile(tile);
+    for (int column = 0; column < tile.outputs; column += kQuantizedPanel) {
+        const int left = tile.outputs - column;
+        const int columns = left < kQuantizedPanel ? left : kQuantizedPanel;
+        multiply(tile, panel, columns, sums);
+        for (int row = 0; row < tile.count; ++row)
+            finish_quantized(tile, weights, sums[row], row, column, columns);
+        panel += std::int64_t(tile.steps) * 2 * kQuantizedHalf;
+    }
+    end_tile();
+}
