@@ -1,13 +1,14 @@
 """The definition of the operators: dense arithmetic everywhere, then a mask. The oracle, not fast.
 
-Arguments are those of `pag_ros.kernels`, unchecked; arithmetic is done in float64, of quantized convolutions
-in exact integers and float32.
+Arguments are those of `pag_ros.kernels`, unchecked; arithmetic is done in float64, of quantized
+convolutions in exact integers and float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def quantized_branch(
     active[index[:count]] = True
     active = active.reshape(x.shape[0], x.shape[1], 1)
     values = _to_uint8(x * (np.float32(1) / np.float32(input_scale)), steps[0].zero_point)
-    for step, following in zip(steps, steps[1:], strict=False):
+    for step, following in pairwise(steps):
         scaled = quantized_sums(values, step).astype(np.float32) * step.scale
         if step.activation == "relu":
             scaled = np.maximum(scaled, np.float32(0))
@@ -100,7 +101,7 @@ def quantized_branch(
     return np.where(active, result, y)
 
 
-def quantized_sums(values: NDArray[np.integer[Any]], step: QuantizedStep) -> NDArray[np.int64]:
+def quantized_sums(values: NDArray[np.int64], step: QuantizedStep) -> NDArray[np.int64]:
     """bias + sum of weight * (input - zero_point) everywhere: [H,W,C] -> [H,W,N]."""
     # Exact: float64 holds every integer of 53 bits.
     centred = values.astype(np.float32) - np.float32(step.zero_point)
@@ -110,10 +111,13 @@ def quantized_sums(values: NDArray[np.integer[Any]], step: QuantizedStep) -> NDA
     )
 
 
-def _to_uint8(values: NDArray[np.float32], zero_point: int) -> NDArray[np.integer[Any]]:
+def _to_uint8(values: NDArray[np.float32], zero_point: int) -> NDArray[np.int64]:
     """Rounded to the nearest integers, of two the even one, with zero at `zero_point`."""
     lowest = np.where(np.isnan(values), np.float32(-zero_point), values)
-    return np.rint(np.clip(lowest, -zero_point, 255 - zero_point)).astype(np.int64) + zero_point
+    integers: NDArray[np.int64] = np.rint(np.clip(lowest, -zero_point, 255 - zero_point)).astype(
+        int
+    )
+    return integers + zero_point
 
 
 def classify(

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <vector>
 
+#include "aligned.hpp"
 #include "classify.hpp"
 #include "thread_pool.hpp"
 
@@ -37,9 +38,9 @@ struct Workspace {
     std::vector<float> between[2];  // results between layers, [count + 1][channels]
     // Of quantized layers: the map that the first one reads, with one row more; which of its pixels
     // are read; and the results between layers, [count + 1][channels].
-    std::vector<std::uint8_t> quantized;
+    AlignedVector<std::uint8_t> quantized;
     std::vector<std::uint8_t> wanted, wanted_rows;
-    std::vector<std::uint8_t> quantized_between[2];
+    AlignedVector<std::uint8_t> quantized_between[2];
 };
 
 constexpr int kCopyPixels = 64;

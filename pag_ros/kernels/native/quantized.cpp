@@ -11,7 +11,6 @@ namespace pag {
 namespace {
 
 constexpr int kPartsPerThread = 16;
-constexpr int kCacheLine = 64;
 
 // Where a layer finds the channels of a pixel.
 struct Source {
@@ -32,12 +31,11 @@ struct Target {
     int zero_point;  // of the rows
 };
 
-// Memory of a thread for the gathered inputs of a tile, aligned to the lines of the cache.
+// Memory of a thread for the gathered inputs of a tile.
 std::uint8_t* room(std::size_t bytes) {
-    thread_local std::vector<std::uint8_t> memory;
-    if (memory.size() < bytes + kCacheLine) memory.assign(bytes + kCacheLine, 0);
-    const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
-    return memory.data() + (kCacheLine - address % kCacheLine) % kCacheLine;
+    thread_local AlignedVector<std::uint8_t> memory;
+    if (memory.size() < bytes) memory.assign(bytes, 0);
+    return memory.data();
 }
 
 // One layer of one run.
@@ -80,20 +78,46 @@ class Pass {
 
     // The inputs of all taps of one pixel, one after another.
     void gather(int pixel, std::uint8_t* to) const {
-        const int kernel = layer_.form.kernel, y = pixel / job_.width, x = pixel % job_.width;
+        const int y = pixel / job_.width, x = pixel % job_.width;
+        const std::int64_t reach = std::int64_t(layer_.form.kernel / 2) * layer_.form.dilation;
+        const bool inside =
+            y >= reach && x >= reach && y + reach < job_.height && x + reach < job_.width;
         const std::uint8_t* taps[kMaxTaps];
-        int tap = 0;
+        if (inside && source_.position == nullptr && layer_.form.dilation == 1) {
+            // The taps of a row lie one after another.
+            const int kernel = layer_.form.kernel, first = pixel - kernel / 2 * (job_.width + 1);
+            for (int row = 0; row < kernel; ++row) taps[row] = source_.row(first + row * job_.width);
+            routines().gather(taps, kernel, kernel * source_.channels, to);
+            return;
+        }
+        if (inside)
+            aim_inside(pixel, taps);
+        else
+            aim_at_border(y, x, taps);
+        routines().gather(taps, layer_.taps(), source_.channels, to);
+    }
+
+    void aim_inside(int pixel, const std::uint8_t** taps) const {
+        const int kernel = layer_.form.kernel, dilation = layer_.form.dilation;
         for (int row = 0; row < kernel; ++row) {
-            const std::int64_t tap_y = y + std::int64_t(row - kernel / 2) * layer_.form.dilation;
+            int at = pixel + (row - kernel / 2) * dilation * job_.width - kernel / 2 * dilation;
+            for (int column = 0; column < kernel; ++column, at += dilation)
+                *taps++ = source_.row(at);
+        }
+    }
+
+    void aim_at_border(int y, int x, const std::uint8_t** taps) const {
+        const int kernel = layer_.form.kernel;
+        const std::int64_t dilation = layer_.form.dilation;
+        for (int row = 0; row < kernel; ++row) {
+            const std::int64_t tap_y = y + (row - kernel / 2) * dilation;
             const bool row_inside = tap_y >= 0 && tap_y < job_.height;
-            for (int column = 0; column < kernel; ++column, ++tap) {
-                const std::int64_t tap_x = x + std::int64_t(column - kernel / 2) * layer_.form.dilation;
+            for (int column = 0; column < kernel; ++column) {
+                const std::int64_t tap_x = x + (column - kernel / 2) * dilation;
                 const bool inside = row_inside && tap_x >= 0 && tap_x < job_.width;
-                taps[tap] =
-                    inside ? source_.row(int(tap_y * job_.width + tap_x)) : source_.zeros;
+                *taps++ = inside ? source_.row(int(tap_y * job_.width + tap_x)) : source_.zeros;
             }
         }
-        routines().gather(taps, tap, source_.channels, to);
     }
 
     // Point row m of the tile to where the result of one listed pixel goes.
@@ -162,7 +186,7 @@ void mark_wanted(const QuantizedLayer::Form& form, const Job& job, Workspace& wo
 }
 
 // Room in `rows` for `count` pixels, and behind them a row that stands for zeros.
-void prepare(std::vector<std::uint8_t>& rows, std::size_t count, int channels, int zero_point) {
+void prepare(AlignedVector<std::uint8_t>& rows, std::size_t count, int channels, int zero_point) {
     const std::size_t bytes = (count + 1) * channels;
     if (rows.size() < bytes) rows.resize(bytes);
     std::fill_n(rows.begin() + count * channels, channels, static_cast<std::uint8_t>(zero_point));

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "aligned.hpp"
 #include "isa.hpp"
 #include "job.hpp"
 
@@ -35,9 +36,9 @@ class QuantizedLayer {
    private:
     const Isa& isa_;
     int steps_;  // of 64 inputs, the channels of all taps one after another
-    std::vector<std::int8_t> weights_;
-    std::vector<std::int32_t> bias_;
-    std::vector<float> scale_;
+    AlignedVector<std::int8_t> weights_;
+    AlignedVector<std::int32_t> bias_;
+    AlignedVector<float> scale_;
 };
 
 class QuantizedBranch {

@@ -34,21 +34,21 @@ static inline Ints nearest(Vector value, float lower, float upper) {
 static inline void store_bytes(std::uint8_t* to, Ints value, int lanes) {
     typedef std::uint8_t Bytes __attribute__((vector_size(kLanes), aligned(1), may_alias));
     const Bytes bytes = __builtin_convertvector(value, Bytes);
-    if (lanes >= kLanes) {
+    if (lanes >= kLanes)
         *reinterpret_cast<Bytes*>(to) = bytes;
-        return;
-    }
-    for (int lane = 0; lane < lanes; ++lane) to[lane] = bytes[lane];
+    else
+        for (int lane = 0; lane < lanes; ++lane) to[lane] = bytes[lane];
 }
 
 static void quantize(const float* from, std::uint8_t* to, int count, float inverse_scale,
                      int zero_point) {
     const float lower = float(-zero_point), upper = float(255 - zero_point);
-    for (int i = 0; i < count; i += kLanes) {
-        const int lanes = count - i < kLanes ? count - i : kLanes;
-        const Vector value = lanes == kLanes ? load(from + i) : load_some(from + i, lanes);
-        store_bytes(to + i, nearest(value * inverse_scale, lower, upper) + zero_point, lanes);
-    }
+    int i = 0;
+    for (; i + kLanes <= count; i += kLanes)
+        store_bytes(to + i, nearest(load(from + i) * inverse_scale, lower, upper) + zero_point, kLanes);
+    const int left = count - i;
+    const Vector rest = load_some(from + i, left) * inverse_scale;
+    store_bytes(to + i, nearest(rest, lower, upper) + zero_point, left);
 }
 
 static void gather(const std::uint8_t* const* taps, int count, int channels, std::uint8_t* to) {
@@ -62,27 +62,57 @@ static void gather(const std::uint8_t* const* taps, int count, int channels, std
     }
 }
 
-// Activation and store of one pixel's sums in one panel, `columns` of them.
-static inline void finish_quantized(const QuantizedTile& tile, const QuantizedWeights& weights,
-                                    const std::int32_t* sums, int row, int column, int columns) {
-    for (int n = 0; n < columns; n += kLanes) {
-        const int lanes = columns - n < kLanes ? columns - n : kLanes, at = column + n;
-        const Ints sum = load_ints(sums + n) + load_ints(weights.bias + at);
-        Vector value = __builtin_convertvector(sum, Vector) * load(weights.scale + at);
-        if (!tile.has_out) {
-            store_bytes(tile.quantized[row] + at,
-                        nearest(value, tile.lower, tile.upper) + tile.zero_point, lanes);
-            continue;
-        }
+// Activation and store of one vector of output channels for all pixels; sums of one pixel lie behind
+// those of another. What is the same for all pixels is in locals: the stores might change `tile`.
+static inline void finish_bytes(const QuantizedTile& tile, const std::int32_t* sums, Ints bias,
+                                Vector scale, int column, int lanes) {
+    const float lower = tile.lower, upper = tile.upper;
+    const int zero_point = tile.zero_point, count = tile.count;
+    for (int row = 0; row < count; ++row, sums += kQuantizedPanel) {
+        const Vector value = __builtin_convertvector(load_ints(sums) + bias, Vector) * scale;
+        store_bytes(tile.quantized[row] + column, nearest(value, lower, upper) + zero_point, lanes);
+    }
+}
+
+static inline void finish_floats(const QuantizedTile& tile, const std::int32_t* sums, Ints bias,
+                                 Vector scale, int column, int lanes) {
+    const float lower = tile.lower, upper = tile.upper;
+    const int count = tile.count;
+    const bool has_base = tile.has_base;
+    for (int row = 0; row < count; ++row, sums += kQuantizedPanel) {
+        Vector value = __builtin_convertvector(load_ints(sums) + bias, Vector) * scale;
         value = rounded(value);
-        const bool whole = lanes == kLanes;
-        if (tile.has_base)
-            value += whole ? load(tile.base[row] + at) : load_some(tile.base[row] + at, lanes);
-        value = clamp(value, tile.lower, tile.upper);
-        if (whole)
-            store(tile.out[row] + at, value);
+        if (has_base) {
+            const float* base = tile.base[row] + column;
+            value += lanes == kLanes ? load(base) : load_some(base, lanes);
+        }
+        value = clamp(value, lower, upper);
+        if (lanes == kLanes)
+            store(tile.out[row] + column, value);
         else
-            store_some(tile.out[row] + at, value, lanes);
+            store_some(tile.out[row] + column, value, lanes);
+    }
+}
+
+static inline void finish_lanes(const QuantizedTile& tile, const std::int32_t* sums, Ints bias,
+                                Vector scale, int column, int lanes) {
+    if (tile.has_out)
+        finish_floats(tile, sums, bias, scale, column, lanes);
+    else
+        finish_bytes(tile, sums, bias, scale, column, lanes);
+}
+
+// Activation and store of the sums of one panel, `columns` of them.
+static inline void finish_panel(const QuantizedTile& tile, const QuantizedWeights& weights,
+                                const std::int32_t (*sums)[kQuantizedPanel], int column,
+                                int columns) {
+    for (int n = 0; n < columns; n += kLanes) {
+        const Ints bias = load_ints(weights.bias + column + n);
+        const Vector scale = load(weights.scale + column + n);
+        if (columns - n >= kLanes)
+            finish_lanes(tile, sums[0] + n, bias, scale, column + n, kLanes);
+        else
+            finish_lanes(tile, sums[0] + n, bias, scale, column + n, columns - n);
     }
 }
 
@@ -197,8 +227,7 @@ static void convolve_quantized(const QuantizedTile& tile, const QuantizedWeights
         const int left = tile.outputs - column;
         const int columns = left < kQuantizedPanel ? left : kQuantizedPanel;
         multiply(tile, panel, columns, sums);
-        for (int row = 0; row < tile.count; ++row)
-            finish_quantized(tile, weights, sums[row], row, column, columns);
+        finish_panel(tile, weights, sums, column, columns);
         panel += std::int64_t(tile.steps) * 2 * kQuantizedHalf;
     }
     end_tile();
