@@ -33,13 +33,17 @@ constexpr int kQuantizedPanel = 32;
 constexpr int kQuantizedStep = 64;
 constexpr int kQuantizedHalf = 16 * kQuantizedStep;  // bytes
 
-// Some listed pixels of one quantized layer with their inputs gathered into rows.
+// Some listed pixels of one quantized layer. A pixel's inputs are the channels of all taps one after
+// another; the routine gathers them into rows.
 struct QuantizedTile {
-    const std::uint8_t* inputs;  // [tile_rows][stride], `steps` steps of each row are read
+    std::uint8_t* inputs;  // [tile_rows][stride], room for `steps` steps in each row
     std::int64_t stride;
     int steps;
-    int count;    // pixels
-    int outputs;  // channels of the result
+    int count;  // pixels
+    int taps;
+    int channels;  // of the input
+    int outputs;   // channels of the result
+    const std::uint8_t* rows[kMaxTaps][kMaxQuantizedRows];  // where the channels of a tap lie
     // Every pixel's result: quantized, or float where `out` is not null.
     bool has_out, has_base;
     std::uint8_t* quantized[kMaxQuantizedRows];
@@ -58,8 +62,6 @@ struct QuantizedWeights {
 // The routines of layers with int8 weights and uint8 inputs. All instruction sets give the same bits.
 struct QuantizedRoutines {
     int tile_rows;  // most pixels of a tile
-    // Copies the channels of all taps of one pixel one after another.
-    void (*gather)(const std::uint8_t* const* taps, int count, int channels, std::uint8_t* to);
     // All output channels of a tile.
     void (*convolve)(const QuantizedTile&, const QuantizedWeights&);
     // count floats to whole multiples of 1 / inverse_scale, zero at zero_point.

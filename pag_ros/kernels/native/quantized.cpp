@@ -51,16 +51,17 @@ class Pass {
         tile.steps = layer_.steps();
         // An odd number of lines: else the rows of a tile would share few sets of the cache.
         tile.stride = std::int64_t(tile.steps | 1) * kCacheLine;
-        std::uint8_t* inputs = room(std::size_t(tile.stride) * routines().tile_rows);
-        tile.inputs = inputs;
+        tile.inputs = room(std::size_t(tile.stride) * routines().tile_rows);
         tile.count = count;
+        tile.taps = layer_.taps();
+        tile.channels = source_.channels;
         tile.outputs = layer_.form.outputs;
         tile.has_out = target_.rows == nullptr;
         tile.has_base = residual_;
         set_limits(tile);
         for (int m = 0; m < count; ++m) {
-            gather(job_.index[first + m], inputs + m * tile.stride);
-            aim(tile, m, first + m);
+            aim_inputs(tile, m, job_.index[first + m]);
+            aim_results(tile, m, first + m);
         }
         routines().convolve(tile, layer_.weights());
     }
@@ -76,52 +77,46 @@ class Pass {
         tile.upper = tile.has_out ? kInfinity : float(255 - target_.zero_point);
     }
 
-    // The inputs of all taps of one pixel, one after another.
-    void gather(int pixel, std::uint8_t* to) const {
+    // Point row m of the tile to the taps of one pixel.
+    void aim_inputs(QuantizedTile& tile, int m, int pixel) const {
         const int y = pixel / job_.width, x = pixel % job_.width;
         const std::int64_t reach = std::int64_t(layer_.form.kernel / 2) * layer_.form.dilation;
         const bool inside =
             y >= reach && x >= reach && y + reach < job_.height && x + reach < job_.width;
-        const std::uint8_t* taps[kMaxTaps];
-        if (inside && source_.position == nullptr && layer_.form.dilation == 1) {
-            // The taps of a row lie one after another.
-            const int kernel = layer_.form.kernel, first = pixel - kernel / 2 * (job_.width + 1);
-            for (int row = 0; row < kernel; ++row) taps[row] = source_.row(first + row * job_.width);
-            routines().gather(taps, kernel, kernel * source_.channels, to);
-            return;
-        }
         if (inside)
-            aim_inside(pixel, taps);
+            aim_inside(tile, m, pixel);
         else
-            aim_at_border(y, x, taps);
-        routines().gather(taps, layer_.taps(), source_.channels, to);
+            aim_at_border(tile, m, y, x);
     }
 
-    void aim_inside(int pixel, const std::uint8_t** taps) const {
+    void aim_inside(QuantizedTile& tile, int m, int pixel) const {
         const int kernel = layer_.form.kernel, dilation = layer_.form.dilation;
+        int tap = 0;
         for (int row = 0; row < kernel; ++row) {
             int at = pixel + (row - kernel / 2) * dilation * job_.width - kernel / 2 * dilation;
-            for (int column = 0; column < kernel; ++column, at += dilation)
-                *taps++ = source_.row(at);
+            for (int column = 0; column < kernel; ++column, ++tap, at += dilation)
+                tile.rows[tap][m] = source_.row(at);
         }
     }
 
-    void aim_at_border(int y, int x, const std::uint8_t** taps) const {
+    void aim_at_border(QuantizedTile& tile, int m, int y, int x) const {
         const int kernel = layer_.form.kernel;
         const std::int64_t dilation = layer_.form.dilation;
+        int tap = 0;
         for (int row = 0; row < kernel; ++row) {
             const std::int64_t tap_y = y + (row - kernel / 2) * dilation;
             const bool row_inside = tap_y >= 0 && tap_y < job_.height;
-            for (int column = 0; column < kernel; ++column) {
+            for (int column = 0; column < kernel; ++column, ++tap) {
                 const std::int64_t tap_x = x + (column - kernel / 2) * dilation;
                 const bool inside = row_inside && tap_x >= 0 && tap_x < job_.width;
-                *taps++ = inside ? source_.row(int(tap_y * job_.width + tap_x)) : source_.zeros;
+                tile.rows[tap][m] =
+                    inside ? source_.row(int(tap_y * job_.width + tap_x)) : source_.zeros;
             }
         }
     }
 
     // Point row m of the tile to where the result of one listed pixel goes.
-    void aim(QuantizedTile& tile, int m, int position) const {
+    void aim_results(QuantizedTile& tile, int m, int position) const {
         const std::size_t outputs = layer_.form.outputs;
         if (target_.rows != nullptr) {
             tile.quantized[m] = target_.rows + position * outputs;

@@ -51,10 +51,14 @@ static void quantize(const float* from, std::uint8_t* to, int count, float inver
     store_bytes(to + i, nearest(rest, lower, upper) + zero_point, left);
 }
 
-static void gather(const std::uint8_t* const* taps, int count, int channels, std::uint8_t* to) {
+// The channels of one tap of all pixels.
+static inline void gather_tap(const QuantizedTile& tile, int tap) {
     typedef std::uint8_t Bytes __attribute__((vector_size(PAG_VECTOR_BYTES), aligned(1), may_alias));
-    for (int tap = 0; tap < count; ++tap, to += channels) {
-        const std::uint8_t* from = taps[tap];
+    const int channels = tile.channels, count = tile.count;
+    const std::int64_t stride = tile.stride;
+    std::uint8_t* to = tile.inputs + std::int64_t(tap) * channels;
+    for (int m = 0; m < count; ++m, to += stride) {
+        const std::uint8_t* from = tile.rows[tap][m];
         int c = 0;
         for (; c + PAG_VECTOR_BYTES <= channels; c += PAG_VECTOR_BYTES)
             *reinterpret_cast<Bytes*>(to + c) = *reinterpret_cast<const Bytes*>(from + c);
@@ -116,9 +120,10 @@ static inline void finish_panel(const QuantizedTile& tile, const QuantizedWeight
     }
 }
 
-// An instruction set with matrices brings kQuantizedRows and multiply, the sums of all pixels of a tile
-// in one panel, by itself; and what to do before and after a tile.
-#if !defined(PAG_HAS_MATRICES)
+// kQuantizedRows and multiply, the sums of all pixels of a tile in one panel; the first one gathers.
+#if defined(PAG_HAS_MATRICES)
+#include "matrices.hpp"
+#else
 
 constexpr int kQuantizedRows = kTileRows;
 
@@ -202,7 +207,8 @@ static void multiply_columns(const QuantizedTile& tile, const std::int8_t* weigh
 }
 
 static void multiply(const QuantizedTile& tile, const std::int8_t* weights, int columns,
-                     std::int32_t (*sums)[kQuantizedPanel]) {
+                     bool gathered, std::int32_t (*sums)[kQuantizedPanel]) {
+    for (int tap = 0; !gathered && tap < tile.taps; ++tap) gather_tap(tile, tap);
     constexpr int kThird = kTileRows / 3;
     for (int column = 0; column < columns; column += 2 * kLanes) {
         if (tile.count > 2 * kThird)
@@ -214,7 +220,7 @@ static void multiply(const QuantizedTile& tile, const std::int8_t* weights, int 
     }
 }
 
-static inline void begin_tile(const QuantizedTile&) {}
+static inline void begin_tile() {}
 static inline void end_tile() {}
 
 #endif
@@ -222,11 +228,11 @@ static inline void end_tile() {}
 static void convolve_quantized(const QuantizedTile& tile, const QuantizedWeights& weights) {
     alignas(64) std::int32_t sums[kQuantizedRows][kQuantizedPanel];
     const std::int8_t* panel = weights.packed;
-    begin_tile(tile);
+    begin_tile();
     for (int column = 0; column < tile.outputs; column += kQuantizedPanel) {
         const int left = tile.outputs - column;
         const int columns = left < kQuantizedPanel ? left : kQuantizedPanel;
-        multiply(tile, panel, columns, sums);
+        multiply(tile, panel, columns, column > 0, sums);
         finish_panel(tile, weights, sums, column, columns);
         panel += std::int64_t(tile.steps) * 2 * kQuantizedHalf;
     }

@@ -192,4 +192,4 @@ static double multiply_add(int rounds, float* sink) {
 extern const Isa kIsa{
     PAG_ISA_NAME, kTileRows, kPanel,       convolve,
     convolve_depthwise,      classify,     multiply_add,
-    {kQuantizedRows, gather, convolve_quantized, quantize}};
+    {kQuantizedRows, convolve_quantized, quantize}};
