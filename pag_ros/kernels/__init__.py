@@ -250,15 +250,38 @@ class QuantizedBranch:
         count: int,
         *,
         base: NDArray[np.float32] | None = None,
+        stream: NDArray[np.uint8] | None = None,
         out: NDArray[np.float32] | None = None,
         workspace: Workspace,
     ) -> NDArray[np.float32]:
         """y = base, and at the listed pixels the result of the convolutions.
 
-        NaN in `x` counts as the lowest value that uint8 can hold. Arguments, result and errors are
-        those of `Branch.__call__`.
+        NaN in `x` counts as the lowest value that uint8 can hold.
+
+        Args:
+            stream: [H,W,C] uint8, `x` as `quantize` gives it, or None. The first convolution reads
+                it in place of `x`, and the result is rounded into it at the listed pixels. Blocks
+                that follow one another with `base` and `out` equal to `x`, one input scale and one
+                zero point round the whole map once. It takes two convolutions or more, and as many
+                outputs as inputs.
+            x, index, count, base, out, workspace: see `Branch.__call__`.
+
+        Returns:
+            y [H,W,N] float32.
+
+        Raises:
+            ValueError: an argument has a wrong shape, type, layout or value.
+            RuntimeError: the workspace is closed, or at work in another thread.
         """
-        return self._native.run(x, index, count, base, out, workspace.native)
+        return self._native.run(x, index, count, base, stream, out, workspace.native)
+
+    def quantize(self, x: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """All of `x` [H,W,C] in units of the first convolution's input: [H,W,C] uint8.
+
+        Raises:
+            ValueError: x has a wrong shape, type or layout.
+        """
+        return self._native.quantize(x)
 
 
 def select(

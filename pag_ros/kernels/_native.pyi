@@ -55,9 +55,11 @@ class QuantizedBranch:
         index: NDArray[np.int32],
         count: int,
         base: NDArray[np.float32] | None,
+        stream: NDArray[np.uint8] | None,
         out: NDArray[np.float32] | None,
         workspace: Workspace,
     ) -> NDArray[np.float32]: ...
+    def quantize(self, x: NDArray[np.float32]) -> NDArray[np.uint8]: ...
 
 def select(
     score: NDArray[np.float32], keep: int, out: NDArray[np.int32] | None

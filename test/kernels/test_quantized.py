@@ -190,6 +190,56 @@ def test_out_may_be_the_input_though_neighbours_read_it(instruction_set, workspa
     np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.parametrize("count", [0, 33, PIXELS])
+def test_blocks_that_follow_one_another_keep_the_rounded_map(instruction_set, workspace, count):
+    """The same as if each rounded its input, and a map that is the rounded result."""
+    blocks = [basic_block(20), basic_block(20), basic_block(20)]
+    expected = x = random_map(20)
+    index, y, stream = listed(PIXELS, count), x.copy(), branch_of(blocks[0]).quantize(x)
+    for steps in blocks:
+        expected = reference.quantized_branch(
+            expected, index, count, steps, 0.02, base=expected, residual=True
+        )
+        branch = branch_of(steps, residual=True)
+        branch(y, index, count, base=y, stream=stream, out=y, workspace=workspace(2))
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(stream, branch_of(blocks[0]).quantize(expected))
+
+
+def test_the_rounded_map_is_that_of_the_definition(instruction_set):
+    x, steps = random_map(20, (7, 5)), basic_block(20)
+    expected = np.rint(np.clip(x * np.float32(1 / np.float32(0.02)), -31, 224)) + 31
+    np.testing.assert_array_equal(branch_of(steps).quantize(x), expected)
+    with pytest.raises(ValueError, match=r"^x must be contiguous \[H,W,20\] float32"):
+        branch_of(steps).quantize(x[:, :, :10])
+
+
+@pytest.mark.parametrize(
+    ("message", "steps", "stream"),
+    [
+        ("must be contiguous .*uint8", basic_block(20), np.zeros((*SIZE, 20), np.int8)),
+        ("must be contiguous .*uint8", basic_block(20), np.zeros((*SIZE, 19), np.uint8)),
+        ("needs two", [random_step(20, 20, 3)], np.zeros((*SIZE, 20), np.uint8)),
+        (
+            "needs two",
+            [random_step(20, 20, 3), random_step(20, 9, 3)],
+            np.zeros((*SIZE, 20), np.uint8),
+        ),
+    ],
+)
+def test_a_wrong_stream_is_refused(workspace, message, steps, stream):
+    arguments = (random_map(20), listed(PIXELS, 9), 9)
+    with pytest.raises(ValueError, match=rf"^stream {message}"):
+        branch_of(steps)(*arguments, stream=stream, workspace=workspace(1))
+
+
+def test_a_stream_may_not_share_memory_with_another_array(workspace):
+    x = random_map(20)
+    stream = x.reshape(-1).view(np.uint8)[: x.size].reshape(x.shape)
+    with pytest.raises(ValueError, match=r"^stream must not share a part of its memory with x"):
+        branch_of(basic_block(20))(x, listed(PIXELS, 9), 9, stream=stream, workspace=workspace(1))
+
+
 def test_it_computes_about_what_the_float_convolutions_do(instruction_set, workspace):
     """With scales made of real weights, as a network's would be."""
     rng = np.random.default_rng(0)

@@ -44,13 +44,14 @@ struct QuantizedTile {
     int channels;  // of the input
     int outputs;   // channels of the result
     const std::uint8_t* rows[kMaxTaps][kMaxQuantizedRows];  // where the channels of a tap lie
-    // Every pixel's result: quantized, or float where `out` is not null.
-    bool has_out, has_base;
+    // Every pixel's result: quantized, float, or both.
+    bool has_out, has_base, has_quantized;
     std::uint8_t* quantized[kMaxQuantizedRows];
     float* out[kMaxQuantizedRows];
     const float* base[kMaxQuantizedRows];  // what to add to a float result
     float lower, upper;                    // of the result, before the zero point is added
     int zero_point;                        // of a quantized result
+    float inverse_scale;                   // float results are quantized by
 };
 
 struct QuantizedWeights {

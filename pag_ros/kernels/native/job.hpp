@@ -20,6 +20,9 @@ struct Job {
     const float* base;                 // [height][width][outputs], or null for zeros
     const std::int32_t* dilation_map;  // [height * width], or null
     float* out;                        // [height][width][outputs]; may be x or base
+    // Of quantized layers: x in units of the first one, or null. It follows the result at the listed
+    // pixels.
+    std::uint8_t* stream;
 };
 
 // Memory and threads that runs use one after another.

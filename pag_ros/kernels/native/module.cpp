@@ -68,12 +68,12 @@ T* writable(py::array& array, const std::string& name) {
 
 // out may be exactly the other array where `same_allowed`, and may not share a part of it.
 void check_overlap(const py::array& out, const py::array& other, const std::string& name,
-                   bool same_allowed) {
+                   bool same_allowed, const std::string& what = "out") {
     const auto* a = static_cast<const char*>(out.data());
     const auto* b = static_cast<const char*>(other.data());
     const bool apart = a + out.nbytes() <= b || b + other.nbytes() <= a;
     const bool same = same_allowed && a == b && out.nbytes() == other.nbytes();
-    if (!apart && !same) throw py::value_error("out must not share a part of its memory with " + name);
+    if (!apart && !same) throw py::value_error(what + " must not share a part of its memory with " + name);
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
@@ -263,10 +263,38 @@ py::object run_branch(const pag::Branch& branch, const py::object& x, const py::
 
 py::object run_quantized_branch(const pag::QuantizedBranch& branch, const py::object& x,
                                 const py::object& index, std::int64_t count, const py::object& base,
-                                const py::object& out, pag::Workspace& workspace) {
+                                const py::object& stream, const py::object& out,
+                                pag::Workspace& workspace) {
     Arrays arrays = check_arrays(branch, x, index, count, base, out);
+    py::array held;
+    if (!stream.is_none()) {
+        const std::vector<std::int64_t> shape{arrays.x.shape(0), arrays.x.shape(1), arrays.x.shape(2)};
+        held = array_of<std::uint8_t>(stream, "stream", shape,
+                                      "contiguous " + shape_text(shape) + " uint8");
+        // The first layer reads the stream and the last one writes it.
+        if (branch.layers().size() < 2 || arrays.out.shape(2) != shape[2])
+            throw py::value_error(
+                "stream needs two convolutions or more, and as many outputs as inputs");
+        arrays.job.stream = writable<std::uint8_t>(held, "stream");
+        for (const auto& [name, other] :
+             {std::pair{"x", arrays.x}, std::pair{"index", arrays.index},
+              std::pair{"base", arrays.base}, std::pair{"out", arrays.out}})
+            check_overlap(held, other, name, false, "stream");
+    }
     run_unlocked(branch, arrays.job, workspace);
     return std::move(arrays.out);
+}
+
+py::object quantize(const pag::QuantizedBranch& branch, const py::object& x) {
+    const std::int64_t channels = branch.layers().front()->form.channels;
+    const py::array values =
+        array_of<float>(x, "x", {-1, -1, channels},
+                        "contiguous [H,W," + std::to_string(channels) + "] float32");
+    py::array_t<std::uint8_t> result({values.shape(0), values.shape(1), values.shape(2)});
+    std::uint8_t* to = result.mutable_data();
+    const py::gil_scoped_release release;
+    branch.quantize(data_of<float>(values), values.size(), to);
+    return std::move(result);
 }
 
 py::object run_select(const py::object& score, std::int64_t keep, const py::object& out) {
@@ -391,7 +419,8 @@ PYBIND11_MODULE(_native, module) {
         .def(py::init(&make_quantized_branch), py::arg("layers"), py::arg("input_scale"),
              py::arg("residual") = false)
         .def("run", &run_quantized_branch, py::arg("x"), py::arg("index"), py::arg("count"),
-             py::arg("base"), py::arg("out"), py::arg("workspace"));
+             py::arg("base"), py::arg("stream"), py::arg("out"), py::arg("workspace"))
+        .def("quantize", &quantize, py::arg("x"));
 
     module.def("select", &run_select, py::arg("score"), py::arg("keep"), py::arg("out"));
     module.def("classify", &run_classify, py::arg("logits"), py::arg("height"), py::arg("width"),

@@ -25,10 +25,11 @@ struct Source {
     }
 };
 
-// Where a layer puts its results: into compact rows, or where those are null into the job's map.
+// Where a layer puts its results: into compact rows, or where those are null into the job's maps.
 struct Target {
     std::uint8_t* rows;
-    int zero_point;  // of the rows
+    int zero_point;       // of the rows, or of the job's stream
+    float inverse_scale;  // of the job's stream
 };
 
 // Memory of a thread for the gathered inputs of a tile.
@@ -58,9 +59,18 @@ class Pass {
         tile.outputs = layer_.form.outputs;
         tile.has_out = target_.rows == nullptr;
         tile.has_base = residual_;
+        tile.has_quantized = !tile.has_out || job_.stream != nullptr;
+        tile.inverse_scale = target_.inverse_scale;
         set_limits(tile);
+        // Lists ascend as a rule, so the pixel before is in the same line of the map: no division.
+        int y = 0, line = 0;
         for (int m = 0; m < count; ++m) {
-            aim_inputs(tile, m, job_.index[first + m]);
+            const int pixel = job_.index[first + m];
+            if (pixel < line || pixel - line >= job_.width) {
+                y = pixel / job_.width;
+                line = y * job_.width;
+            }
+            aim_inputs(tile, m, y, pixel - line);
             aim_results(tile, m, first + m);
         }
         routines().convolve(tile, layer_.weights());
@@ -78,25 +88,29 @@ class Pass {
     }
 
     // Point row m of the tile to the taps of one pixel.
-    void aim_inputs(QuantizedTile& tile, int m, int pixel) const {
-        const int y = pixel / job_.width, x = pixel % job_.width;
+    void aim_inputs(QuantizedTile& tile, int m, int y, int x) const {
         const std::int64_t reach = std::int64_t(layer_.form.kernel / 2) * layer_.form.dilation;
         const bool inside =
             y >= reach && x >= reach && y + reach < job_.height && x + reach < job_.width;
-        if (inside)
-            aim_inside(tile, m, pixel);
-        else
+        if (!inside)
             aim_at_border(tile, m, y, x);
+        else if (source_.position == nullptr)
+            aim_inside(tile, m, y, x, [](std::int64_t at) { return at; });
+        else
+            aim_inside(tile, m, y, x, [this](std::int64_t at) { return source_.position[at]; });
     }
 
-    void aim_inside(QuantizedTile& tile, int m, int pixel) const {
-        const int kernel = layer_.form.kernel, dilation = layer_.form.dilation;
+    // position: of a pixel among the rows of the source.
+    template <typename Position>
+    void aim_inside(QuantizedTile& tile, int m, int y, int x, const Position& position) const {
+        const int kernel = layer_.form.kernel;
+        const std::int64_t dilation = layer_.form.dilation, channels = source_.channels;
+        const std::int64_t before = kernel / 2 * dilation;
+        std::int64_t line = (y - before) * job_.width + x - before;
         int tap = 0;
-        for (int row = 0; row < kernel; ++row) {
-            int at = pixel + (row - kernel / 2) * dilation * job_.width - kernel / 2 * dilation;
-            for (int column = 0; column < kernel; ++column, ++tap, at += dilation)
-                tile.rows[tap][m] = source_.row(at);
-        }
+        for (int row = 0; row < kernel; ++row, line += dilation * job_.width)
+            for (int column = 0; column < kernel; ++column, ++tap)
+                tile.rows[tap][m] = source_.rows + position(line + column * dilation) * channels;
     }
 
     void aim_at_border(QuantizedTile& tile, int m, int y, int x) const {
@@ -125,6 +139,7 @@ class Pass {
         const std::size_t pixel = job_.index[position];
         tile.out[m] = job_.out + pixel * outputs;
         if (residual_) tile.base[m] = job_.base + pixel * outputs;
+        if (job_.stream != nullptr) tile.quantized[m] = job_.stream + pixel * outputs;
     }
 
     const QuantizedLayer& layer_;
@@ -188,9 +203,13 @@ void prepare(AlignedVector<std::uint8_t>& rows, std::size_t count, int channels,
 }
 
 // The input as far as the first layer reads it, in its units.
-Source quantize(const QuantizedLayer& layer, const Job& job, float inverse_scale,
-                Workspace& workspace) {
+Source quantized_input(const QuantizedLayer& layer, const Job& job, float inverse_scale,
+                       Workspace& workspace) {
     const int pixels = job.height * job.width, channels = layer.form.channels;
+    if (job.stream != nullptr) {
+        prepare(workspace.quantized, 0, channels, layer.form.zero_point);
+        return {job.stream, nullptr, workspace.quantized.data(), channels};
+    }
     mark_wanted(layer.form, job, workspace);
     prepare(workspace.quantized, pixels, channels, layer.form.zero_point);
     const std::uint8_t* wanted = workspace.wanted.data();
@@ -246,24 +265,34 @@ QuantizedBranch::QuantizedBranch(std::vector<std::shared_ptr<QuantizedLayer>> la
                                  float input_scale, bool residual)
     : layers_(std::move(layers)), inverse_scale_(1.0F / input_scale), residual_(residual) {}
 
+void QuantizedBranch::quantize(const float* x, std::int64_t count, std::uint8_t* to) const {
+    constexpr std::int64_t kAtOnce = 1 << 20;
+    const QuantizedLayer& layer = *layers_.front();
+    for (std::int64_t at = 0; at < count; at += kAtOnce)
+        layer.isa().quantized.quantize(x + at, to + at, int(std::min(kAtOnce, count - at)),
+                                       inverse_scale_, layer.form.zero_point);
+}
+
 void QuantizedBranch::run(const Job& given, Workspace& workspace) const {
     const Job job = with_own_lists(given, workspace);
     locate(job, workspace);
-    Source source = quantize(*layers_.front(), job, inverse_scale_, workspace);
+    Source source = quantized_input(*layers_.front(), job, inverse_scale_, workspace);
     const std::size_t last = layers_.size() - 1;
     for (std::size_t depth = 0; depth < last; ++depth) {
         const QuantizedLayer& layer = *layers_[depth];
         const int zero_point = layers_[depth + 1]->form.zero_point, channels = layer.form.outputs;
         auto& rows = workspace.quantized_between[depth % 2];
         prepare(rows, job.count, channels, zero_point);
-        compute(Pass(layer, job, source, {rows.data(), zero_point}, false), layer, job, 0, workspace);
+        compute(Pass(layer, job, source, {rows.data(), zero_point, 0.0F}, false), layer, job, 0, workspace);
         // The row behind the last stands for every pixel that is not listed.
         source = {rows.data(), workspace.position.data(),
                   rows.data() + std::size_t(job.count) * channels, channels};
     }
-    // The layers read copies of x, so the result may take its place.
+    // The layers read copies of x, so the result may take its place; and the stream is read by the first
+    // one only.
     const int copied = job.out == job.base ? 0 : job.height * job.width;
-    compute(Pass(*layers_[last], job, source, {nullptr, 0}, residual_), *layers_[last], job, copied,
+    const Target target{nullptr, layers_.front()->form.zero_point, inverse_scale_};
+    compute(Pass(*layers_[last], job, source, target, residual_), *layers_[last], job, copied,
             workspace);
 }
 

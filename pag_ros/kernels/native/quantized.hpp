@@ -53,8 +53,12 @@ class QuantizedBranch {
     const std::vector<std::shared_ptr<QuantizedLayer>>& layers() const { return layers_; }
     bool residual() const { return residual_; }
 
-    // out = base, and at the listed pixels the layers' result, as Branch::run.
+    // out = base, and at the listed pixels the layers' result, as Branch::run. With a stream there are
+    // two layers at least, and as many outputs as inputs.
     void run(const Job& job, Workspace& workspace) const;
+
+    // All of x in units of the first layer.
+    void quantize(const float* x, std::int64_t count, std::uint8_t* to) const;
 
    private:
     std::vector<std::shared_ptr<QuantizedLayer>> layers_;

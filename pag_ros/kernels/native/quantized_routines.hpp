@@ -40,15 +40,18 @@ static inline void store_bytes(std::uint8_t* to, Ints value, int lanes) {
         for (int lane = 0; lane < lanes; ++lane) to[lane] = bytes[lane];
 }
 
+static inline Ints to_units(Vector value, float inverse_scale, int zero_point) {
+    const float lower = float(-zero_point), upper = float(255 - zero_point);
+    return nearest(value * inverse_scale, lower, upper) + zero_point;
+}
+
 static void quantize(const float* from, std::uint8_t* to, int count, float inverse_scale,
                      int zero_point) {
-    const float lower = float(-zero_point), upper = float(255 - zero_point);
     int i = 0;
     for (; i + kLanes <= count; i += kLanes)
-        store_bytes(to + i, nearest(load(from + i) * inverse_scale, lower, upper) + zero_point, kLanes);
-    const int left = count - i;
-    const Vector rest = load_some(from + i, left) * inverse_scale;
-    store_bytes(to + i, nearest(rest, lower, upper) + zero_point, left);
+        store_bytes(to + i, to_units(load(from + i), inverse_scale, zero_point), kLanes);
+    const Vector rest = load_some(from + i, count - i);
+    store_bytes(to + i, to_units(rest, inverse_scale, zero_point), count - i);
 }
 
 // The channels of one tap of all pixels.
@@ -80,21 +83,24 @@ static inline void finish_bytes(const QuantizedTile& tile, const std::int32_t* s
 
 static inline void finish_floats(const QuantizedTile& tile, const std::int32_t* sums, Ints bias,
                                  Vector scale, int column, int lanes) {
-    const float lower = tile.lower, upper = tile.upper;
-    const int count = tile.count;
-    const bool has_base = tile.has_base;
+    const float lower = tile.lower, upper = tile.upper, inverse_scale = tile.inverse_scale;
+    const int count = tile.count, zero_point = tile.zero_point;
+    const bool has_base = tile.has_base, has_quantized = tile.has_quantized, whole = lanes == kLanes;
     for (int row = 0; row < count; ++row, sums += kQuantizedPanel) {
         Vector value = __builtin_convertvector(load_ints(sums) + bias, Vector) * scale;
         value = rounded(value);
         if (has_base) {
             const float* base = tile.base[row] + column;
-            value += lanes == kLanes ? load(base) : load_some(base, lanes);
+            value += whole ? load(base) : load_some(base, lanes);
         }
         value = clamp(value, lower, upper);
-        if (lanes == kLanes)
+        if (whole)
             store(tile.out[row] + column, value);
         else
             store_some(tile.out[row] + column, value, lanes);
+        if (has_quantized)
+            store_bytes(tile.quantized[row] + column,
+                        to_units(value, inverse_scale, zero_point), lanes);
     }
 }
 
