@@ -27,22 +27,23 @@ struct Tile {
 
 constexpr int kMaxQuantizedRows = 32;
 // Packed int8 weights: [panels][steps][2][16][16][4], that is panels of 32 output channels, steps of 64
-// inputs; in each for both halves of the panel 16 groups of 4 inputs for each of 16 output channels.
+// inputs; in each for both halves of the panel 16 times 4 inputs for each of 16 output channels.
 // It is the order of AMX tiles, and every 4 bytes are what VNNI multiplies at once.
+// Taps come in groups, whose channels lie one after another; every group ends with a whole step.
 constexpr int kQuantizedPanel = 32;
 constexpr int kQuantizedStep = 64;
 constexpr int kQuantizedHalf = 16 * kQuantizedStep;  // bytes
 
-// Some listed pixels of one quantized layer. A pixel's inputs are the channels of all taps one after
-// another; the routine gathers them into rows.
+// Some listed pixels of one quantized layer. The routine gathers their inputs into rows.
 struct QuantizedTile {
     std::uint8_t* inputs;  // [tile_rows][stride], room for `steps` steps in each row
     std::int64_t stride;
+    std::int32_t* sums;  // room for [panels][tile_rows][32]
     int steps;
     int count;  // pixels
-    int taps;
-    int channels;  // of the input
-    int outputs;   // channels of the result
+    int taps, taps_per_group;
+    int channels;                                           // of the input
+    int outputs;                                            // channels of the result
     const std::uint8_t* rows[kMaxTaps][kMaxQuantizedRows];  // where the channels of a tap lie
     // Every pixel's result: quantized, float, or both.
     bool has_out, has_base, has_quantized;

@@ -11,15 +11,10 @@ struct TileConfiguration {
 
 alignas(64) static const TileConfiguration kConfiguration{};
 
-// The tiles belong to the thread: another library may have left them in another form, and the kernel
-// saves them at every change of threads until they are released.
-static inline void begin_tile() { _tile_loadconfig(&kConfiguration); }
-static inline void end_tile() { _tile_release(); }
-
-// Adds the products of the steps first .. last to the tiles of sums.
+// Adds the products of some steps of the gathered inputs to the tiles of sums.
 //
 // The weights pass by once for every tile, the inputs stay: streaming loads keep the weights from pushing
-// the inputs out of the first-level cache, a fifth of the time.
+// the inputs out of the first-level cache.
 template <bool TwoRows>
 static inline void add_steps(const QuantizedTile& tile, const std::int8_t* weights, int first,
                              int last) {
@@ -30,10 +25,10 @@ static inline void add_steps(const QuantizedTile& tile, const std::int8_t* weigh
     const std::uint8_t* below = inputs + 16 * stride;
     weights += std::int64_t(first) * 2 * kQuantizedHalf;
     for (int step = first; step < last; ++step) {
-        _tile_loadd(4, inputs, stride);
         _tile_stream_loadd(6, weights, 64);
-        _tile_dpbusd(0, 4, 6);
         _tile_stream_loadd(7, weights + kQuantizedHalf, 64);
+        _tile_loadd(4, inputs, stride);
+        _tile_dpbusd(0, 4, 6);
         _tile_dpbusd(1, 4, 7);
         if (TwoRows) {
             _tile_loadd(5, below, stride);
@@ -46,35 +41,46 @@ static inline void add_steps(const QuantizedTile& tile, const std::int8_t* weigh
     }
 }
 
-// The first panel multiplies what is gathered while the next tap is: the processor does both at once,
-// and finds the rows in the first-level cache.
+// The first panel multiplies what is gathered while the next tap is: the processor does both at once.
 template <bool TwoRows>
-static inline void gather_and_add(const QuantizedTile& tile, const std::int8_t* weights) {
-    const int last = tile.taps - 1;
+static inline void gather_and_add(const QuantizedTile& tile, const std::int8_t* weights, int first) {
+    const int last = end_of_group(tile, first) - 1;
+    const std::int64_t channels = tile.channels;
     int done = 0;
-    gather_tap(tile, 0);
-    for (int tap = 0; tap < last; ++tap) {
-        gather_tap(tile, tap + 1);
-        const int complete = int(std::int64_t(tap + 1) * tile.channels / kQuantizedStep);
+    gather_tap(tile, first, 0);
+    for (int tap = first; tap < last; ++tap) {
+        const std::int64_t gathered = (tap + 1 - first) * channels;
+        gather_tap(tile, tap + 1, gathered);
+        const int complete = int(gathered / kQuantizedStep);
         add_steps<TwoRows>(tile, weights, done, complete);
         done = complete;
     }
-    add_steps<TwoRows>(tile, weights, done, tile.steps);
+    add_steps<TwoRows>(tile, weights, done, steps_of_group(tile, first));
+}
+
+// The sums of one panel: zeros at the first group of taps, else what the groups before left in memory.
+template <bool TwoRows>
+static inline void load_sums(const std::int32_t (*sums)[kQuantizedPanel], bool zero) {
+    if (zero) {
+        _tile_zero(0);
+        _tile_zero(1);
+        if (TwoRows) {
+            _tile_zero(2);
+            _tile_zero(3);
+        }
+        return;
+    }
+    asm volatile("" ::: "memory");
+    _tile_loadd(0, sums[0], sizeof sums[0]);
+    _tile_loadd(1, sums[0] + 16, sizeof sums[0]);
+    if (TwoRows) {
+        _tile_loadd(2, sums[16], sizeof sums[0]);
+        _tile_loadd(3, sums[16] + 16, sizeof sums[0]);
+    }
 }
 
 template <bool TwoRows>
-static inline void multiply_rows(const QuantizedTile& tile, const std::int8_t* weights,
-                                 bool gathered, std::int32_t (*sums)[kQuantizedPanel]) {
-    _tile_zero(0);
-    _tile_zero(1);
-    if (TwoRows) {
-        _tile_zero(2);
-        _tile_zero(3);
-    }
-    if (gathered)
-        add_steps<TwoRows>(tile, weights, 0, tile.steps);
-    else
-        gather_and_add<TwoRows>(tile, weights);
+static inline void store_sums(std::int32_t (*sums)[kQuantizedPanel]) {
     _tile_stored(0, sums[0], sizeof sums[0]);
     _tile_stored(1, sums[0] + 16, sizeof sums[0]);
     if (TwoRows) {
@@ -83,10 +89,38 @@ static inline void multiply_rows(const QuantizedTile& tile, const std::int8_t* w
     }
 }
 
-static void multiply(const QuantizedTile& tile, const std::int8_t* weights, int, bool gathered,
-                     std::int32_t (*sums)[kQuantizedPanel]) {
+// Group after group of taps: the gathered inputs of one stay in the first-level cache while all panels
+// pass by; those of all taps would not.
+template <bool TwoRows>
+static void convolve_rows(const QuantizedTile& tile, const QuantizedWeights& weights) {
+    auto* all_sums = reinterpret_cast<std::int32_t(*)[kQuantizedRows][kQuantizedPanel]>(tile.sums);
+    const int panels = (tile.outputs + kQuantizedPanel - 1) / kQuantizedPanel;
+    int done = 0;
+    for (int first = 0; first < tile.taps; first = end_of_group(tile, first)) {
+        const int steps = steps_of_group(tile, first);
+        for (int panel = 0; panel < panels; ++panel) {
+            auto* sums = all_sums[panel];
+            const std::int64_t before = std::int64_t(panel) * tile.steps + done;
+            const std::int8_t* packed = weights.packed + before * 2 * kQuantizedHalf;
+            load_sums<TwoRows>(sums, first == 0);
+            if (panel == 0)
+                gather_and_add<TwoRows>(tile, packed, first);
+            else
+                add_steps<TwoRows>(tile, packed, 0, steps);
+            store_sums<TwoRows>(sums);
+            if (done + steps == tile.steps) finish_panel(tile, weights, sums, panel);
+        }
+        done += steps;
+    }
+}
+
+static void convolve_quantized(const QuantizedTile& tile, const QuantizedWeights& weights) {
+    // The tiles belong to the thread: another library may have left them in another form, and the
+    // kernel saves them at every change of threads until they are released.
+    _tile_loadconfig(&kConfiguration);
     if (tile.count > 16)
-        multiply_rows<true>(tile, weights, gathered, sums);
+        convolve_rows<true>(tile, weights);
     else
-        multiply_rows<false>(tile, weights, gathered, sums);
+        convolve_rows<false>(tile, weights);
+    _tile_release();
 }

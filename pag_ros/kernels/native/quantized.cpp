@@ -11,6 +11,8 @@ namespace pag {
 namespace {
 
 constexpr int kPartsPerThread = 16;
+// Inputs of a pixel to gather at a time: those of the most rows of a tile fill half the first-level cache.
+constexpr int kGroupInputs = 640;
 
 // Where a layer finds the channels of a pixel.
 struct Source {
@@ -52,9 +54,15 @@ class Pass {
         tile.steps = layer_.steps();
         // An odd number of lines: else the rows of a tile would share few sets of the cache.
         tile.stride = std::int64_t(tile.steps | 1) * kCacheLine;
-        tile.inputs = room(std::size_t(tile.stride) * routines().tile_rows);
+        const int tile_rows = routines().tile_rows;
+        const std::size_t input_bytes = std::size_t(tile.stride) * tile_rows;
+        const std::size_t panels = ceil_div(layer_.form.outputs, kQuantizedPanel);
+        const std::size_t sums = panels * tile_rows * kQuantizedPanel;
+        tile.inputs = room(input_bytes + sums * sizeof(std::int32_t));
+        tile.sums = reinterpret_cast<std::int32_t*>(tile.inputs + input_bytes);
         tile.count = count;
         tile.taps = layer_.taps();
+        tile.taps_per_group = layer_.taps_per_group();
         tile.channels = source_.channels;
         tile.outputs = layer_.form.outputs;
         tile.has_out = target_.rows == nullptr;
@@ -237,10 +245,13 @@ std::int64_t sum(const std::int8_t* weight, std::size_t count, bool absolute) {
 
 QuantizedLayer::QuantizedLayer(const Form& form, const std::int8_t* weight, const std::int32_t* bias,
                                const float* scale, const Isa& isa)
-    : form(form), isa_(isa) {
+    : form(form), isa_(isa), taps_per_group_(std::max(1, kGroupInputs / form.channels)) {
     const std::size_t inputs = std::size_t(taps()) * form.channels;
+    const std::size_t group_inputs = std::size_t(taps_per_group_) * form.channels;
+    const std::size_t group_steps = (group_inputs + kQuantizedStep - 1) / kQuantizedStep;
+    const std::size_t rest = inputs % group_inputs;
+    steps_ = int(inputs / group_inputs * group_steps + (rest + kQuantizedStep - 1) / kQuantizedStep);
     const std::size_t panels = ceil_div(form.outputs, kQuantizedPanel);
-    steps_ = ceil_div(int(inputs), kQuantizedStep);
     weights_.assign(panels * steps_ * 2 * kQuantizedHalf, 0);
     bias_.assign(panels * kQuantizedPanel, 0);
     scale_.assign(panels * kQuantizedPanel, 0.0F);
@@ -252,11 +263,12 @@ QuantizedLayer::QuantizedLayer(const Form& form, const std::int8_t* weight, cons
             throw std::invalid_argument("weight must give sums of 32 bits, those of output channel " +
                                         std::to_string(n) + " may reach " + std::to_string(most));
         bias_[n] = std::int32_t(bias[n] - form.zero_point * sum(row, inputs, false));
+        std::int8_t* packed = weights_.data() + n / 16 % 2 * kQuantizedHalf + n % 16 * 4;
+        packed += n / kQuantizedPanel * steps_ * 2 * kQuantizedHalf;
         for (std::size_t k = 0; k < inputs; ++k) {
-            const std::size_t step = n / kQuantizedPanel * steps_ + k / kQuantizedStep;
-            const std::size_t half = 2 * step + n % kQuantizedPanel / 16;
-            const std::size_t group = k % kQuantizedStep / 4;
-            weights_[half * kQuantizedHalf + group * 64 + n % 16 * 4 + k % 4] = row[k];
+            const std::size_t at = k % group_inputs;
+            const std::size_t step = k / group_inputs * group_steps + at / kQuantizedStep;
+            packed[step * 2 * kQuantizedHalf + at % kQuantizedStep / 4 * 64 + at % 4] = row[k];
         }
     }
 }

@@ -30,12 +30,14 @@ class QuantizedLayer {
     const Form form;
     const Isa& isa() const { return isa_; }
     int taps() const { return form.kernel * form.kernel; }
+    int taps_per_group() const { return taps_per_group_; }
     int steps() const { return steps_; }
     QuantizedWeights weights() const { return {weights_.data(), bias_.data(), scale_.data()}; }
 
    private:
     const Isa& isa_;
-    int steps_;  // of 64 inputs, the channels of all taps one after another
+    int taps_per_group_;
+    int steps_;  // of 64 inputs, in all groups of taps
     AlignedVector<std::int8_t> weights_;
     AlignedVector<std::int32_t> bias_;
     AlignedVector<float> scale_;

@@ -54,19 +54,31 @@ static void quantize(const float* from, std::uint8_t* to, int count, float inver
     store_bytes(to + i, to_units(rest, inverse_scale, zero_point), count - i);
 }
 
-// The channels of one tap of all pixels.
-static inline void gather_tap(const QuantizedTile& tile, int tap) {
+// The channels of one tap of all pixels, to the bytes from `at` on of their rows.
+static inline void gather_tap(const QuantizedTile& tile, int tap, std::int64_t at) {
     typedef std::uint8_t Bytes __attribute__((vector_size(PAG_VECTOR_BYTES), aligned(1), may_alias));
-    const int channels = tile.channels, count = tile.count;
-    const std::int64_t stride = tile.stride;
-    std::uint8_t* to = tile.inputs + std::int64_t(tap) * channels;
+    const std::int64_t channels = tile.channels, stride = tile.stride;
+    const std::uint8_t* const* rows = tile.rows[tap];
+    const int count = tile.count;
+    std::uint8_t* to = tile.inputs + at;
     for (int m = 0; m < count; ++m, to += stride) {
-        const std::uint8_t* from = tile.rows[tap][m];
-        int c = 0;
+        const std::uint8_t* from = rows[m];
+        std::int64_t c = 0;
         for (; c + PAG_VECTOR_BYTES <= channels; c += PAG_VECTOR_BYTES)
             *reinterpret_cast<Bytes*>(to + c) = *reinterpret_cast<const Bytes*>(from + c);
         for (; c < channels; ++c) to[c] = from[c];
     }
+}
+
+// The end of a group of taps that begins with tap `first`, and the steps that it takes.
+static inline int end_of_group(const QuantizedTile& tile, int first) {
+    const int left = tile.taps - first;
+    return first + (left < tile.taps_per_group ? left : tile.taps_per_group);
+}
+
+static inline int steps_of_group(const QuantizedTile& tile, int first) {
+    const std::int64_t inputs = std::int64_t(end_of_group(tile, first) - first) * tile.channels;
+    return int((inputs + kQuantizedStep - 1) / kQuantizedStep);
 }
 
 // Activation and store of one vector of output channels for all pixels; sums of one pixel lie behind
@@ -112,10 +124,16 @@ static inline void finish_lanes(const QuantizedTile& tile, const std::int32_t* s
         finish_bytes(tile, sums, bias, scale, column, lanes);
 }
 
-// Activation and store of the sums of one panel, `columns` of them.
+// Output channels of a panel that exist.
+static inline int columns_of(const QuantizedTile& tile, int panel) {
+    const int left = tile.outputs - panel * kQuantizedPanel;
+    return left < kQuantizedPanel ? left : kQuantizedPanel;
+}
+
+// Activation and store of the sums of one panel.
 static inline void finish_panel(const QuantizedTile& tile, const QuantizedWeights& weights,
-                                const std::int32_t (*sums)[kQuantizedPanel], int column,
-                                int columns) {
+                                const std::int32_t (*sums)[kQuantizedPanel], int panel) {
+    const int column = panel * kQuantizedPanel, columns = columns_of(tile, panel);
     for (int n = 0; n < columns; n += kLanes) {
         const Ints bias = load_ints(weights.bias + column + n);
         const Vector scale = load(weights.scale + column + n);
@@ -126,7 +144,7 @@ static inline void finish_panel(const QuantizedTile& tile, const QuantizedWeight
     }
 }
 
-// kQuantizedRows and multiply, the sums of all pixels of a tile in one panel; the first one gathers.
+// An instruction set with matrices brings kQuantizedRows and convolve_quantized by itself.
 #if defined(PAG_HAS_MATRICES)
 #include "matrices.hpp"
 #else
@@ -213,8 +231,7 @@ static void multiply_columns(const QuantizedTile& tile, const std::int8_t* weigh
 }
 
 static void multiply(const QuantizedTile& tile, const std::int8_t* weights, int columns,
-                     bool gathered, std::int32_t (*sums)[kQuantizedPanel]) {
-    for (int tap = 0; !gathered && tap < tile.taps; ++tap) gather_tap(tile, tap);
+                     std::int32_t (*sums)[kQuantizedPanel]) {
     constexpr int kThird = kTileRows / 3;
     for (int column = 0; column < columns; column += 2 * kLanes) {
         if (tile.count > 2 * kThird)
@@ -226,21 +243,20 @@ static void multiply(const QuantizedTile& tile, const std::int8_t* weights, int 
     }
 }
 
-static inline void begin_tile() {}
-static inline void end_tile() {}
+static void convolve_quantized(const QuantizedTile& tile, const QuantizedWeights& weights) {
+    std::int64_t at = 0;
+    for (int first = 0; first < tile.taps; first = end_of_group(tile, first)) {
+        for (int tap = first; tap < end_of_group(tile, first); ++tap)
+            gather_tap(tile, tap, at + std::int64_t(tap - first) * tile.channels);
+        at += std::int64_t(steps_of_group(tile, first)) * kQuantizedStep;
+    }
+    auto* sums = reinterpret_cast<std::int32_t(*)[kQuantizedPanel]>(tile.sums);
+    const std::int8_t* packed = weights.packed;
+    for (int panel = 0; panel * kQuantizedPanel < tile.outputs; ++panel) {
+        multiply(tile, packed, columns_of(tile, panel), sums);
+        finish_panel(tile, weights, sums, panel);
+        packed += std::int64_t(tile.steps) * 2 * kQuantizedHalf;
+    }
+}
 
 #endif
-
-static void convolve_quantized(const QuantizedTile& tile, const QuantizedWeights& weights) {
-    alignas(64) std::int32_t sums[kQuantizedRows][kQuantizedPanel];
-    const std::int8_t* panel = weights.packed;
-    begin_tile();
-    for (int column = 0; column < tile.outputs; column += kQuantizedPanel) {
-        const int left = tile.outputs - column;
-        const int columns = left < kQuantizedPanel ? left : kQuantizedPanel;
-        multiply(tile, panel, columns, column > 0, sums);
-        finish_panel(tile, weights, sums, column, columns);
-        panel += std::int64_t(tile.steps) * 2 * kQuantizedHalf;
-    }
-    end_tile();
-}
