@@ -253,7 +253,7 @@ py::object run_branch(const pag::Branch& branch, const py::object& x, const py::
     if (by_map) {
         const std::int64_t pixels = std::int64_t(arrays.job.height) * arrays.job.width;
         map = array_of<std::int32_t>(dilation_map, "dilation_map", {pixels},
-                                                     "[" + std::to_string(pixels) + "] int32");
+                                     "[" + std::to_string(pixels) + "] int32");
         check_overlap(arrays.out, map, "dilation_map", false);
         arrays.job.dilation_map = data_of<std::int32_t>(map);
     }
