@@ -108,10 +108,13 @@ static void convolve_rows(const QuantizedTile& tile, const QuantizedWeights& wei
             else
                 add_steps<TwoRows>(tile, packed, 0, steps);
             store_sums<TwoRows>(sums);
-            if (done + steps == tile.steps) finish_panel(tile, weights, sums, panel);
+            // A panel is finished while the next one is multiplied: the processor does both at once.
+            if (done + steps == tile.steps && panel > 0)
+                finish_panel(tile, weights, all_sums[panel - 1], panel - 1);
         }
         done += steps;
     }
+    finish_panel(tile, weights, all_sums[panels - 1], panels - 1);
 }
 
 static void convolve_quantized(const QuantizedTile& tile, const QuantizedWeights& weights) {
