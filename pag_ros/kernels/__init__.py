@@ -26,6 +26,8 @@ __all__ = [
     "Activation",
     "Branch",
     "Convolution",
+    "QuantizedBranch",
+    "QuantizedConvolution",
     "Workspace",
     "available_cpus",
     "chosen_instruction_set",
@@ -167,6 +169,119 @@ class Branch:
             RuntimeError: the workspace is closed, or at work in another thread.
         """
         return self._native.run(x, index, count, base, dilation_map, out, workspace.native)
+
+
+class QuantizedConvolution:
+    """A convolution of 8-bit integers: scale * (bias + sum of weight * (input - zero_point)).
+
+    Its input is uint8; its result is in units of the next convolution's input, or a float where it
+    is the last one of a `QuantizedBranch`. The sum is exact.
+
+    Args:
+        weight: [N,k,k,C] int8, k = 1, 3 or 5.
+        bias: [N] int32, in units of the sum.
+        scale: [N] float32, what one unit of the sum of each output channel counts in the result:
+            input scale * weight scale, divided by the next convolution's input scale if there is
+            one.
+        zero_point: the input that stands for zero, 0 to 255; 0 after a ReLU.
+        dilation: distance of the taps in pixels.
+        activation: "none" or "relu".
+
+    Raises:
+        ValueError: an argument has a wrong shape, type or value; a sum could leave 32 bits;
+            PAG_ROS_ISA names an instruction set that the processor does not have.
+    """
+
+    def __init__(
+        self,
+        weight: NDArray[np.int8],
+        bias: NDArray[np.int32],
+        scale: NDArray[np.float32],
+        *,
+        zero_point: int = 0,
+        dilation: int = 1,
+        activation: Literal["none", "relu"] = "none",
+    ) -> None:
+        if activation not in ("none", "relu"):
+            raise ValueError(f"activation must be 'none' or 'relu', got {activation!r}")
+        self.native = _native.QuantizedLayer(
+            weight,
+            bias,
+            scale,
+            zero_point=zero_point,
+            dilation=dilation,
+            relu=activation == "relu",
+        )
+        self.inputs = weight.shape[3]
+        """Channels C of its input."""
+        self.outputs = weight.shape[0]
+        """Channels N of its result."""
+
+
+class QuantizedBranch:
+    """A `Branch` whose convolutions compute with 8-bit integers; its input and result are floats.
+
+    The input is rounded to uint8 wherever the first convolution reads it. `base` is added in
+    float32. All instruction sets give the same result to the last bit.
+
+    Args:
+        convolutions: in order of execution; each takes the channels that the one before gives.
+        input_scale: what one unit of the first convolution's input counts.
+        residual: the last one adds `base` before its activation.
+
+    Raises:
+        ValueError: there is no convolution, two of them do not fit together, or the input scale is
+            not a positive number.
+    """
+
+    def __init__(
+        self,
+        convolutions: Sequence[QuantizedConvolution],
+        input_scale: float,
+        residual: bool = False,
+    ) -> None:
+        layers = [each.native for each in convolutions]
+        self._native = _native.QuantizedBranch(layers, input_scale, residual)
+
+    def __call__(
+        self,
+        x: NDArray[np.float32],
+        index: NDArray[np.int32],
+        count: int,
+        *,
+        base: NDArray[np.float32] | None = None,
+        stream: NDArray[np.uint8] | None = None,
+        out: NDArray[np.float32] | None = None,
+        workspace: Workspace,
+    ) -> NDArray[np.float32]:
+        """y = base, and at the listed pixels the result of the convolutions.
+
+        NaN in `x` counts as the lowest value that uint8 can hold.
+
+        Args:
+            stream: [H,W,C] uint8, `x` as `quantize` gives it, or None. The first convolution reads
+                it in place of `x`, and the result is rounded into it at the listed pixels. Blocks
+                that follow one another with `base` and `out` equal to `x`, one input scale and one
+                zero point round the whole map once. It takes two convolutions or more, and as many
+                outputs as inputs.
+            x, index, count, base, out, workspace: see `Branch.__call__`.
+
+        Returns:
+            y [H,W,N] float32.
+
+        Raises:
+            ValueError: an argument has a wrong shape, type, layout or value.
+            RuntimeError: the workspace is closed, or at work in another thread.
+        """
+        return self._native.run(x, index, count, base, stream, out, workspace.native)
+
+    def quantize(self, x: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """All of `x` [H,W,C] in units of the first convolution's input: [H,W,C] uint8.
+
+        Raises:
+            ValueError: x has a wrong shape, type or layout.
+        """
+        return self._native.quantize(x)
 
 
 def select(

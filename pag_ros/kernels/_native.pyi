@@ -33,6 +33,34 @@ class Branch:
         workspace: Workspace,
     ) -> NDArray[np.float32]: ...
 
+class QuantizedLayer:
+    def __init__(
+        self,
+        weight: NDArray[np.int8],
+        bias: NDArray[np.int32],
+        scale: NDArray[np.float32],
+        *,
+        zero_point: int = 0,
+        dilation: int = 1,
+        relu: bool = False,
+    ) -> None: ...
+
+class QuantizedBranch:
+    def __init__(
+        self, layers: list[QuantizedLayer], input_scale: float, residual: bool = False
+    ) -> None: ...
+    def run(
+        self,
+        x: NDArray[np.float32],
+        index: NDArray[np.int32],
+        count: int,
+        base: NDArray[np.float32] | None,
+        stream: NDArray[np.uint8] | None,
+        out: NDArray[np.float32] | None,
+        workspace: Workspace,
+    ) -> NDArray[np.float32]: ...
+    def quantize(self, x: NDArray[np.float32]) -> NDArray[np.uint8]: ...
+
 def select(
     score: NDArray[np.float32], keep: int, out: NDArray[np.int32] | None
 ) -> NDArray[np.int32]: ...

@@ -1,9 +1,15 @@
 """The definition of the operators: dense arithmetic everywhere, then a mask. The oracle, not fast.
 
-Arguments are those of `pag_ros.kernels`, unchecked; arithmetic is done in float64.
+Arguments are those of `pag_ros.kernels`, unchecked; arithmetic is done in float64, of quantized
+convolutions in exact integers and float32.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +57,69 @@ def sparse_conv2d(
     return result.astype(np.float32)
 
 
+@dataclass(frozen=True)
+class QuantizedStep:
+    """Arguments of a `QuantizedConvolution`."""
+
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    scale: NDArray[np.float32]
+    zero_point: int = 0
+    dilation: int = 1
+    activation: str = "none"
+
+
+def quantized_branch(
+    x: NDArray[np.float32],
+    index: NDArray[np.int32],
+    count: int,
+    steps: Sequence[QuantizedStep],
+    input_scale: float,
+    *,
+    base: NDArray[np.float32] | None = None,
+    residual: bool = False,
+) -> NDArray[np.float32]:
+    """y [H,W,N] = base, and at the listed pixels the result of the steps; exact to the last bit.
+
+    Sums are exact integers. Everything else is float32, one operation after another.
+    """
+    active = np.zeros(x.shape[0] * x.shape[1], bool)
+    active[index[:count]] = True
+    active = active.reshape(x.shape[0], x.shape[1], 1)
+    values = _to_uint8(x * (np.float32(1) / np.float32(input_scale)), steps[0].zero_point)
+    for step, following in pairwise(steps):
+        scaled = quantized_sums(values, step).astype(np.float32) * step.scale
+        if step.activation == "relu":
+            scaled = np.maximum(scaled, np.float32(0))
+        values = np.where(active, _to_uint8(scaled, following.zero_point), following.zero_point)
+    result = quantized_sums(values, steps[-1]).astype(np.float32) * steps[-1].scale
+    y = np.zeros_like(result) if base is None else base
+    if residual:
+        result = result + y
+    if steps[-1].activation == "relu":
+        result = np.maximum(result, np.float32(0))
+    return np.where(active, result, y)
+
+
+def quantized_sums(values: NDArray[np.int64], step: QuantizedStep) -> NDArray[np.int64]:
+    """bias + sum of weight * (input - zero_point) everywhere: [H,W,C] -> [H,W,N]."""
+    # Exact: float64 holds every integer of 53 bits.
+    centred = values.astype(np.float32) - np.float32(step.zero_point)
+    weight = step.weight.astype(np.float32)
+    return (
+        convolve(centred, weight, np.zeros(len(weight)), step.dilation).astype(np.int64) + step.bias
+    )
+
+
+def _to_uint8(values: NDArray[np.float32], zero_point: int) -> NDArray[np.int64]:
+    """Rounded to the nearest integers, of two the even one, with zero at `zero_point`."""
+    lowest = np.where(np.isnan(values), np.float32(-zero_point), values)
+    integers: NDArray[np.int64] = np.rint(np.clip(lowest, -zero_point, 255 - zero_point)).astype(
+        int
+    )
+    return integers + zero_point
+
+
 def classify(
     logits: NDArray[np.float32], height: int, width: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -74,7 +143,10 @@ def _interpolate(values: NDArray[np.float64], size: int, axis: int) -> NDArray[n
 
 
 def convolve(
-    x: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32], dilation: int
+    x: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bias: NDArray[np.floating[Any]],
+    dilation: int,
 ) -> NDArray[np.float64]:
     """The dense convolution with zero padding: x [H,W,C], weight [N,k,k,C] -> [H,W,N]."""
     height, width, _ = x.shape

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <stdexcept>
-#include <string>
 
 namespace pag {
 
@@ -14,11 +12,8 @@ namespace {
 constexpr std::size_t kGroupFloats = 640 * 1024 / sizeof(float);
 // More parts share the work more evenly, fewer cost less.
 constexpr int kPartsPerThread = 16;
-constexpr int kCopyPixels = 64;
 // Multiply-adds of a pixel from which on its taps beyond the borders cost more than sorting it.
 constexpr std::int64_t kWorthArranging = 9 * 96 * 96;
-
-int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 // Where a layer finds the channels of a pixel.
 struct Source {
@@ -145,39 +140,6 @@ class Pass {
     const std::int32_t* order_;
 };
 
-// The job with its list and its map copied to memory that no other thread writes to: what is checked
-// afterwards stays as it is, and so does every address that is made of it.
-Job with_own_lists(Job job, Workspace& workspace) {
-    workspace.listed.assign(job.index, job.index + job.count);
-    job.index = workspace.listed.data();
-    if (job.dilation_map != nullptr) {
-        const std::int32_t* map = job.dilation_map;
-        workspace.dilations.assign(map, map + std::size_t(job.height) * job.width);
-        job.dilation_map = workspace.dilations.data();
-    }
-    return job;
-}
-
-// Check the list and the map, and fill workspace.position from the list; or throw.
-void locate(const Job& job, Workspace& workspace) {
-    const int pixels = job.height * job.width;
-    workspace.position.assign(pixels, job.count);
-    for (int position = 0; position < job.count; ++position) {
-        const int pixel = job.index[position];
-        if (pixel < 0 || pixel >= pixels)
-            throw std::invalid_argument("index must name pixels 0 to " + std::to_string(pixels - 1) +
-                                        ", got " + std::to_string(pixel));
-        if (workspace.position[pixel] != job.count)
-            throw std::invalid_argument("index must name every pixel once at most, got " +
-                                        std::to_string(pixel) + " twice");
-        workspace.position[pixel] = position;
-    }
-    if (job.dilation_map == nullptr) return;
-    const auto& dilations = workspace.dilations;
-    if (std::any_of(dilations.begin(), dilations.end(), [](std::int32_t each) { return each < 0; }))
-        throw std::invalid_argument("dilation_map holds negative dilations");
-}
-
 // -1, 0 or 1: whether taps at this distance cross the lower end of a line of pixels, none or the other.
 int side(int at, std::int64_t reach, int size) {
     return at < reach ? -1 : at + reach >= size ? 1 : 0;
@@ -208,18 +170,6 @@ int arrange(const Layer::Form& form, const Job& job, Workspace& workspace) {
     for (int position = 0; position < job.count; ++position)
         workspace.order[ends[workspace.keys[position]]++] = position;
     return convolved;
-}
-
-void copy_unlisted(const Job& job, const std::int32_t* position, int channels, int first, int last) {
-    const std::size_t bytes = sizeof(float) * channels;
-    for (int pixel = first; pixel < last; ++pixel) {
-        if (position[pixel] != job.count) continue;
-        float* out = job.out + std::size_t(pixel) * channels;
-        if (job.base == nullptr)
-            std::memset(out, 0, bytes);
-        else
-            std::memcpy(out, job.base + std::size_t(pixel) * channels, bytes);
-    }
 }
 
 void copy_listed(const Job& job, const float* rows, int channels) {

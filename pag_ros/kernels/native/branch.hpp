@@ -3,12 +3,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
-#include "classify.hpp"
 #include "isa.hpp"
-#include "thread_pool.hpp"
+#include "job.hpp"
 
 namespace pag {
 
@@ -45,33 +43,6 @@ class Layer {
     int panels_per_group_;
     std::vector<float> weights_;  // [panels][taps][channels][panel], depthwise [taps][channels]
     std::vector<float> bias_;     // padded with zeros to whole panels
-};
-
-// One run of a Branch. All maps are channels-last and dense in memory.
-struct Job {
-    const float* x;  // [height][width][channels of the first layer]
-    int height, width;
-    const std::int32_t* index;  // [count], the pixels y * width + x to compute
-    int count;
-    const float* base;                 // [height][width][outputs], or null for zeros
-    const std::int32_t* dilation_map;  // [height * width], or null
-    float* out;                        // [height][width][outputs]; may be x or base
-};
-
-// Memory and threads that runs use one after another.
-struct Workspace {
-    explicit Workspace(int threads) : pool(threads) {}
-
-    ThreadPool pool;
-    std::mutex in_use;
-    std::vector<std::int32_t> listed;     // the job's index
-    std::vector<std::int32_t> dilations;  // the job's dilation_map
-    std::vector<std::int32_t> position;  // of each pixel in the list; count where it is not listed
-    std::vector<std::int32_t> order;     // positions as a layer takes them
-    std::vector<std::uint8_t> keys;      // what they are ordered by
-    std::vector<float> zeros;
-    ClassifyBuffers classify;
-    std::vector<float> between[2];  // results between layers, [count + 1][channels]
 };
 
 class Branch {

@@ -3,6 +3,14 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace pag {
 
 namespace portable {
@@ -12,9 +20,42 @@ extern const Isa kIsa;
 namespace avx2 {
 extern const Isa kIsa;
 }
+namespace avx2_vnni {
+extern const Isa kIsa;
+}
 namespace avx512 {
 extern const Isa kIsa;
 }
+namespace avx512_vnni {
+extern const Isa kIsa;
+}
+namespace amx {
+extern const Isa kIsa;
+}
+
+namespace {
+
+// Whether the processor has AMX for bytes and the system lets this process use it. Linux keeps room for
+// the tiles of those processes only that ask, and may refuse.
+bool has_amx() {
+#if defined(__linux__)
+    constexpr unsigned kTiles = 1U << 24, kBytes = 1U << 25;
+    constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+    unsigned a, b, c, d;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+    if ((d & kTiles) == 0 || (d & kBytes) == 0) return false;
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+
+bool has_avx_vnni() {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1U << 4)) != 0;
+}
+
+}  // namespace
 #endif
 
 const std::vector<const Isa*>& available_isas() {
@@ -23,9 +64,14 @@ const std::vector<const Isa*>& available_isas() {
 #if defined(__x86_64__)
         __builtin_cpu_init();
         const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-        if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
-            found.push_back(&avx512::kIsa);
+        const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") &&
+                                __builtin_cpu_supports("avx512vl") &&
+                                __builtin_cpu_supports("avx512dq") &&
+                                __builtin_cpu_supports("avx512bw");
+        if (has_avx512 && has_amx()) found.push_back(&amx::kIsa);
+        if (has_avx512 && __builtin_cpu_supports("avx512vnni")) found.push_back(&avx512_vnni::kIsa);
+        if (has_avx512) found.push_back(&avx512::kIsa);
+        if (has_avx2 && has_avx_vnni()) found.push_back(&avx2_vnni::kIsa);
         if (has_avx2) found.push_back(&avx2::kIsa);
 #endif
         found.push_back(&portable::kIsa);

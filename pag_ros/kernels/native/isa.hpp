@@ -25,6 +25,52 @@ struct Tile {
     float lower, upper;  // the activation clamps to these
 };
 
+constexpr int kMaxQuantizedRows = 32;
+// Packed int8 weights: [panels][steps][2][16][16][4], that is panels of 32 output channels, steps of 64
+// inputs; in each for both halves of the panel 16 times 4 inputs for each of 16 output channels.
+// It is the order of AMX tiles, and every 4 bytes are what VNNI multiplies at once.
+// Taps come in groups, whose channels lie one after another; every group ends with a whole step.
+constexpr int kQuantizedPanel = 32;
+constexpr int kQuantizedStep = 64;
+constexpr int kQuantizedHalf = 16 * kQuantizedStep;  // bytes
+
+// Some listed pixels of one quantized layer. The routine gathers their inputs into rows.
+struct QuantizedTile {
+    std::uint8_t* inputs;  // [tile_rows][stride], room for `steps` steps in each row
+    std::int64_t stride;
+    std::int32_t* sums;  // room for [panels][tile_rows][32]
+    int steps;
+    int count;  // pixels
+    int taps, taps_per_group;
+    int channels;                                           // of the input
+    int outputs;                                            // channels of the result
+    const std::uint8_t* rows[kMaxTaps][kMaxQuantizedRows];  // where the channels of a tap lie
+    // Every pixel's result: quantized, float, or both.
+    bool has_out, has_base, has_quantized;
+    std::uint8_t* quantized[kMaxQuantizedRows];
+    float* out[kMaxQuantizedRows];
+    const float* base[kMaxQuantizedRows];  // what to add to a float result
+    float lower, upper;                    // of the result, before the zero point is added
+    int zero_point;                        // of a quantized result
+    float inverse_scale;                   // float results are quantized by
+};
+
+struct QuantizedWeights {
+    const std::int8_t* packed;
+    const std::int32_t* bias;  // [panels * 32], the zero point of the input taken into account
+    const float* scale;        // [panels * 32], what one unit of the sum counts in the result
+};
+
+// The routines of layers with int8 weights and uint8 inputs. All instruction sets give the same bits.
+struct QuantizedRoutines {
+    int tile_rows;  // most pixels of a tile
+    // All output channels of a tile.
+    void (*convolve)(const QuantizedTile&, const QuantizedWeights&);
+    // count floats to whole multiples of 1 / inverse_scale, zero at zero_point.
+    void (*quantize)(const float* from, std::uint8_t* to, int count, float inverse_scale,
+                     int zero_point);
+};
+
 struct Isa {
     const char* name;
     int tile_rows;  // most pixels of a tile
@@ -40,6 +86,7 @@ struct Isa {
     // So many rounds of multiply-adds in registers; returns the floating-point operations. The result
     // goes to `sink`, so that no compiler leaves them out.
     double (*multiply_add)(int rounds, float* sink);
+    QuantizedRoutines quantized;
 };
 
 // All that this processor can run, the best first. The last one runs everywhere.

@@ -3,6 +3,8 @@
 
 #if defined(__x86_64__)
 
+#include <immintrin.h>
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), apply_to = function)
 #else
@@ -13,6 +15,7 @@
 #define PAG_ISA_NAME "avx512"
 #define PAG_VECTOR_BYTES 64
 #define PAG_TILE_ROWS 12
+#define PAG_MULTIPLY_PAIRS(a, b) _mm512_madd_epi16(__m512i(a), __m512i(b))
 
 namespace pag::avx512 {
 #include "routines.hpp"

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "branch.hpp"
 #include "classify.hpp"
 #include "isa.hpp"
+#include "quantized.hpp"
 #include "select.hpp"
 
 namespace py = pybind11;
@@ -66,12 +68,12 @@ T* writable(py::array& array, const std::string& name) {
 
 // out may be exactly the other array where `same_allowed`, and may not share a part of it.
 void check_overlap(const py::array& out, const py::array& other, const std::string& name,
-                   bool same_allowed) {
+                   bool same_allowed, const std::string& what = "out") {
     const auto* a = static_cast<const char*>(out.data());
     const auto* b = static_cast<const char*>(other.data());
     const bool apart = a + out.nbytes() <= b || b + other.nbytes() <= a;
     const bool same = same_allowed && a == b && out.nbytes() == other.nbytes();
-    if (!apart && !same) throw py::value_error("out must not share a part of its memory with " + name);
+    if (!apart && !same) throw py::value_error(what + " must not share a part of its memory with " + name);
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
@@ -111,8 +113,42 @@ std::shared_ptr<pag::Layer> make_layer(const py::object& weight, const py::objec
                                               pag::chosen_isa());
 }
 
-pag::Branch make_branch(const std::vector<std::shared_ptr<pag::Layer>>& layers,
-                        bool residual) {
+std::shared_ptr<pag::QuantizedLayer> make_quantized_layer(const py::object& weight,
+                                                          const py::object& bias,
+                                                          const py::object& scale, int zero_point,
+                                                          int dilation, bool relu) {
+    const std::string wanted = "contiguous [N,k,k,C] int8, k = 1, 3 or 5";
+    const py::array weights = array_of<std::int8_t>(weight, "weight", {-1, -1, -1, -1}, wanted);
+    const std::int64_t outputs = weights.shape(0), kernel = weights.shape(1);
+    const std::int64_t channels = weights.shape(3);
+    const bool known_kernel = kernel == 1 || kernel == 3 || kernel == 5;
+    if (!known_kernel || weights.shape(2) != kernel || outputs < 1 || outputs > kMostChannels ||
+        channels < 1 || channels > kMostChannels)
+        refuse("weight", wanted, describe(weights));
+    const std::string each = "[" + std::to_string(outputs) + "] ";
+    const py::array biases = array_of<std::int32_t>(bias, "bias", {outputs}, each + "int32");
+    const py::array scales = array_of<float>(scale, "scale", {outputs}, each + "float32");
+    const float* factors = data_of<float>(scales);
+    if (!std::all_of(factors, factors + outputs, [](float each) { return std::isfinite(each); }))
+        throw py::value_error("scale must be finite");
+    if (zero_point < 0 || zero_point > 255)
+        refuse("zero_point", "0 to 255", std::to_string(zero_point));
+    if (dilation < 1) refuse("dilation", "1 or more", std::to_string(dilation));
+    pag::QuantizedLayer::Form form{};
+    form.outputs = static_cast<int>(outputs);
+    form.kernel = static_cast<int>(kernel);
+    form.channels = static_cast<int>(channels);
+    form.dilation = dilation;
+    form.zero_point = zero_point;
+    form.relu = relu;
+    return std::make_shared<pag::QuantizedLayer>(form, data_of<std::int8_t>(weights),
+                                                 data_of<std::int32_t>(biases), factors,
+                                                 pag::chosen_isa());
+}
+
+// Whether layers can follow one another, or throw.
+template <typename Layer>
+void check_chain(const std::vector<std::shared_ptr<Layer>>& layers) {
     if (layers.empty()) throw py::value_error("layers must hold one layer at least");
     for (std::size_t depth = 1; depth < layers.size(); ++depth) {
         const auto& before = layers[depth - 1]->form;
@@ -123,7 +159,20 @@ pag::Branch make_branch(const std::vector<std::shared_ptr<pag::Layer>>& layers,
         if (&layers[depth]->isa() != &layers[0]->isa())
             throw py::value_error("layers must be packed for the same instruction set");
     }
+}
+
+pag::Branch make_branch(const std::vector<std::shared_ptr<pag::Layer>>& layers, bool residual) {
+    check_chain(layers);
     return {layers, residual};
+}
+
+pag::QuantizedBranch make_quantized_branch(
+    const std::vector<std::shared_ptr<pag::QuantizedLayer>>& layers, float input_scale,
+    bool residual) {
+    check_chain(layers);
+    if (!std::isnormal(input_scale) || !std::isnormal(1.0F / input_scale) || input_scale < 0.0F)
+        refuse("input_scale", "a positive number", std::to_string(input_scale));
+    return {layers, input_scale, residual};
 }
 
 std::unique_ptr<pag::Workspace> make_workspace(int threads) {
@@ -141,9 +190,15 @@ std::unique_lock<std::mutex> take(pag::Workspace& workspace) {
     return lock;
 }
 
-py::object run_branch(const pag::Branch& branch, const py::object& x, const py::object& index,
-                      std::int64_t count, const py::object& base, const py::object& dilation_map,
-                      const py::object& out, pag::Workspace& workspace) {
+// A run's arrays, checked, except for the dilation map.
+struct Arrays {
+    py::array x, index, base, out;
+    pag::Job job;
+};
+
+template <typename Branch>
+Arrays check_arrays(const Branch& branch, const py::object& x, const py::object& index,
+                    std::int64_t count, const py::object& base, const py::object& out) {
     const std::int64_t channels = branch.layers().front()->form.channels;
     const std::int64_t outputs = branch.layers().back()->form.outputs;
     const py::array input =
@@ -158,6 +213,7 @@ py::object run_branch(const pag::Branch& branch, const py::object& x, const py::
                               std::to_string(count));
 
     pag::Job job{};
+    py::array held;
     const std::vector<std::int64_t> shape{height, width, outputs};
     const std::string wanted = "contiguous " + shape_text(shape) + " float32";
     py::array result = out.is_none() ? py::array(py::array_t<float>(shape))
@@ -166,30 +222,78 @@ py::object run_branch(const pag::Branch& branch, const py::object& x, const py::
     check_overlap(result, input, "x", true);
     check_overlap(result, listed, "index", false);
     if (!base.is_none()) {
-        const py::array held = array_of<float>(base, "base", shape, wanted);
+        held = array_of<float>(base, "base", shape, wanted);
         check_overlap(result, held, "base", true);
         job.base = data_of<float>(held);
     } else if (branch.residual()) {
         throw py::value_error("residual needs base");
-    }
-    bool by_map = false;
-    for (const auto& layer : branch.layers()) by_map = by_map || layer->form.by_map;
-    if (by_map) {
-        const py::array map = array_of<std::int32_t>(dilation_map, "dilation_map", {pixels},
-                                                     "[" + std::to_string(pixels) + "] int32");
-        check_overlap(result, map, "dilation_map", false);
-        job.dilation_map = data_of<std::int32_t>(map);
     }
     job.x = data_of<float>(input);
     job.height = static_cast<int>(height);
     job.width = static_cast<int>(width);
     job.index = data_of<std::int32_t>(listed);
     job.count = static_cast<int>(count);
-    {
-        const py::gil_scoped_release release;
-        const auto lock = take(workspace);
-        branch.run(job, workspace);
+    return {input, listed, held, result, job};
+}
+
+template <typename Branch>
+void run_unlocked(const Branch& branch, const pag::Job& job, pag::Workspace& workspace) {
+    const py::gil_scoped_release release;
+    const auto lock = take(workspace);
+    branch.run(job, workspace);
+}
+
+py::object run_branch(const pag::Branch& branch, const py::object& x, const py::object& index,
+                      std::int64_t count, const py::object& base, const py::object& dilation_map,
+                      const py::object& out, pag::Workspace& workspace) {
+    Arrays arrays = check_arrays(branch, x, index, count, base, out);
+    py::array map;
+    bool by_map = false;
+    for (const auto& layer : branch.layers()) by_map = by_map || layer->form.by_map;
+    if (by_map) {
+        const std::int64_t pixels = std::int64_t(arrays.job.height) * arrays.job.width;
+        map = array_of<std::int32_t>(dilation_map, "dilation_map", {pixels},
+                                     "[" + std::to_string(pixels) + "] int32");
+        check_overlap(arrays.out, map, "dilation_map", false);
+        arrays.job.dilation_map = data_of<std::int32_t>(map);
     }
+    run_unlocked(branch, arrays.job, workspace);
+    return std::move(arrays.out);
+}
+
+py::object run_quantized_branch(const pag::QuantizedBranch& branch, const py::object& x,
+                                const py::object& index, std::int64_t count, const py::object& base,
+                                const py::object& stream, const py::object& out,
+                                pag::Workspace& workspace) {
+    Arrays arrays = check_arrays(branch, x, index, count, base, out);
+    py::array held;
+    if (!stream.is_none()) {
+        const std::vector<std::int64_t> shape{arrays.x.shape(0), arrays.x.shape(1), arrays.x.shape(2)};
+        held = array_of<std::uint8_t>(stream, "stream", shape,
+                                      "contiguous " + shape_text(shape) + " uint8");
+        // The first layer reads the stream and the last one writes it.
+        if (branch.layers().size() < 2 || arrays.out.shape(2) != shape[2])
+            throw py::value_error(
+                "stream needs two convolutions or more, and as many outputs as inputs");
+        arrays.job.stream = writable<std::uint8_t>(held, "stream");
+        for (const auto& [name, other] :
+             {std::pair{"x", arrays.x}, std::pair{"index", arrays.index},
+              std::pair{"base", arrays.base}, std::pair{"out", arrays.out}})
+            check_overlap(held, other, name, false, "stream");
+    }
+    run_unlocked(branch, arrays.job, workspace);
+    return std::move(arrays.out);
+}
+
+py::object quantize(const pag::QuantizedBranch& branch, const py::object& x) {
+    const std::int64_t channels = branch.layers().front()->form.channels;
+    const py::array values =
+        array_of<float>(x, "x", {-1, -1, channels},
+                        "contiguous [H,W," + std::to_string(channels) + "] float32");
+    py::array_t<std::uint8_t> result({values.shape(0), values.shape(1), values.shape(2)});
+    std::uint8_t* to = result.mutable_data();
+    const py::gil_scoped_release release;
+    branch.quantize(data_of<float>(values), values.size(), to);
     return std::move(result);
 }
 
@@ -305,6 +409,18 @@ PYBIND11_MODULE(_native, module) {
         .def(py::init(&make_branch), py::arg("layers"), py::arg("residual") = false)
         .def("run", &run_branch, py::arg("x"), py::arg("index"), py::arg("count"), py::arg("base"),
              py::arg("dilation_map"), py::arg("out"), py::arg("workspace"));
+
+    py::class_<pag::QuantizedLayer, std::shared_ptr<pag::QuantizedLayer>>(module, "QuantizedLayer")
+        .def(py::init(&make_quantized_layer), py::arg("weight"), py::arg("bias"), py::arg("scale"),
+             py::kw_only(), py::arg("zero_point") = 0, py::arg("dilation") = 1,
+             py::arg("relu") = false);
+
+    py::class_<pag::QuantizedBranch>(module, "QuantizedBranch")
+        .def(py::init(&make_quantized_branch), py::arg("layers"), py::arg("input_scale"),
+             py::arg("residual") = false)
+        .def("run", &run_quantized_branch, py::arg("x"), py::arg("index"), py::arg("count"),
+             py::arg("base"), py::arg("stream"), py::arg("out"), py::arg("workspace"))
+        .def("quantize", &quantize, py::arg("x"));
 
     module.def("select", &run_select, py::arg("score"), py::arg("keep"), py::arg("out"));
     module.def("classify", &run_classify, py::arg("logits"), py::arg("height"), py::arg("width"),

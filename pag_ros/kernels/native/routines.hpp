@@ -187,5 +187,9 @@ static double multiply_add(int rounds, float* sink) {
     return 2.0 * kSums * kLanes * rounds;
 }
 
-extern const Isa kIsa{PAG_ISA_NAME, kTileRows,          kPanel,
-                      convolve,     convolve_depthwise, classify, multiply_add};
+#include "quantized_routines.hpp"
+
+extern const Isa kIsa{
+    PAG_ISA_NAME, kTileRows, kPanel,       convolve,
+    convolve_depthwise,      classify,     multiply_add,
+    {kQuantizedRows, convolve_quantized, quantize}};

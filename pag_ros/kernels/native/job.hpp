@@ -1,0 +1,63 @@
+// What a run of convolutions at listed pixels is given, and what all kinds of them do with it.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "aligned.hpp"
+#include "classify.hpp"
+#include "thread_pool.hpp"
+
+namespace pag {
+
+// One run of a branch. All maps are channels-last and dense in memory.
+struct Job {
+    const float* x;  // [height][width][channels of the first layer]
+    int height, width;
+    const std::int32_t* index;  // [count], the pixels y * width + x to compute
+    int count;
+    const float* base;                 // [height][width][outputs], or null for zeros
+    const std::int32_t* dilation_map;  // [height * width], or null
+    float* out;                        // [height][width][outputs]; may be x or base
+    // Of quantized layers: x in units of the first one, or null. It follows the result at the listed
+    // pixels.
+    std::uint8_t* stream;
+};
+
+// Memory and threads that runs use one after another.
+struct Workspace {
+    explicit Workspace(int threads) : pool(threads) {}
+
+    ThreadPool pool;
+    std::mutex in_use;
+    std::vector<std::int32_t> listed;     // the job's index
+    std::vector<std::int32_t> dilations;  // the job's dilation_map
+    std::vector<std::int32_t> position;  // of each pixel in the list; count where it is not listed
+    std::vector<std::int32_t> order;     // positions as a layer takes them
+    std::vector<std::uint8_t> keys;      // what they are ordered by
+    std::vector<float> zeros;
+    ClassifyBuffers classify;
+    std::vector<float> between[2];  // results between layers, [count + 1][channels]
+    // Of quantized layers: the map that the first one reads, with one row more; which of its pixels
+    // are read; and the results between layers, [count + 1][channels].
+    AlignedVector<std::uint8_t> quantized;
+    std::vector<std::uint8_t> wanted, wanted_rows;
+    AlignedVector<std::uint8_t> quantized_between[2];
+};
+
+constexpr int kCopyPixels = 64;
+
+inline int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+// The job with its list and its map copied to memory that no other thread writes to: what is checked
+// afterwards stays as it is, and so does every address that is made of it.
+Job with_own_lists(Job job, Workspace& workspace);
+
+// Check the list and the map, and fill workspace.position from the list; or throw.
+void locate(const Job& job, Workspace& workspace);
+
+// The base, or zeros, at the pixels first .. last that are not listed.
+void copy_unlisted(const Job& job, const std::int32_t* position, int channels, int first, int last);
+
+}  // namespace pag

@@ -1,0 +1,322 @@
+#include "quantized.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace pag {
+
+namespace {
+
+constexpr int kPartsPerThread = 16;
+// Inputs of a pixel to gather at a time: those of the most rows of a tile fill half the first-level cache.
+constexpr int kGroupInputs = 640;
+
+// Where a layer finds the channels of a pixel.
+struct Source {
+    const std::uint8_t* rows;
+    const std::int32_t* position;  // of a pixel among the rows, or null: rows are pixels
+    const std::uint8_t* zeros;     // a row that stands for zeros
+    int channels;
+
+    const std::uint8_t* row(int pixel) const {
+        const std::size_t at = position == nullptr ? pixel : position[pixel];
+        return rows + at * channels;
+    }
+};
+
+// Where a layer puts its results: into compact rows, or where those are null into the job's maps.
+struct Target {
+    std::uint8_t* rows;
+    int zero_point;       // of the rows, or of the job's stream
+    float inverse_scale;  // of the job's stream
+};
+
+// Memory of a thread for the gathered inputs of a tile.
+std::uint8_t* room(std::size_t bytes) {
+    thread_local AlignedVector<std::uint8_t> memory;
+    if (memory.size() < bytes) memory.assign(bytes, 0);
+    return memory.data();
+}
+
+// One layer of one run.
+class Pass {
+   public:
+    Pass(const QuantizedLayer& layer, const Job& job, const Source& source, const Target& target,
+         bool residual)
+        : layer_(layer), job_(job), source_(source), target_(target), residual_(residual) {}
+
+    // Positions first .. first + count of the list.
+    void compute(int first, int count) const {
+        QuantizedTile tile;
+        tile.steps = layer_.steps();
+        // An odd number of lines: else the rows of a tile would share few sets of the cache.
+        tile.stride = std::int64_t(tile.steps | 1) * kCacheLine;
+        const int tile_rows = routines().tile_rows;
+        const std::size_t input_bytes = std::size_t(tile.stride) * tile_rows;
+        const std::size_t panels = ceil_div(layer_.form.outputs, kQuantizedPanel);
+        const std::size_t sums = panels * tile_rows * kQuantizedPanel;
+        tile.inputs = room(input_bytes + sums * sizeof(std::int32_t));
+        tile.sums = reinterpret_cast<std::int32_t*>(tile.inputs + input_bytes);
+        tile.count = count;
+        tile.taps = layer_.taps();
+        tile.taps_per_group = layer_.taps_per_group();
+        tile.channels = source_.channels;
+        tile.outputs = layer_.form.outputs;
+        tile.has_out = target_.rows == nullptr;
+        tile.has_base = residual_;
+        tile.has_quantized = !tile.has_out || job_.stream != nullptr;
+        tile.inverse_scale = target_.inverse_scale;
+        set_limits(tile);
+        // Lists ascend as a rule, so the pixel before is in the same line of the map: no division.
+        int y = 0, line = 0;
+        for (int m = 0; m < count; ++m) {
+            const int pixel = job_.index[first + m];
+            if (pixel < line || pixel - line >= job_.width) {
+                y = pixel / job_.width;
+                line = y * job_.width;
+            }
+            aim_inputs(tile, m, y, pixel - line);
+            aim_results(tile, m, first + m);
+        }
+        routines().convolve(tile, layer_.weights());
+    }
+
+   private:
+    const QuantizedRoutines& routines() const { return layer_.isa().quantized; }
+
+    void set_limits(QuantizedTile& tile) const {
+        constexpr float kInfinity = std::numeric_limits<float>::infinity();
+        tile.zero_point = target_.zero_point;
+        const float lowest = tile.has_out ? -kInfinity : float(-target_.zero_point);
+        tile.lower = layer_.form.relu ? 0.0F : lowest;
+        tile.upper = tile.has_out ? kInfinity : float(255 - target_.zero_point);
+    }
+
+    // Point row m of the tile to the taps of one pixel.
+    void aim_inputs(QuantizedTile& tile, int m, int y, int x) const {
+        const std::int64_t reach = std::int64_t(layer_.form.kernel / 2) * layer_.form.dilation;
+        const bool inside =
+            y >= reach && x >= reach && y + reach < job_.height && x + reach < job_.width;
+        if (!inside)
+            aim_at_border(tile, m, y, x);
+        else if (source_.position == nullptr)
+            aim_inside(tile, m, y, x, [](std::int64_t at) { return at; });
+        else
+            aim_inside(tile, m, y, x, [this](std::int64_t at) { return source_.position[at]; });
+    }
+
+    // position: of a pixel among the rows of the source.
+    template <typename Position>
+    void aim_inside(QuantizedTile& tile, int m, int y, int x, const Position& position) const {
+        // With a size that the compiler knows it takes three quarters of the time.
+        if (layer_.form.kernel == 1)
+            aim_window<1>(tile, m, y, x, position);
+        else if (layer_.form.kernel == 3)
+            aim_window<3>(tile, m, y, x, position);
+        else
+            aim_window<5>(tile, m, y, x, position);
+    }
+
+    template <int Kernel, typename Position>
+    void aim_window(QuantizedTile& tile, int m, int y, int x, const Position& position) const {
+        const std::int64_t dilation = layer_.form.dilation, channels = source_.channels;
+        const std::int64_t width = job_.width, middle = y * width + x;
+        const std::uint8_t* rows = source_.rows;
+        for (int row = 0; row < Kernel; ++row)
+            for (int column = 0; column < Kernel; ++column) {
+                const std::int64_t away = (row - Kernel / 2) * width + column - Kernel / 2;
+                tile.rows[row * Kernel + column][m] = rows + position(middle + away * dilation) * channels;
+            }
+    }
+
+    void aim_at_border(QuantizedTile& tile, int m, int y, int x) const {
+        const int kernel = layer_.form.kernel;
+        const std::int64_t dilation = layer_.form.dilation;
+        int tap = 0;
+        for (int row = 0; row < kernel; ++row) {
+            const std::int64_t tap_y = y + (row - kernel / 2) * dilation;
+            const bool row_inside = tap_y >= 0 && tap_y < job_.height;
+            for (int column = 0; column < kernel; ++column, ++tap) {
+                const std::int64_t tap_x = x + (column - kernel / 2) * dilation;
+                const bool inside = row_inside && tap_x >= 0 && tap_x < job_.width;
+                tile.rows[tap][m] =
+                    inside ? source_.row(int(tap_y * job_.width + tap_x)) : source_.zeros;
+            }
+        }
+    }
+
+    // Point row m of the tile to where the result of one listed pixel goes.
+    void aim_results(QuantizedTile& tile, int m, int position) const {
+        const std::size_t outputs = layer_.form.outputs;
+        if (target_.rows != nullptr) {
+            tile.quantized[m] = target_.rows + position * outputs;
+            return;
+        }
+        const std::size_t pixel = job_.index[position];
+        tile.out[m] = job_.out + pixel * outputs;
+        if (residual_) tile.base[m] = job_.base + pixel * outputs;
+        if (job_.stream != nullptr) tile.quantized[m] = job_.stream + pixel * outputs;
+    }
+
+    const QuantizedLayer& layer_;
+    const Job& job_;
+    const Source source_;
+    const Target target_;
+    const bool residual_;
+};
+
+// One layer at all listed pixels, and the base at the others among the first `copied` pixels.
+void compute(const Pass& pass, const QuantizedLayer& layer, const Job& job, int copied,
+             Workspace& workspace) {
+    const int tile_rows = layer.isa().quantized.tile_rows;
+    const int tiles = ceil_div(job.count, tile_rows);
+    const int tiles_per_part = std::clamp(tiles / (kPartsPerThread * workspace.pool.threads()), 1, 64);
+    const int compute_parts = ceil_div(tiles, tiles_per_part);
+    const int copy_parts = ceil_div(copied, kCopyPixels);
+    workspace.pool.share(compute_parts + copy_parts, [&](int part) {
+        if (part < compute_parts) {
+            const int first_tile = part * tiles_per_part;
+            const int last_tile = std::min(first_tile + tiles_per_part, tiles);
+            for (int tile = first_tile; tile < last_tile; ++tile)
+                pass.compute(tile * tile_rows, std::min(tile_rows, job.count - tile * tile_rows));
+        } else {
+            const int first = (part - compute_parts) * kCopyPixels;
+            copy_unlisted(job, workspace.position.data(), layer.form.outputs, first,
+                          std::min(first + kCopyPixels, copied));
+        }
+    });
+}
+
+// to[i] |= from[i + shift] for every i of a line for which that exists.
+void spread(const std::uint8_t* from, std::uint8_t* to, int size, std::int64_t shift) {
+    const int first = int(std::clamp<std::int64_t>(-shift, 0, size));
+    const int last = int(std::clamp<std::int64_t>(size - shift, 0, size));
+    for (int i = first; i < last; ++i) to[i] |= from[i + shift];
+}
+
+// Fills workspace.wanted: 1 at the pixels that a layer reads for the listed ones.
+void mark_wanted(const QuantizedLayer::Form& form, const Job& job, Workspace& workspace) {
+    const int pixels = job.height * job.width;
+    auto &wanted = workspace.wanted, &rows = workspace.wanted_rows;
+    wanted.assign(pixels, 0);
+    for (int position = 0; position < job.count; ++position) wanted[job.index[position]] = 1;
+    if (form.kernel == 1) return;
+    rows.assign(pixels, 0);
+    for (int column = -form.kernel / 2; column <= form.kernel / 2; ++column)
+        for (int y = 0; y < job.height; ++y)
+            spread(wanted.data() + std::size_t(y) * job.width, rows.data() + std::size_t(y) * job.width,
+                   job.width, std::int64_t(column) * form.dilation);
+    std::fill(wanted.begin(), wanted.end(), std::uint8_t{0});
+    for (int row = -form.kernel / 2; row <= form.kernel / 2; ++row)
+        spread(rows.data(), wanted.data(), pixels, std::int64_t(row) * form.dilation * job.width);
+}
+
+// Room in `rows` for `count` pixels, and behind them a row that stands for zeros.
+void prepare(AlignedVector<std::uint8_t>& rows, std::size_t count, int channels, int zero_point) {
+    const std::size_t bytes = (count + 1) * channels;
+    if (rows.size() < bytes) rows.resize(bytes);
+    std::fill_n(rows.begin() + count * channels, channels, static_cast<std::uint8_t>(zero_point));
+}
+
+// The input as far as the first layer reads it, in its units.
+Source quantized_input(const QuantizedLayer& layer, const Job& job, float inverse_scale,
+                       Workspace& workspace) {
+    const int pixels = job.height * job.width, channels = layer.form.channels;
+    if (job.stream != nullptr) {
+        prepare(workspace.quantized, 0, channels, layer.form.zero_point);
+        return {job.stream, nullptr, workspace.quantized.data(), channels};
+    }
+    mark_wanted(layer.form, job, workspace);
+    prepare(workspace.quantized, pixels, channels, layer.form.zero_point);
+    const std::uint8_t* wanted = workspace.wanted.data();
+    std::uint8_t* rows = workspace.quantized.data();
+    workspace.pool.share(ceil_div(pixels, kCopyPixels), [&](int part) {
+        const int last = std::min((part + 1) * kCopyPixels, pixels);
+        for (int pixel = part * kCopyPixels; pixel < last; ++pixel) {
+            const std::size_t at = std::size_t(pixel) * channels;
+            if (wanted[pixel] != 0)
+                layer.isa().quantized.quantize(job.x + at, rows + at, channels, inverse_scale,
+                                               layer.form.zero_point);
+        }
+    });
+    return {rows, nullptr, rows + std::size_t(pixels) * channels, channels};
+}
+
+// The sum of the weights of one output channel, of them all or of their absolute values.
+std::int64_t sum(const std::int8_t* weight, std::size_t count, bool absolute) {
+    std::int64_t total = 0;
+    for (std::size_t i = 0; i < count; ++i) total += absolute ? std::abs(weight[i]) : weight[i];
+    return total;
+}
+
+}  // namespace
+
+QuantizedLayer::QuantizedLayer(const Form& form, const std::int8_t* weight, const std::int32_t* bias,
+                               const float* scale, const Isa& isa)
+    : form(form), isa_(isa), taps_per_group_(std::max(1, kGroupInputs / form.channels)) {
+    const std::size_t inputs = std::size_t(taps()) * form.channels;
+    const std::size_t group_inputs = std::size_t(taps_per_group_) * form.channels;
+    const std::size_t group_steps = (group_inputs + kQuantizedStep - 1) / kQuantizedStep;
+    const std::size_t rest = inputs % group_inputs;
+    steps_ = int(inputs / group_inputs * group_steps + (rest + kQuantizedStep - 1) / kQuantizedStep);
+    const std::size_t panels = ceil_div(form.outputs, kQuantizedPanel);
+    weights_.assign(panels * steps_ * 2 * kQuantizedHalf, 0);
+    bias_.assign(panels * kQuantizedPanel, 0);
+    scale_.assign(panels * kQuantizedPanel, 0.0F);
+    std::copy(scale, scale + form.outputs, scale_.begin());
+    for (std::size_t n = 0; n < std::size_t(form.outputs); ++n) {
+        const std::int8_t* row = weight + n * inputs;
+        const std::int64_t most = 255 * sum(row, inputs, true) + std::abs(std::int64_t(bias[n]));
+        if (most > std::numeric_limits<std::int32_t>::max())
+            throw std::invalid_argument("weight must give sums of 32 bits, those of output channel " +
+                                        std::to_string(n) + " may reach " + std::to_string(most));
+        bias_[n] = std::int32_t(bias[n] - form.zero_point * sum(row, inputs, false));
+        std::int8_t* packed = weights_.data() + n / 16 % 2 * kQuantizedHalf + n % 16 * 4;
+        packed += n / kQuantizedPanel * steps_ * 2 * kQuantizedHalf;
+        for (std::size_t k = 0; k < inputs; ++k) {
+            const std::size_t at = k % group_inputs;
+            const std::size_t step = k / group_inputs * group_steps + at / kQuantizedStep;
+            packed[step * 2 * kQuantizedHalf + at % kQuantizedStep / 4 * 64 + at % 4] = row[k];
+        }
+    }
+}
+
+QuantizedBranch::QuantizedBranch(std::vector<std::shared_ptr<QuantizedLayer>> layers,
+                                 float input_scale, bool residual)
+    : layers_(std::move(layers)), inverse_scale_(1.0F / input_scale), residual_(residual) {}
+
+void QuantizedBranch::quantize(const float* x, std::int64_t count, std::uint8_t* to) const {
+    constexpr std::int64_t kAtOnce = 1 << 20;
+    const QuantizedLayer& layer = *layers_.front();
+    for (std::int64_t at = 0; at < count; at += kAtOnce)
+        layer.isa().quantized.quantize(x + at, to + at, int(std::min(kAtOnce, count - at)),
+                                       inverse_scale_, layer.form.zero_point);
+}
+
+void QuantizedBranch::run(const Job& given, Workspace& workspace) const {
+    const Job job = with_own_lists(given, workspace);
+    locate(job, workspace);
+    Source source = quantized_input(*layers_.front(), job, inverse_scale_, workspace);
+    const std::size_t last = layers_.size() - 1;
+    for (std::size_t depth = 0; depth < last; ++depth) {
+        const QuantizedLayer& layer = *layers_[depth];
+        const int zero_point = layers_[depth + 1]->form.zero_point, channels = layer.form.outputs;
+        auto& rows = workspace.quantized_between[depth % 2];
+        prepare(rows, job.count, channels, zero_point);
+        compute(Pass(layer, job, source, {rows.data(), zero_point, 0.0F}, false), layer, job, 0, workspace);
+        // The row behind the last stands for every pixel that is not listed.
+        source = {rows.data(), workspace.position.data(),
+                  rows.data() + std::size_t(job.count) * channels, channels};
+    }
+    // The layers read copies of x, so the result may take its place; and the stream is read by the first
+    // one only.
+    const int copied = job.out == job.base ? 0 : job.height * job.width;
+    const Target target{nullptr, layers_.front()->form.zero_point, inverse_scale_};
+    compute(Pass(*layers_[last], job, source, target, residual_), *layers_[last], job, copied,
+            workspace);
+}
+
+}  // namespace pag
