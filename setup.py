@@ -40,7 +40,8 @@ EXTRAS = {
         "ros-jazzy-diagnostic-msgs>=5.3,<5.4",
         "ros-jazzy-lifecycle-msgs>=2.0,<2.1",
     ],
-    "bench": ["onnxruntime>=1.20,<2", "onnx>=1.16,<2", "matplotlib>=3.5,<4"],
+    # NNCF makes the 8-bit networks that ours are compared with.
+    "bench": ["onnxruntime>=1.20,<2", "onnx>=1.16,<2", "nncf>=2.14,<4", "matplotlib>=3.5,<4"],
     "train": [
         "torch>=2.4,<3",
         "safetensors>=0.4,<1",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ class Manifest:
         budgets: budget b in (0, 1] (as "0.50") -> keep per block; see `keep_for`.
         scores: budget (as "1.00") -> metric name -> value, measured at export; may be empty.
         scores_at: another input size (as "160x120") -> the same at that size; may be empty.
+        scores_in: a precision of the CPU other than float32 ("bf16") -> the same in it; may be
+            empty.
         heads: subset of `HEADS`.
         size_exponent: at s times the input size the network sees everything s**-size_exponent times
             as far away, see `pag_ros.runtime.network_size.depth_factor`; 0 to 1.
@@ -95,6 +98,7 @@ class Manifest:
     budgets: dict[str, tuple[int, ...]] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     scores_at: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    scores_in: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     size_exponent: float = 0.0
     format: int = FORMAT
 
@@ -207,12 +211,17 @@ def _from_json(data: Any) -> Manifest:
         training_data=checks.text(data["training_data"], "training_data"),
         budgets=_budgets(data["budgets"], blocks),
         scores=_scores(data.get("scores", {}), "scores"),
-        scores_at={
-            checks.name_of(size, "scores_at"): _scores(rows, f"scores_at {size}")
-            for size, rows in checks.entries(data.get("scores_at", {}), "scores_at").items()
-        },
+        scores_at=_named_scores(data, "scores_at"),
+        scores_in=_named_scores(data, "scores_in"),
         size_exponent=checks.number(data.get("size_exponent", 0.0), "size_exponent", 0.0, 1.0),
     )
+
+
+def _named_scores(data: Mapping[str, Any], key: str) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        checks.name_of(name, key): _scores(rows, f"{key} {name}")
+        for name, rows in checks.entries(data.get(key, {}), key).items()
+    }
 
 
 def _block(value: Any) -> BlockSpec:

@@ -168,7 +168,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _usual_fps(model: str, size: Size | None, cameras: int) -> float:
-    session = open_session(find_model(model), "cpu", size=size)
+    session = open_session(find_model(model), "cpu", size=size, precision="auto")
     full = tuple(block.pixels for block in session.manifest.blocks)
     seconds = calibrate_quickly(session).total_seconds(full)
     session.close()

@@ -18,6 +18,7 @@ from pag_ros.cli.options import (
     add_json,
     add_model_argument,
     add_plot,
+    add_precision,
     add_size,
     write_json,
 )
@@ -32,13 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_argument(parser)
     add_device(parser)
     add_size(parser)
+    add_precision(parser)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     add_json(parser)
     add_plot(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    session = open_session(find_model(args.model), args.device, args.threads, args.size)
+    session = open_session(
+        find_model(args.model), args.device, args.threads, args.size, precision=args.precision
+    )
     with tqdm(unit="run", disable=None, file=sys.stderr) as bar:
 
         def progress(done: int, total: int) -> None:

@@ -16,6 +16,7 @@ from pag_ros.cli.options import (
     add_json,
     add_model,
     add_mount,
+    add_precision,
     add_size,
     chosen_mount,
     write_json,
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_device(parser)
     add_size(parser)
+    add_precision(parser)
     parser.add_argument(
         "--budgets", type=float, nargs="+", metavar="B", help="in (0, 1] (default: 1 .75 .5 .25 .1)"
     )
@@ -144,7 +146,9 @@ def main(args: argparse.Namespace) -> int:
     tolerance_ns, scale, mount = chosen_tolerance_ns(args), chosen_depth_scale(args), _mount(args)
     ground: str | None = args.ground_frame
     with Bag(args.bag, chosen_topics(args), tolerance_ns, scale, ground_frame=ground) as bag:
-        session = open_session(find_model(args.model), args.device, size=args.size)
+        session = open_session(
+            find_model(args.model), args.device, size=args.size, precision=args.precision
+        )
         total = bag.count if args.limit is None else min(bag.count, args.limit)
         try:
             with tqdm(total=total, unit="frame", disable=None, file=sys.stderr) as bar:

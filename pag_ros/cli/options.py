@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pag_ros.errors import ParameterError
 from pag_ros.evaluation.results import require_writable
-from pag_ros.runtime import DEVICES
+from pag_ros.runtime import DEVICES, PRECISIONS
 from pag_ros.runtime.floor_scale import Mount
 from pag_ros.runtime.models import DEFAULT_MODEL
 from pag_ros.runtime.network_size import Size, parse_size
@@ -40,6 +40,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     """Take where the network runs."""
     parser.add_argument(
         "--device", choices=DEVICES, default=DEVICES[0], help="(default: %(default)s)"
+    )
+
+
+def add_precision(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    """Take what the CPU computes with."""
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=default,
+        help="of the CPU; auto: the fastest that costs at most 1 %% of a score "
+        "(default: %(default)s)",
     )
 
 

@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pag_ros.budget import ControllerSettings
-from pag_ros.cli.options import add_device, add_model, add_mount, add_size, chosen_mount
+from pag_ros.cli.options import (
+    add_device,
+    add_model,
+    add_mount,
+    add_precision,
+    add_size,
+    chosen_mount,
+)
 from pag_ros.errors import ImageError, ParameterError, one_line
 from pag_ros.image.camera_info import Intrinsics
 from pag_ros.image.compressed import FILE_FORMATS, read_upright
@@ -57,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_mount(parser)
     add_device(parser)
     add_size(parser)
+    add_precision(parser)
     parser.add_argument("--raw", action="store_true", help="also write the numbers, as .npz")
 
 
@@ -68,7 +76,11 @@ def main(args: argparse.Namespace) -> int:
     paths = _find_pictures(args.images)
     settings = ControllerSettings(mode="fixed", budget=args.budget)
     perception = open_perception(
-        find_model(args.model), args.device, settings=settings, size=args.size
+        find_model(args.model),
+        args.device,
+        settings=settings,
+        size=args.size,
+        precision=args.precision,
     )
     names = _output_names(paths)
     _make_folder(args.out)

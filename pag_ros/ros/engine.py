@@ -44,6 +44,7 @@ def open_perception(
                 is_stopped=is_stopped,
             ),
             chosen_size(settings.network_size),
+            settings.precision,
         )
     except OSError as error:
         reason = f"log_decisions {error.filename}: cannot be written ({error.strerror})"

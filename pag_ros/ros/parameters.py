@@ -17,6 +17,7 @@ from pag_ros.errors import ParameterError
 from pag_ros.runtime.floor_scale import MAX_HEIGHT_M
 from pag_ros.runtime.models import DEFAULT_MODEL
 from pag_ros.runtime.network_size import Size, parse_size
+from pag_ros.runtime.precision import PRECISIONS
 
 
 class Change(Enum):
@@ -88,6 +89,12 @@ class Settings:
         "auto",
         "where the network runs",
         choices=("auto", "tensorrt", "cpu"),
+        change=Change.UNCONFIGURED,
+    )
+    precision: str = _parameter(
+        "auto",
+        "what the CPU computes with; auto: the fastest that costs at most 1 % of any score",
+        choices=PRECISIONS,
         change=Change.UNCONFIGURED,
     )
     threads: int = _parameter(

@@ -11,10 +11,12 @@ from pag_ros.runtime.calibration import table_for
 from pag_ros.runtime.models import find_model, shipped_models
 from pag_ros.runtime.network_size import Size, scaled_size, size_of, size_text
 from pag_ros.runtime.perception import FrameResult, Perception, PlannedSession
+from pag_ros.runtime.precision import PRECISIONS
 from pag_ros.runtime.session import Deadline, Prediction, Session
 from pag_ros.runtime.tensorrt.options import EngineOptions
 
 __all__ = [
+    "PRECISIONS",
     "Deadline",
     "EngineOptions",
     "FrameResult",
@@ -37,6 +39,7 @@ def open_session(
     threads: int = 0,
     size: Size | None = None,
     engine: EngineOptions | None = None,
+    precision: str = "fp32",
 ) -> Session:
     """Load a model on a device.
 
@@ -51,36 +54,41 @@ def open_session(
         size: (width, height) that the network runs at, None for the model's own; another one on the
             CPU only.
         engine: how the engine is obtained, and who is told.
+        precision: of the CPU, one of `precision.PRECISIONS`; a GPU's engine has its own.
 
     Raises:
         ModelError: the model or its manifest is missing, damaged or unfit.
-        BackendError: the device's backend is not installed, or refuses the model.
-        ParameterError: no such device, or the model cannot run at that size.
+        BackendError: the device's backend is not installed, or refuses the model or the precision.
+        ParameterError: no such device or precision, or the model cannot run at that size.
     """
     if device not in DEVICES:
         raise ParameterError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
-    if device == "auto":
-        return _open_best(model, threads, size, engine or EngineOptions())
+    if precision not in PRECISIONS:
+        raise ParameterError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if device == "tensorrt":
         return _open_tensorrt(model, size, engine)
-    return _open_cpu(model, threads, size)
+    if device == "auto":
+        session = _open_gpu_if_usable(model, size, engine or EngineOptions())
+        if session is not None:
+            return session
+    return _open_cpu(model, threads, size, precision)
 
 
-def _open_best(model: Path, threads: int, size: Size | None, engine: EngineOptions) -> Session:
+def _open_gpu_if_usable(model: Path, size: Size | None, engine: EngineOptions) -> Session | None:
     from pag_ros.runtime.tensorrt.requirements import tensorrt_problem
 
     problem = tensorrt_problem()
     if problem is not None:
         reason = problem.partition(":")[0]
         engine.say(f"device auto takes the CPU: {reason} (`pag_ros doctor` tells what to do)")
-        return _open_cpu(model, threads, size)
+        return None
     try:
         return _open_tensorrt(model, size, engine)
     except BackendError as error:
         if engine.is_stopped():
             raise
         engine.say(f"device auto takes the CPU, since TensorRT cannot be used: {error}")
-    return _open_cpu(model, threads, size)
+    return None
 
 
 def _open_tensorrt(model: Path, size: Size | None, engine: EngineOptions | None) -> Session:
@@ -96,14 +104,14 @@ def _open_tensorrt(model: Path, size: Size | None, engine: EngineOptions | None)
     return session
 
 
-def _open_cpu(model: Path, threads: int, size: Size | None) -> Session:
+def _open_cpu(model: Path, threads: int, size: Size | None, precision: str) -> Session:
     try:
         from pag_ros.runtime.openvino.session import OpenVinoSession
     except ImportError as error:
         raise BackendError(
             f"the CPU backend is not installed ({error}); pip install openvino"
         ) from error
-    return OpenVinoSession(model, threads, size)
+    return OpenVinoSession(model, threads, size, precision)
 
 
 def open_perception(
@@ -115,6 +123,7 @@ def open_perception(
     decision_log: Path | None = None,
     engine: EngineOptions | None = None,
     size: Size | None = None,
+    precision: str = "fp32",
 ) -> Perception:
     """Load a model and make it ready: warmed up, with a controller that knows its latency.
 
@@ -126,12 +135,13 @@ def open_perception(
         OSError: the log cannot be written.
     """
     engine = engine or EngineOptions()
-    session = open_session(model, device, threads, size, engine)
+    session = open_session(model, device, threads, size, engine, precision)
     whole = _planned(session, settings, decision_log, engine)
     if not escalate or session.device == "gpu":
         return Perception(whole)
     try:
-        half = open_session(model, "cpu", threads, scaled_size(session.manifest, 0.5))
+        half_size = scaled_size(session.manifest, 0.5)
+        half = open_session(model, "cpu", threads, half_size, precision=precision)
     except (ModelError, ParameterError):  # its blocks do not allow it, or it is too small
         return Perception(whole)
     log = decision_log and decision_log.with_stem(f"{decision_log.stem}_half")

@@ -1,13 +1,19 @@
 """The same computation dense, by the runtimes that are installed, each as it is fastest here.
 
-Every function makes what runs one inference: call it, nothing is returned.
+Every function makes what runs one inference: call it, nothing is returned. In 8 bits a network is
+what its user would make of it: quantised by NNCF for OpenVINO and by ONNX Runtime's own tool.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import io
+import logging
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 RUNTIMES = ("openvino", "onnxruntime", "torch")
+_CALIBRATION = 4
+"""Pictures: what quantises asks for their ranges, which change no time."""
 Feeds = Mapping[str, NDArray[Any]]
 
 
@@ -50,20 +58,70 @@ def dense_runs(
     return runs
 
 
-def openvino_run(model: bytes, feeds: Feeds, threads: int) -> Callable[[], object]:
-    """OpenVINO on the CPU in float32, inputs where they are."""
+def all_precisions(
+    model: bytes, module: nn.Module | None, feeds: Feeds, threads: int, transformer: bool = False
+) -> dict[str, Callable[[], object]]:
+    """A dense run for each runtime and each precision that it has here: "openvino bf16" and others.
+
+    Args:
+        model, module, feeds, threads: see `dense_runs`.
+        transformer: of this kind; what quantises it treats it otherwise.
+    """
+    runs = {f"{n} fp32": run for n, run in dense_runs(model, module, feeds, threads).items()}
+    if "openvino fp32" in runs:
+        import openvino as ov
+
+        if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            runs["openvino bf16"] = openvino_run(model, feeds, threads, "bf16")
+        if importlib.util.find_spec("nncf") is not None:
+            runs["openvino int8"] = openvino_int8_run(model, feeds, threads, transformer)
+    if "onnxruntime fp32" in runs:
+        runs["onnxruntime int8"] = onnxruntime_int8_run(model, feeds, threads)
+    return runs
+
+
+def openvino_run(
+    model: bytes, feeds: Feeds, threads: int, precision: str = "f32"
+) -> Callable[[], object]:
+    """OpenVINO on the CPU, inputs where they are. precision: "f32" or "bf16"."""
+    import openvino as ov
+
+    return _compiled(ov.Core().read_model(model, b""), feeds, threads, precision)
+
+
+def openvino_int8_run(
+    model: bytes, feeds: Feeds, threads: int, transformer: bool
+) -> Callable[[], object]:
+    """OpenVINO with a network that NNCF has quantised; what stays float runs as is fastest."""
+    import nncf
+    import openvino as ov
+
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        quantized = nncf.quantize(
+            ov.Core().read_model(model, b""),
+            nncf.Dataset([dict(feeds)] * _CALIBRATION),
+            preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER if transformer else None,
+            subset_size=_CALIBRATION,
+        )
+    native = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return _compiled(quantized, feeds, threads, "bf16" if native else "f32")
+
+
+def _compiled(graph: Any, feeds: Feeds, threads: int, precision: str) -> Callable[[], object]:
     import openvino as ov
 
     core = ov.Core()
     properties = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         # It would pin the calling thread too, and with it all threads that others start later.
         "ENABLE_CPU_PINNING": False,
     }
     with kept_signal_stack():
-        compiled = core.compile_model(core.read_model(model, b""), "CPU", properties)
+        compiled = core.compile_model(graph, "CPU", properties)
     request = compiled.create_infer_request()
     for name, value in feeds.items():
         request.set_tensor(name, ov.Tensor(value, shared_memory=True))
@@ -80,6 +138,34 @@ def onnxruntime_run(model: bytes, feeds: Feeds, threads: int) -> Callable[[], ob
     options.log_severity_level = 3
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, dict(feeds))
+
+
+def onnxruntime_int8_run(model: bytes, feeds: Feeds, threads: int) -> Callable[[], object]:
+    """ONNX Runtime with a network quantised by its own tool: static, a scale for each channel."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left = iter([dict(feeds)] * _CALIBRATION)
+
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            return next(self._left, None)
+
+    logging.getLogger().setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        given, prepared, quantized = (Path(folder, f"{n}.onnx") for n in ("a", "b", "c"))
+        given.write_bytes(model)
+        quant_pre_process(given, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            quantized,
+            Reader(),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return onnxruntime_run(quantized.read_bytes(), feeds, threads)
 
 
 def torch_run(module: nn.Module, feeds: Feeds, threads: int) -> Callable[[], object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from pag_ros.errors import BackendError, ParameterError
 from pag_ros.lab.bench import dense
 from pag_ros.lab.bench.timing import Progress, take_turns
 from pag_ros.manifest import LabelClass, Manifest
-from pag_ros.runtime import open_session
+from pag_ros.runtime import Session, open_session
 
 if TYPE_CHECKING:
     from pag_ros.lab.model import PagNetwork
@@ -39,10 +40,15 @@ MODELS: Mapping[str, tuple[dict[str, Any], tuple[int, int]]] = {
         (320, 240),
     ),
     "lite0-plain": ({"encoder": "lite0", "multipool": False}, (320, 240)),
+    "depth-anything-small": ({"transformer": "small"}, (518, 518)),
+    "depth-anything-small-308": ({"transformer": "small"}, (308, 308)),
 }
 """Name -> network configuration and input size. lite0 is the shipped one, lite2 a larger one; the
 ResNets are the paper's form at its output stride of 8, and at 16. lite0-plain has no MultiPool, of
-which a dense runtime computes every candidate at every pixel."""
+which a dense runtime computes every candidate at every pixel. Depth Anything V2 is whole, with its
+head, which is not gated."""
+PRECISIONS = ("fp32", "bf16")
+"""Ours."""
 
 
 def measure(
@@ -62,37 +68,71 @@ def measure(
         raise ParameterError(f"no network {name!r}; there are {', '.join(MODELS)}")
     config, (width, height) = MODELS[name]
     image = np.random.default_rng(0).integers(0, 255, (1, height, width, 3), np.uint8)
-    focal = np.array([0.8 * width], np.float32)
-    with tempfile.TemporaryDirectory() as folder:
+    feeds = {"image": image, "fx": np.array([0.8 * width], np.float32)}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         network = _export(config, (width, height), Path(folder))
-        session = open_session(Path(folder, "gated.onnx"), "cpu", threads)
-        model = Path(folder, "dense.onnx").read_bytes()
-    blocks = session.manifest.blocks
-    runs: dict[str, Callable[[], object]] = {}
-    for density in densities:
-        keep = [round(density * block.pixels) for block in blocks]
-        runs[str(density)] = partial(session.infer, image[0], float(focal[0]), keep)
-    runs |= dense.dense_runs(model, network, {"image": image, "fx": focal}, threads)
-    seconds = take_turns(runs, rounds, progress)
-    session.close()
-
-    dense_ms = {n: 1e3 * seconds[n] for n in dense.RUNTIMES if n in seconds}
+        runs: dict[str, Callable[[], object]] = {}
+        for precision in PRECISIONS:
+            try:
+                session = open_session(
+                    Path(folder, "gated.onnx"), "cpu", threads, precision=precision
+                )
+            except BackendError:  # the processor does not have it
+                continue
+            stack.enter_context(closing(session))
+            runs |= _our_runs(session, precision, densities, feeds)
+        model, is_transformer = Path(folder, "dense.onnx").read_bytes(), "transformer" in config
+        runs |= dense.all_precisions(model, network, feeds, threads, is_transformer)
+        seconds = take_turns(runs, rounds, progress)
+    ms = {run: 1e3 * value for run, value in seconds.items()}
+    dense_ms = {run: value for run, value in ms.items() if run.split()[0] in dense.RUNTIMES}
+    facts = {
+        "model": name,
+        "size": f"{width}x{height}",
+        "gated_share": round(_gated_share(session.manifest), 3),
+        "dense_ms": {run: round(value, 3) for run, value in dense_ms.items()},
+    }
     return [
-        {
-            "model": name,
-            "size": f"{width}x{height}",
-            "density": density,
-            "ours_ms": round(1e3 * seconds[str(density)], 3),
-            "dense_ms": {n: round(value, 3) for n, value in dense_ms.items()},
-            "speedup": round(min(dense_ms.values()) / (1e3 * seconds[str(density)]), 3),
-            "gated_share": round(_gated_share(session.manifest), 3),
-        }
+        {**facts, **_row(precision, density, ms[f"ours {precision} {density}"], dense_ms)}
+        for precision in PRECISIONS
         for density in densities
+        if f"ours {precision} {density}" in ms
     ]
+
+
+def _our_runs(
+    session: Session, precision: str, densities: Sequence[float], feeds: dense.Feeds
+) -> dict[str, Callable[[], object]]:
+    image, focal = feeds["image"][0], float(feeds["fx"][0])
+    return {
+        f"ours {precision} {density}": partial(
+            session.infer,
+            image,
+            focal,
+            [round(density * block.pixels) for block in session.manifest.blocks],
+        )
+        for density in densities
+    }
+
+
+def _row(
+    precision: str, density: float, ours_ms: float, dense_ms: Mapping[str, float]
+) -> dict[str, Any]:
+    """A density's time, beside the best dense one in the same precision and in any."""
+    same = [value for run, value in dense_ms.items() if run.endswith(precision)]
+    return {
+        "precision": precision,
+        "density": density,
+        "ours_ms": round(ours_ms, 3),
+        "speedup": round(min(same) / ours_ms, 3),
+        "speedup_any": round(min(dense_ms.values()) / ours_ms, 3),
+    }
 
 
 def _export(config: dict[str, Any], size: tuple[int, int], folder: Path) -> Any:
     """Write gated.onnx and dense.onnx; returns the dense network for torch."""
+    if "transformer" in config:
+        return _export_transformer(config["transformer"], size, folder)
     try:
         import torch
 
@@ -101,9 +141,7 @@ def _export(config: dict[str, Any], size: tuple[int, int], folder: Path) -> Any:
         from pag_ros.lab.export.graph import DenseNetwork
         from pag_ros.lab.model import NetworkConfig, build_network
     except ImportError as error:
-        raise BackendError(
-            f"networks are built with torch and onnx ({error}); pip install 'pag_ros[train]'"
-        ) from error
+        raise _needs_torch(error) from error
     torch.manual_seed(0)
     network: PagNetwork = build_network(NetworkConfig.from_mapping(config)).eval()
     classes = tuple(LabelClass(f"class {n}", (n, n, n)) for n in range(network.config.classes))
@@ -111,6 +149,29 @@ def _export(config: dict[str, Any], size: tuple[int, int], folder: Path) -> Any:
     export_model(network, card, size, folder / "gated.onnx")
     export_dense(network, size, folder / "dense.onnx")
     return DenseNetwork(network)
+
+
+def _export_transformer(variant: str, size: tuple[int, int], folder: Path) -> Any:
+    """The same for Depth Anything V2 of one of its sizes."""
+    try:
+        import torch
+
+        from pag_ros.lab.transformers.adopt import export_depth_anything, export_ungated
+        from pag_ros.lab.transformers.deployed import UngatedDepthAnything
+        from pag_ros.lab.transformers.depth_anything import random_depth_anything
+    except ImportError as error:
+        raise _needs_torch(error) from error
+    torch.manual_seed(0)
+    network = random_depth_anything(variant, max_depth_m=20.0)
+    export_depth_anything(network, "bench", size, folder / "gated.onnx")
+    export_ungated(network, size, folder / "dense.onnx")
+    return UngatedDepthAnything(network)
+
+
+def _needs_torch(error: ImportError) -> BackendError:
+    return BackendError(
+        f"networks are built with torch and onnx ({error}); pip install 'pag_ros[train]'"
+    )
 
 
 def _gated_share(manifest: Manifest) -> float:

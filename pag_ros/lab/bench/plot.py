@@ -23,7 +23,8 @@ def plot_networks(rows: Sequence[Row], path: Path) -> None:
     """Draw a panel for each network."""
     panels: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
-        panels.setdefault(f"{row['model']} {row['size']}", {}).setdefault("", []).append(row)
+        curves = panels.setdefault(f"{row['model']} {row['size']}", {})
+        curves.setdefault(row["precision"], []).append(row)
     _plot(panels, path, ideal=False)
 
 
@@ -46,9 +47,9 @@ def _plot(panels: dict[str, dict[str, list[Row]]], path: Path, ideal: bool) -> N
         if ideal:
             axis.set_yscale("log")
             axis.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
-            axis.legend(fontsize=7, frameon=False)
+        axis.legend(fontsize=7, frameon=False)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     figure.supxlabel("density: share of the pixels that are computed", fontsize=8)
-    figure.supylabel("times as fast as the best dense runtime", fontsize=8)
+    figure.supylabel("times as fast as the best dense runtime (of the same precision)", fontsize=8)
     save_plot(figure, path, dpi=110)

@@ -34,15 +34,20 @@ def operations_table(rows: Sequence[Row]) -> str:
 
 
 def networks_table(rows: Sequence[Row]) -> str:
-    """Return a table with a line for each network and density."""
-    runtimes = list(rows[0]["dense_ms"])
-    table = [["network", "gated", *(f"{name} ms" for name in runtimes), "d", "ours ms", "speed-up"]]
+    """Return a table of the dense times, and one with a line for each network and density."""
+    networks = {f"{row['model']} {row['size']}": row for row in rows}
+    runs = list(dict.fromkeys(run for row in networks.values() for run in row["dense_ms"]))
+    dense = [["network", "gated", *(f"{run} ms" for run in runs)]]
+    for name, row in networks.items():
+        times = [f"{row['dense_ms'][run]:.1f}" if run in row["dense_ms"] else "-" for run in runs]
+        dense.append([name, f"{row['gated_share']:.0%}", *times])
+    ours = [["network", "precision", "d", "ours ms", "of the same precision", "of any"]]
     for row in rows:
-        dense = [f"{row['dense_ms'][name]:.1f}" for name in runtimes]
-        name, share = f"{row['model']} {row['size']}", f"{row['gated_share']:.0%}"
-        ours = [f"{row['density']:g}", f"{row['ours_ms']:.1f}", _times(row["speedup"])]
-        table.append([name, share, *dense, *ours])
-    return markdown(table)
+        line = [f"{row['model']} {row['size']}", row["precision"], f"{row['density']:g}"]
+        line += [f"{row['ours_ms']:.1f}", _times(row["speedup"]), _times(row["speedup_any"])]
+        ours.append(line)
+    title = "How many times as fast as the best dense runtime:"
+    return f"{markdown(dense)}\n\n{title}\n\n{markdown(ours)}"
 
 
 def markdown(table: Sequence[Sequence[str]]) -> str:

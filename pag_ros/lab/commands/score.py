@@ -3,8 +3,9 @@
 A dataset is NAME:PATH (docs/datasets.md has the names, their layouts and protocols) or a folder of
 `pag_ros data render`; such folders are scored as one. Prints a table; --out writes report.html and
 report.json, of several datasets in a folder each; --record writes the main scores into the model's
-manifest, with --size beside those of the model's own size. --fit-sizes measures in place of scores
-how the distances that the network sees follow its input size, which keeps its depth metric.
+manifest, with --size or --precision beside those of the model's own size in float32. --fit-sizes
+measures in place of scores how the distances that the network sees follow its input size, which
+keeps its depth metric.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pag_ros.cli.options import (
     add_json,
     add_model,
     add_mount,
+    add_precision,
     add_size,
     chosen_mount,
     write_json,
@@ -44,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_device(parser)
     add_size(parser)
+    add_precision(parser, "fp32")
     parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, metavar="B")
     parser.add_argument(
         "--mode",
@@ -89,10 +92,14 @@ def main(args: argparse.Namespace) -> int:
         raise ParameterError("--record keeps the fixed budgets' scores of one --dataset")
     if args.record and chosen_mount(args) is not None:
         raise ParameterError("--record keeps the network's own scores; leave --camera-height out")
+    if args.record and args.precision != "fp32" and (args.size or args.precision == "auto"):
+        raise ParameterError(
+            "--record keeps the scores in a precision by its name, and of the model's own size"
+        )
     model = find_model(args.model)
     if args.fit_sizes:
         return _fit_sizes(datasets, model, args)
-    session = open_session(model, args.device, size=args.size)
+    session = open_session(model, args.device, size=args.size, precision=args.precision)
     try:
         found = {dataset.name: _score(dataset, session, args) for dataset in datasets}
     finally:
@@ -100,7 +107,8 @@ def main(args: argparse.Namespace) -> int:
     if args.record:
         (scores,) = found.values()
         size = size_of(session.manifest)
-        save_manifest(with_scores(load_manifest(model), scores.budgets, size), model)
+        manifest = with_scores(load_manifest(model), scores.budgets, size, args.precision)
+        save_manifest(manifest, model)
     result = {name: _to_json(scores) for name, scores in found.items()}
     stdout_taken = write_json(result, args.json)
     for name, scores in found.items():

@@ -140,14 +140,19 @@ def score_dataset(
     )
 
 
-def with_scores(manifest: Manifest, scores: Mapping[float, TaskTable], size: Size) -> Manifest:
+def with_scores(
+    manifest: Manifest, scores: Mapping[float, TaskTable], size: Size, precision: str = "fp32"
+) -> Manifest:
     """The manifest with the main metrics of each budget, as "0.50" -> "depth delta1" -> value.
 
     Args:
         manifest: of the model's own size.
         size: that they were measured at.
+        precision: that they were measured in; another one than "fp32" at the model's own size.
     """
     rows = {f"{b:.2f}": main_scores(tasks) for b, tasks in scores.items()}
+    if precision != "fp32":
+        return replace(manifest, scores_in={**manifest.scores_in, precision: rows})
     if size == size_of(manifest):
         return replace(manifest, scores=rows)
     return replace(manifest, scores_at={**manifest.scores_at, size_text(size): rows})

@@ -10,7 +10,7 @@ from pag_ros.errors import ModelError, ParameterError
 from pag_ros.lab.export.onnx_export import write_graph
 from pag_ros.lab.model.cost import count_macs
 from pag_ros.lab.model.operators import no_limits
-from pag_ros.lab.transformers.deployed import DeployedDepthAnything
+from pag_ros.lab.transformers.deployed import DeployedDepthAnything, UngatedDepthAnything
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, read_depth_anything
 from pag_ros.lab.transformers.vit import PATCH, VitConfig
 from pag_ros.manifest import BlockSpec, Manifest, save_manifest, sha256_of
@@ -88,6 +88,20 @@ def export_depth_anything(
     )
     save_manifest(manifest, path)
     return manifest
+
+
+def export_ungated(network: GatedDepthAnything, size: tuple[int, int], path: Path) -> None:
+    """Write the network as published: standard operators alone, every token computed.
+
+    Raises:
+        ParameterError, ModelError: as for `export_depth_anything`.
+    """
+    width, height = size
+    inputs = {
+        "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
+        "fx": torch.tensor([float(width)]),
+    }
+    write_graph(UngatedDepthAnything(network), inputs, ["depth", "normals"], path)
 
 
 def _check(size: tuple[int, int], max_depth_m: float) -> None:

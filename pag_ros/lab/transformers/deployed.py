@@ -52,7 +52,7 @@ class DeployedDepthAnything(nn.Module):
         free = x.shape[1] - height * width
         features, counts, indices = [], [], []
         for block in trunk.gated:
-            score = block.gate(x[:, free:]).view(1, height, width)
+            score = block.gate(x)[:, free:].view(1, height, width)
             index, count = operators.select(
                 score, keep[block.slot], limits[block.slot], f"block{block.slot}"
             )
@@ -70,6 +70,23 @@ class DeployedDepthAnything(nn.Module):
         """Names of what `forward` returns, in order."""
         slots = range(len(self.network.pretrained.gated))
         return ["depth", "normals", "count", *(f"index{slot}" for slot in slots)]
+
+
+class UngatedDepthAnything(nn.Module):
+    """The network as published, with the same pre- and post-processing: what ours is compared with.
+
+    Args:
+        network: in evaluation mode, metric.
+    """
+
+    def __init__(self, network: GatedDepthAnything) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, fx: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth [1,H,W] in metres and normals [1,H,W,3] of `image` and `fx` as above."""
+        depth = self.network(image.permute(0, 3, 1, 2).to(torch.float32) / 255.0)[:, 0]
+        return depth, normals_of(depth, fx)
 
 
 def normals_of(depth: Tensor, fx: Tensor) -> Tensor:

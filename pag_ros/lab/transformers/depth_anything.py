@@ -139,6 +139,17 @@ def read_depth_anything(path: Path, max_depth_m: float | None = None) -> GatedDe
     return network.eval()
 
 
+def random_depth_anything(size: str, max_depth_m: float | None = None) -> GatedDepthAnything:
+    """A network of random weights, in evaluation mode, to measure speed with.
+
+    Args:
+        size, max_depth_m: see `GatedDepthAnything`.
+    """
+    network = GatedDepthAnything(size, max_depth_m)
+    _open_gates(network.pretrained.gated)
+    return network.eval()
+
+
 def _open_gates(blocks: Sequence[Block]) -> None:
     """Scores that mean nothing yet, always the same.
 

@@ -69,11 +69,10 @@ class Block(nn.Module):
             x = x + self.ls1(self.attn(source, source))
             whole: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
             return whole
-        index = kept[..., None].expand(-1, -1, x.shape[2])
-        asking = x.gather(1, index)
-        asking = asking + self.ls1(self.attn(source.gather(1, index), source))
+        rows = _rows(kept, x.shape[1])
+        asking = self.ls1(self.attn(_taken(source, rows), source)) + _taken(x, rows)
         asking = asking + self.ls2(self.mlp(self.norm2(asking)))
-        return x.scatter(1, index, asking)
+        return x.flatten(0, 1).index_copy(0, rows, asking.flatten(0, 1)).view_as(x)
 
 
 class Vit(nn.Module):
@@ -147,6 +146,17 @@ def _kept(block: Block, x: Tensor, free: int, count: int) -> Tensor:
     return torch.cat([always, chosen], 1)
 
 
+def _rows(kept: Tensor, tokens: int) -> Tensor:
+    """[B*k] rows of all pictures' tokens below each other: runtimes move whole rows at once."""
+    first = torch.arange(len(kept), device=kept.device) * tokens
+    return (kept + first[:, None]).flatten()
+
+
+def _taken(x: Tensor, rows: Tensor) -> Tensor:
+    """Those rows of tokens [B,T,C] -> [B,k,C]."""
+    return x.flatten(0, 1).index_select(0, rows).view(len(x), -1, x.shape[2])
+
+
 class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -159,8 +169,10 @@ class _Attention(nn.Module):
         width = source.shape[2]
         weight, bias = self.qkv.weight, self.qkv.bias
         query = self._by_head(F.linear(asking, weight[:width], bias[:width]))
-        answers = F.linear(source, weight[width:], bias[width:])
-        key, value = (self._by_head(part) for part in answers.chunk(2, dim=2))
+        key, value = (
+            self._by_head(F.linear(source, part, offset))
+            for part, offset in zip(weight[width:].chunk(2), bias[width:].chunk(2), strict=True)
+        )
         mixed = F.scaled_dot_product_attention(query, key, value)
         result: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return result

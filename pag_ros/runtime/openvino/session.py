@@ -25,28 +25,40 @@ from pag_ros.runtime.onnx_precheck import check_onnx
 from pag_ros.runtime.openvino.api import CompiledGraph, InferRequest, NetworkGraph
 from pag_ros.runtime.openvino.graph_size import resize_graph
 from pag_ros.runtime.openvino.operators import Operators
+from pag_ros.runtime.precision import chosen_precision
 from pag_ros.runtime.session import Deadline, Device, Prediction
 from pag_ros.runtime.signal_stack import kept_signal_stack
 
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
 
 class OpenVinoSession:
-    """A `Session` on the CPU in float32.
+    """A `Session` on the CPU.
 
     Args:
         model: path of the ONNX file, its manifest beside it.
         threads: CPU threads to use; 0 takes all that this process may use.
         size: (width, height) that it runs at, None for the model's own; `manifest` tells it.
+        precision: one of `PRECISIONS`; `backend` tells what was chosen.
 
     Raises:
         ModelError: the model or its manifest is missing, damaged or unfit.
-        ParameterError: the model cannot run at that size.
-        BackendError: PAG_ROS_ISA names an instruction set that the processor does not have.
+        ParameterError: the model cannot run at that size, or there is no such precision.
+        BackendError: the processor does not have the instruction set that PAG_ROS_ISA names, or
+            instructions for the precision.
     """
 
     device: Device = "cpu"
 
-    def __init__(self, model: Path, threads: int = 0, size: Size | None = None) -> None:
+    def __init__(
+        self,
+        model: Path,
+        threads: int = 0,
+        size: Size | None = None,
+        precision: str = "fp32",
+    ) -> None:
         self._exported = load_manifest(model)
+        self._precision = chosen_precision(precision, self._exported, _native_precisions())
         self.manifest: Manifest = resized(self._exported, size)
         self._focal_factor = focal_factor(self._exported, self.manifest)
         names = [block.name for block in self.manifest.blocks]
@@ -54,7 +66,7 @@ class OpenVinoSession:
         self._clock = FrameClock(names)
         self._workspace = Workspace(threads)
         self._operators = Operators(self._clock, self._workspace)
-        self.backend = _describe_backend(self._workspace.threads)
+        self.backend = _describe_backend(self._precision, self._workspace.threads)
         if self._is_resized:
             self.backend += f", {size_text(size_of(self.manifest))}"
         with kept_signal_stack():
@@ -131,7 +143,7 @@ class OpenVinoSession:
                 # A pinned thread waits for its core even where another core is idle.
                 "ENABLE_CPU_PINNING": False,
                 # Some processors would run in bfloat16 unasked, with other results than the rest.
-                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_PRECISION_HINT": _HINTS[self._precision],
             }
             compiled: CompiledGraph = core.compile_model(graph, "CPU", properties)
             return compiled
@@ -153,13 +165,19 @@ def _keep_inherited_sessions() -> None:
 os.register_at_fork(after_in_child=_keep_inherited_sessions)
 
 
-def _describe_backend(threads: int) -> str:
+def _native_precisions() -> list[str]:
+    """The precisions that OpenVINO has instructions for here."""
+    capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ["bf16"] if "BF16" in capabilities else []
+
+
+def _describe_backend(precision: str, threads: int) -> str:
     version = ov.__version__.partition("-")[0]
     try:
         instruction_set = chosen_instruction_set()
     except ValueError as error:
         raise BackendError(str(error)) from error
-    return f"openvino {version} cpu fp32 {instruction_set}, {threads} threads"
+    return f"openvino {version} cpu {precision} {instruction_set}, {threads} threads"
 
 
 def _bind_inputs(request: InferRequest, manifest: Manifest) -> dict[str, NDArray[Any]]:

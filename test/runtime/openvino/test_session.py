@@ -242,6 +242,33 @@ def test_an_unknown_instruction_set_is_named(tiny_model: Path, monkeypatch) -> N
         open_session(tiny_model, "cpu", 1)
 
 
+def test_bfloat16_gives_nearly_the_same_and_says_so(tiny_model: Path, session: Session, image):
+    try:
+        short = open_session(tiny_model, "cpu", threads=2, precision="bf16")
+    except BackendError as error:
+        pytest.skip(str(error))
+    assert " bf16 " in short.backend
+    assert " fp32 " in session.backend
+    exact = session.infer(image, FOCAL_PX, (48, 24)).depth.copy()
+    depth = short.infer(image, FOCAL_PX, (48, 24)).depth
+    short.close()
+    assert 0.0 < np.abs(depth / exact - 1.0).max() < 0.1
+
+
+def test_a_precision_without_instructions_is_refused(tiny_model: Path, monkeypatch) -> None:
+    monkeypatch.setattr("pag_ros.runtime.openvino.session._native_precisions", list)
+    with pytest.raises(BackendError, match="no instructions for bf16"):
+        open_session(tiny_model, "cpu", precision="bf16")
+    session = open_session(tiny_model, "cpu", precision="auto")
+    assert " fp32 " in session.backend
+    session.close()
+
+
+def test_an_unknown_precision_is_refused(tiny_model: Path) -> None:
+    with pytest.raises(ParameterError, match="auto, fp32, bf16, got 'fp8'"):
+        open_session(tiny_model, "cpu", precision="fp8")
+
+
 def test_thresholds_leave_out_pixels_that_keep_would_allow(session: Session, image):
     full = tuple(block.pixels for block in session.manifest.blocks)
     infinite = session.infer(image, FOCAL_PX, full, thresholds=(np.inf, np.inf))

@@ -1,0 +1,62 @@
+"""Which numbers the CPU computes with, and what that costs in scores."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pag_ros.errors import BackendError, ParameterError
+from pag_ros.manifest import Manifest
+
+PRECISIONS = ("auto", "fp32", "bf16")
+"""As a user asks for them. "auto": the fastest whose measured loss is at most `ALLOWED_LOSS`."""
+
+ALLOWED_LOSS = 0.01
+_ERRORS = ("AbsRel", "median")
+"""Scores of which less is better."""
+
+
+def chosen_precision(asked: str, manifest: Manifest, native: Collection[str]) -> str:
+    """What to compute in: "fp32" or "bf16".
+
+    Args:
+        asked: one of `PRECISIONS`.
+        native: the precisions that the processor has instructions for, float32 aside.
+
+    Raises:
+        ParameterError: no such precision.
+        BackendError: it is asked for by name, and the processor lacks the instructions: with
+            others it would be slower than float32 and less exact.
+    """
+    if asked not in PRECISIONS:
+        raise ParameterError(f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}")
+    if asked == "auto":
+        return "bf16" if "bf16" in native and is_allowed("bf16", manifest) else "fp32"
+    if asked == "bf16" and asked not in native:
+        raise BackendError("this processor has no instructions for bf16; take precision fp32")
+    return asked
+
+
+def is_allowed(precision: str, manifest: Manifest) -> bool:
+    """Whether the model's loss in a precision was measured, and is at most `ALLOWED_LOSS`."""
+    found = loss_in(precision, manifest)
+    return found is not None and found <= ALLOWED_LOSS
+
+
+def loss_in(precision: str, manifest: Manifest) -> float | None:
+    """The largest share that any score, at any budget, loses in a precision beside float32.
+
+    Below 0 if all of them gain; None if it was not measured.
+    """
+    whole, others = manifest.scores, manifest.scores_in.get(precision, {})
+    losses = [
+        _loss(name, before, others[budget][name])
+        for budget, scores in whole.items()
+        for name, before in scores.items()
+        if name in others.get(budget, {})
+    ]
+    return max(losses, default=None)
+
+
+def _loss(name: str, before: float, after: float) -> float:
+    sign = -1.0 if name.endswith(_ERRORS) else 1.0
+    return sign * (before - after) / max(abs(before), 1e-9)

@@ -1,0 +1,52 @@
+"""Which precision is taken, and what its measured loss decides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pag_ros.errors import BackendError, ParameterError
+from pag_ros.manifest import Manifest, load_manifest
+from pag_ros.runtime.precision import chosen_precision, loss_in
+
+SCORES = {"1.00": {"depth delta1": 0.5, "depth AbsRel": 0.2}, "0.50": {"depth delta1": 0.4}}
+
+
+@pytest.fixture
+def manifest(tiny_model: Path) -> Manifest:
+    return replace(load_manifest(tiny_model), scores=SCORES)
+
+
+def with_bf16(manifest: Manifest, **changed: float) -> Manifest:
+    names = {"delta1": "depth delta1", "error": "depth AbsRel"}
+    whole = {**SCORES["1.00"], **{names[k]: v for k, v in changed.items()}}
+    return replace(manifest, scores_in={"bf16": {"1.00": whole, "0.50": SCORES["0.50"]}})
+
+
+def test_the_loss_is_that_of_the_score_that_loses_most(manifest: Manifest) -> None:
+    assert loss_in("bf16", manifest) is None
+    assert loss_in("bf16", with_bf16(manifest)) == 0.0
+    assert loss_in("bf16", with_bf16(manifest, delta1=0.49)) == pytest.approx(0.02)
+    assert loss_in("bf16", with_bf16(manifest, error=0.21)) == pytest.approx(0.05)
+    assert loss_in("bf16", with_bf16(manifest, delta1=0.6, error=0.1)) == 0.0
+    other = {"bf16": {"1.00": {}, "0.50": {"depth delta1": 0.3}}}
+    assert loss_in("bf16", replace(manifest, scores_in=other)) == pytest.approx(0.25)
+
+
+def test_auto_takes_what_costs_at_most_a_hundredth(manifest: Manifest) -> None:
+    native = ["bf16"]
+    assert chosen_precision("auto", manifest, native) == "fp32"  # not measured
+    assert chosen_precision("auto", with_bf16(manifest, delta1=0.496), native) == "bf16"
+    assert chosen_precision("auto", with_bf16(manifest, delta1=0.49), native) == "fp32"
+    assert chosen_precision("auto", with_bf16(manifest), []) == "fp32"
+
+
+def test_what_is_asked_for_by_name_is_taken_or_refused(manifest: Manifest) -> None:
+    assert chosen_precision("bf16", manifest, ["bf16"]) == "bf16"
+    assert chosen_precision("fp32", with_bf16(manifest), ["bf16"]) == "fp32"
+    with pytest.raises(BackendError, match="no instructions for bf16"):
+        chosen_precision("bf16", manifest, [])
+    with pytest.raises(ParameterError, match="precision must be one of auto, fp32, bf16"):
+        chosen_precision("int8", manifest, ["int8"])
