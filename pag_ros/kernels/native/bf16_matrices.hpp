@@ -27,8 +27,8 @@ static inline void copy_rows(const void* const* rows, int count, int padded, Bf1
     }
 }
 
-// Find the channels of one tap of all pixels, or bring them together.
-static inline void gather_tap(const Tile& tile, int tap, TapInputs& inputs) {
+// Find the channels of one tap of all pixels, or bring them together in the given place of a block.
+static inline void gather_tap(const Tile& tile, int tap, int place, TapInputs& inputs) {
     const int padded = padded_to_steps(tile.channels);
     const std::int64_t from_stride = padded * std::int64_t(sizeof(Bf16));
     // An odd number of lines: else the rows of a tile would share few sets of the cache.
@@ -40,7 +40,7 @@ static inline void gather_tap(const Tile& tile, int tap, TapInputs& inputs) {
             inputs.from[half] = static_cast<const Bf16*>(rows[0]);
             inputs.stride[half] = from_stride;
         } else {
-            Bf16* to = tile.gathered + (tap * 32 + half * 16) * (to_stride / 2);
+            Bf16* to = tile.gathered + (place * 32 + half * 16) * (to_stride / 2);
             copy_rows(rows, count, padded, to, to_stride);
             inputs.from[half] = to;
             inputs.stride[half] = to_stride;
@@ -85,29 +85,40 @@ static inline LiveTaps list_live_taps(const Tile& tile) {
     return live;
 }
 
-// The sums of one panel. The first one gathers a tap while the tap before is multiplied: the processor
-// does both at once.
 template <bool TwoRows>
-static inline void sum_panel(const Tile& tile, const LiveTaps& live, TapInputs* inputs,
-                             const Bf16* weights, bool gathered, float (*sums)[kBf16Panel]) {
-    const int steps = padded_to_steps(tile.channels) / kBf16Step;
-    const std::int64_t tap_weights = std::int64_t(steps) * 2 * kBf16Half;
-    _tile_zero(0);
-    _tile_zero(1);
-    if (TwoRows) {
-        _tile_zero(2);
-        _tile_zero(3);
+static inline void begin_sums(const float (*sums)[kBf16Panel], bool from_zero) {
+    if (from_zero) {
+        _tile_zero(0);
+        _tile_zero(1);
+        if (TwoRows) _tile_zero(2);
+        if (TwoRows) _tile_zero(3);
+    } else {
+        _tile_loadd(0, sums[0], sizeof sums[0]);
+        _tile_loadd(1, sums[0] + 16, sizeof sums[0]);
+        if (TwoRows) _tile_loadd(2, sums[16], sizeof sums[0]);
+        if (TwoRows) _tile_loadd(3, sums[16] + 16, sizeof sums[0]);
     }
-    if (!gathered && live.count > 0) gather_tap(tile, live.taps[0], inputs[0]);
-    for (int i = 0; i < live.count; ++i) {
-        if (!gathered && i + 1 < live.count) gather_tap(tile, live.taps[i + 1], inputs[i + 1]);
-        add_tap<TwoRows>(inputs[i], weights + live.taps[i] * tap_weights, steps);
-    }
+}
+
+template <bool TwoRows>
+static inline void store_sums(float (*sums)[kBf16Panel]) {
     _tile_stored(0, sums[0], sizeof sums[0]);
     _tile_stored(1, sums[0] + 16, sizeof sums[0]);
-    if (TwoRows) {
-        _tile_stored(2, sums[16], sizeof sums[0]);
-        _tile_stored(3, sums[16] + 16, sizeof sums[0]);
+    if (TwoRows) _tile_stored(2, sums[16], sizeof sums[0]);
+    if (TwoRows) _tile_stored(3, sums[16] + 16, sizeof sums[0]);
+}
+
+// Adds the taps of one block to the tiles of sums. The first panel gathers a tap while the one before
+// is multiplied: the processor does both at once.
+template <bool TwoRows>
+static inline void add_block(const Tile& tile, const int* taps, int count, TapInputs* inputs,
+                             const Bf16* weights, bool gathered) {
+    const int steps = padded_to_steps(tile.channels) / kBf16Step;
+    const std::int64_t tap_weights = std::int64_t(steps) * 2 * kBf16Half;
+    if (!gathered) gather_tap(tile, taps[0], 0, inputs[0]);
+    for (int i = 0; i < count; ++i) {
+        if (!gathered && i + 1 < count) gather_tap(tile, taps[i + 1], i + 1, inputs[i + 1]);
+        add_tap<TwoRows>(inputs[i], weights + taps[i] * tap_weights, steps);
     }
 }
 
@@ -138,21 +149,34 @@ static inline void finish_panel(const Tile& tile, const float (*sums)[kBf16Panel
     }
 }
 
+// The inputs of one block of taps meet all panels before the next one is gathered, so that they stay in
+// the first-level cache. Meanwhile the sums of the panels wait in memory.
+template <bool TwoRows>
+static inline void convolve_blocks(const Tile& tile, const Bf16* weights, const float* bias,
+                                   int column, int end) {
+    const LiveTaps live = list_live_taps(tile);
+    const int block = bf16_taps_per_block(tile.channels);
+    const std::int64_t panel = std::int64_t(tile.taps) * padded_to_steps(tile.channels) * kBf16Panel;
+    TapInputs inputs[kMaxTaps];
+    for (int first = 0; first < live.count; first += block) {
+        const int left = live.count - first, count = left < block ? left : block;
+        for (int n = column; n < end; n += kBf16Panel) {
+            const int at = (n - column) / kBf16Panel;
+            float(*sums)[kBf16Panel] = reinterpret_cast<float(*)[kBf16Panel]>(tile.sums) + at * 32;
+            begin_sums<TwoRows>(sums, first == 0);
+            add_block<TwoRows>(tile, live.taps + first, count, inputs, weights + at * panel, at > 0);
+            store_sums<TwoRows>(sums);
+            if (count == left) finish_panel(tile, sums, bias + n - column, n, end - n);
+        }
+    }
+}
+
 static void convolve_bf16(const Tile& tile, const Bf16* weights, const float* bias, int column,
                           int end) {
-    alignas(64) float sums[kBf16Rows][kBf16Panel];
-    TapInputs inputs[kMaxTaps];
-    const LiveTaps live = list_live_taps(tile);
-    const std::int64_t panel = std::int64_t(tile.taps) * padded_to_steps(tile.channels) * kBf16Panel;
-    bool gathered = false;
     begin_tile();
-    for (; column < end; column += kBf16Panel, weights += panel, bias += kBf16Panel) {
-        if (tile.count > 16)
-            sum_panel<true>(tile, live, inputs, weights, gathered, sums);
-        else
-            sum_panel<false>(tile, live, inputs, weights, gathered, sums);
-        finish_panel(tile, sums, bias, column, end - column);
-        gathered = true;
-    }
+    if (tile.count > 16)
+        convolve_blocks<true>(tile, weights, bias, column, end);
+    else
+        convolve_blocks<false>(tile, weights, bias, column, end);
     end_tile();
 }

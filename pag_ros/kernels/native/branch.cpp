@@ -44,11 +44,17 @@ struct Target {
     }
 };
 
-// Memory of a thread for the gathered inputs of a tile.
-Bf16* room(std::size_t size) {
-    thread_local AlignedVector<Bf16> memory;
-    if (memory.size() < size) memory.assign(size, 0);
-    return memory.data();
+// Gives a tile of a bf16 layer the memory that the thread keeps for it.
+void make_room(Tile& tile, int panels) {
+    thread_local AlignedVector<Bf16> gathered;
+    thread_local AlignedVector<float> sums;
+    const std::size_t row = padded_to_steps(tile.channels) + kBf16Step;
+    const std::size_t inputs = bf16_taps_per_block(tile.channels) * kMaxTileRows * row;
+    const std::size_t results = std::size_t(panels) * kMaxTileRows * kBf16Panel;
+    if (gathered.size() < inputs) gathered.resize(inputs);
+    if (sums.size() < results) sums.resize(results);
+    tile.gathered = gathered.data();
+    tile.sums = sums.data();
 }
 
 float as_float(float value) { return value; }
@@ -90,10 +96,9 @@ class Pass {
         tile.lower = layer_.form.lower;
         tile.upper = layer_.form.upper;
         tile.live_taps = 0;
+        tile.zeros = source_.zeros;
         tile.rounds = target_.rounds;
-        if (layer_.precision == Precision::bf16)
-            tile.gathered = room(std::size_t(tile.taps) * layer_.tile_rows() *
-                                 (padded_to_steps(tile.channels) + kBf16Step));
+        if (layer_.precision == Precision::bf16) make_room(tile, layer_.panels_per_group());
         for (int m = 0; m < count; ++m) aim(tile, m, at(first + m));
         // The routine computes whole tiles.
         for (int m = count; m < layer_.tile_rows(); ++m)
@@ -370,21 +375,28 @@ Layer::Layer(const Layer& exact)
       isa_(exact.isa_),
       panels_(ceil_div(form.outputs, kBf16Panel)),
       panels_per_group_(panels_),
-      bias_(exact.bias_.begin(), exact.bias_.begin() + form.outputs) {
-    bias_.resize(std::size_t(panels_) * kBf16Panel, 0.0F);
-    const std::size_t padded = padded_to_steps(form.channels);
+      bias_(std::size_t(panels_) * kBf16Panel, 0.0F) {
     if (form.depthwise) {
-        weights_.assign(taps() * padded, 0.0F);
-        for (int tap = 0; tap < taps(); ++tap)
-            for (int c = 0; c < form.channels; ++c)
-                weights_[tap * padded + c] =
-                    from_bf16(to_bf16(exact.weights_[std::size_t(tap) * form.channels + c]));
+        split_depthwise(exact);
         return;
     }
+    std::copy_n(exact.bias_.begin(), form.outputs, bias_.begin());
+    const std::size_t padded = padded_to_steps(form.channels);
     const std::size_t panel = taps() * padded * kBf16Panel;
     panels_per_group_ = std::clamp(int(kGroupBytes / (panel * sizeof(Bf16))), 1, panels_);
     bf16_weights_.assign(panels_ * panel, 0);
     pack_bf16(exact);
+}
+
+void Layer::split_depthwise(const Layer& exact) {
+    const std::size_t channels = form.channels, padded = padded_to_steps(form.channels);
+    weights_.assign(taps() * padded, 0.0F);
+    for (std::size_t c = 0; c < channels; ++c) {
+        const std::size_t at = split_channel(int(c), isa_.panel);
+        bias_[at] = exact.bias_[c];
+        for (int tap = 0; tap < taps(); ++tap)
+            weights_[tap * padded + at] = from_bf16(to_bf16(exact.weights_[tap * channels + c]));
+    }
 }
 
 void Layer::pack_bf16(const Layer& exact) {

@@ -55,6 +55,7 @@ class Layer {
 
     float packed_weight(int output, int tap, int channel) const;
     void pack_bf16(const Layer& exact);
+    void split_depthwise(const Layer& exact);
     void compute_bf16(const Tile& tile, int group) const;
 
     const Isa& isa_;

@@ -27,8 +27,10 @@ struct Tile {
     bool has_base;
     float lower, upper;  // the activation clamps to these
     // Of bf16 layers:
+    const void* zeros;
     bool rounds;     // results become bf16; whole panels of them
-    Bf16* gathered;  // room for the rows of all taps: [taps][tile rows][padded channels + kBf16Step]
+    Bf16* gathered;  // room: [bf16_taps_per_block][kMaxTileRows][padded channels + kBf16Step]
+    float* sums;     // room: [panels][kMaxTileRows][kBf16Panel]
 };
 
 // Packed bf16 weights: [panels][taps][steps][2][16][16][2], that is panels of 32 output channels, for
@@ -41,6 +43,12 @@ constexpr int kBf16Half = 16 * kBf16Step;
 constexpr int padded_to_steps(int channels) {
     return (channels + kBf16Step - 1) / kBf16Step * kBf16Step;
 }
+// Taps whose gathered inputs fit into the first-level cache, beside what passes by.
+constexpr int bf16_taps_per_block(int channels) {
+    constexpr int kBytes = 24 * 1024, kTileBytes = kMaxTileRows * int(sizeof(Bf16));
+    const int taps = kBytes / kTileBytes / padded_to_steps(channels);
+    return taps < 1 ? 1 : taps > kMaxTaps ? kMaxTaps : taps;
+}
 
 // The routines of layers whose weights and inputs are bf16; sums and biases are floats.
 struct Bf16Routines {
@@ -48,7 +56,8 @@ struct Bf16Routines {
     bool native;    // the processor multiplies bf16; else floats that were rounded to it
     // Channels `column` to `end` of a convolution; weights, bias: the panels from that of `column` on.
     void (*convolve)(const Tile&, const Bf16* weights, const float* bias, int column, int end);
-    // A depthwise convolution, all channels; weights [taps][padded channels], bias [padded channels].
+    // A depthwise convolution, all channels; weights [taps][padded channels], bias [padded channels],
+    // both in the order of `split_channel`.
     void (*convolve_depthwise)(const Tile&, const float* weights, const float* bias);
     // To the nearest bf16, of two the even one, and zeros up to whole steps.
     void (*round)(const float* from, Bf16* to, int count);
@@ -116,6 +125,12 @@ struct Isa {
     QuantizedRoutines quantized;
     Bf16Routines bf16;
 };
+
+// Where a depthwise bf16 layer keeps a channel: in every panel those with even numbers come first.
+constexpr int split_channel(int channel, int panel) {
+    const int inner = channel % panel;
+    return channel - inner + inner % 2 * (panel / 2) + inner / 2;
+}
 
 // All that this processor can run, the best first. The last one runs everywhere.
 const std::vector<const Isa*>& available_isas();
