@@ -240,9 +240,7 @@ class SparseConv(_Operator):
             has_base=own.has_base,
             has_dilation_map=own.has_dilation_map or earlier.has_dilation_map,
         )
-        self._branch = Branch(
-            self._form.convolutions, self._form.residual, self._owner.precision
-        )
+        self._branch = Branch(self._form.convolutions, self._form.residual, self._owner.precision)
         self.set_arguments([x, index, count, *optional])
         self.constructor_validate_and_infer_types()
 
