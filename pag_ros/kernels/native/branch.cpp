@@ -214,6 +214,13 @@ int arrange(const Layer::Form& form, const Job& job, Workspace& workspace) {
     return convolved;
 }
 
+// In bf16 taps beyond the borders cost less than sorting, and rows that lie one behind the other, as
+// those of an unsorted list do, need not be gathered.
+bool is_worth_arranging(const Layer& layer) {
+    if (layer.form.by_map) return true;
+    return layer.precision == Precision::fp32 && layer.macs_per_pixel() >= kWorthArranging;
+}
+
 void copy_listed(const Job& job, const float* rows, int channels) {
     for (int position = 0; position < job.count; ++position)
         std::memcpy(job.out + std::size_t(job.index[position]) * channels,
@@ -259,7 +266,7 @@ void compute(const Layer& layer, const Job& job, const Source& source, const Tar
              const float* residual, int copied, Workspace& workspace) {
     const std::int32_t* order = nullptr;
     int convolved = job.count;
-    if (layer.form.by_map || layer.macs_per_pixel() >= kWorthArranging) {
+    if (is_worth_arranging(layer)) {
         convolved = arrange(layer.form, job, workspace);
         order = workspace.order.data();
     }
