@@ -20,18 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.kernels import _native
-from pag_ros.kernels._native import chosen_instruction_set, instruction_sets
+from pag_ros.kernels._native import chosen_instruction_set, has_native_bf16, instruction_sets
 
 __all__ = [
     "Activation",
     "Branch",
     "Convolution",
+    "Precision",
     "QuantizedBranch",
     "QuantizedConvolution",
     "Workspace",
     "available_cpus",
     "chosen_instruction_set",
     "classify",
+    "has_native_bf16",
     "instruction_sets",
     "peak_flops",
     "select",
@@ -39,6 +41,9 @@ __all__ = [
 ]
 
 Activation = Literal["none", "relu", "relu6"]
+Precision = Literal["fp32", "bf16"]
+"""What the factors of every product are rounded to; sums, biases and results are float32."""
+
 _MAX_THREADS = 256
 _CLAMPS = {"none": (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
@@ -127,16 +132,28 @@ class Branch:
     pixel that is not listed counts there as zero ("submanifold" convolution). The first convolution
     sees its input everywhere.
 
+    In "bf16" every convolution rounds its input and its weights to bfloat16, to the nearest, of two
+    to the even one; products are exact, sums, biases and `base` float32. `has_native_bf16` tells
+    where that is faster; elsewhere it gives the same and is slower.
+
     Args:
         convolutions: in order of execution; each takes the channels that the one before gives.
         residual: the last one adds `base` before its activation.
+        precision: "fp32" or "bf16".
 
     Raises:
-        ValueError: there is no convolution, or two of them do not fit together.
+        ValueError: there is no convolution, two of them do not fit together, or there is no such
+            precision.
     """
 
-    def __init__(self, convolutions: Sequence[Convolution], residual: bool = False) -> None:
-        self._native = _native.Branch([each.native for each in convolutions], residual)
+    def __init__(
+        self,
+        convolutions: Sequence[Convolution],
+        residual: bool = False,
+        precision: Precision = "fp32",
+    ) -> None:
+        layers = [each.native for each in convolutions]
+        self._native = _native.Branch(layers, residual, precision)
 
     def __call__(
         self,
@@ -316,6 +333,7 @@ def sparse_conv2d(
     depthwise: bool = False,
     activation: Activation = "none",
     residual: bool = False,
+    precision: Precision = "fp32",
     out: NDArray[np.float32] | None = None,
     workspace: Workspace | None = None,
 ) -> NDArray[np.float32]:
@@ -327,6 +345,7 @@ def sparse_conv2d(
         dilation_map: [H*W] int32, a dilation for every pixel in place of `dilation`; at 0 the
             input takes the convolution's place.
         residual: add `base` at the listed pixels, before the activation.
+        precision: see `Branch`.
         workspace: threads and buffers; without one, one thread.
         x, index, count, base, out: see `Branch.__call__`.
         weight, bias, dilation, depthwise, activation: see `Convolution`.
@@ -345,7 +364,7 @@ def sparse_conv2d(
         depthwise=depthwise,
         activation=activation,
     )
-    return Branch([convolution], residual)(
+    return Branch([convolution], residual, precision)(
         x,
         index,
         count,

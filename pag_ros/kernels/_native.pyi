@@ -21,7 +21,9 @@ class Layer:
     ) -> None: ...
 
 class Branch:
-    def __init__(self, layers: list[Layer], residual: bool = False) -> None: ...
+    def __init__(
+        self, layers: list[Layer], residual: bool = False, precision: str = "fp32"
+    ) -> None: ...
     def run(
         self,
         x: NDArray[np.float32],
@@ -75,6 +77,9 @@ def classify(
 def peak_flops(workspace: Workspace) -> float: ...
 def instruction_sets() -> list[str]:
     """Names of the instruction sets that this processor has, the best first."""
+
+def has_native_bf16() -> bool:
+    """Whether the instruction set that is used now multiplies bfloat16 by itself."""
 
 def chosen_instruction_set() -> str:
     """The one that is used now; ValueError if PAG_ROS_ISA names an unknown one."""

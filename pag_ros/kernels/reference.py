@@ -38,9 +38,12 @@ def sparse_conv2d(
     depthwise: bool = False,
     activation: str = "none",
     residual: bool = False,
+    precision: str = "fp32",
 ) -> NDArray[np.float32]:
     """y [H,W,N] = base, and at the listed pixels act(conv(x) + bias [+ base])."""
     height, width, channels = x.shape
+    if precision == "bf16":
+        x, weight = to_bf16(x), to_bf16(weight)
     if depthwise:
         weight = weight * np.eye(channels, dtype=weight.dtype)[:, None, None, :]
     if dilation_map is None:
@@ -55,6 +58,13 @@ def sparse_conv2d(
     active[index[:count]] = True
     result = np.where(active.reshape(height, width, 1), values, y)
     return result.astype(np.float32)
+
+
+def to_bf16(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The nearest numbers with 8 significant bits, of two the one whose last bit is 0."""
+    bits = values.view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
+    return np.where(np.isnan(values), values, rounded.astype(np.uint32).view(np.float32))
 
 
 @dataclass(frozen=True)

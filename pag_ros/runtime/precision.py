@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pag_ros.errors import BackendError, ParameterError
+from pag_ros.kernels import Precision
 from pag_ros.manifest import Manifest
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -15,8 +16,8 @@ _ERRORS = ("AbsRel", "median")
 """Scores of which less is better."""
 
 
-def chosen_precision(asked: str, manifest: Manifest, native: Collection[str]) -> str:
-    """What to compute in: "fp32" or "bf16".
+def chosen_precision(asked: str, manifest: Manifest, native: Collection[str]) -> Precision:
+    """What to compute in.
 
     Args:
         asked: one of `PRECISIONS`.
@@ -31,9 +32,11 @@ def chosen_precision(asked: str, manifest: Manifest, native: Collection[str]) ->
         raise ParameterError(f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}")
     if asked == "auto":
         return "bf16" if "bf16" in native and is_allowed("bf16", manifest) else "fp32"
-    if asked == "bf16" and asked not in native:
+    if asked == "fp32":
+        return "fp32"
+    if "bf16" not in native:
         raise BackendError("this processor has no instructions for bf16; take precision fp32")
-    return asked
+    return "bf16"
 
 
 def is_allowed(precision: str, manifest: Manifest) -> bool:

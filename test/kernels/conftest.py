@@ -16,6 +16,12 @@ def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     return str(request.param)
 
 
+@pytest.fixture(params=["fp32", "bf16"])
+def precision(request: pytest.FixtureRequest) -> str:
+    """The precisions of a branch in turn."""
+    return str(request.param)
+
+
 @pytest.fixture
 def workspace() -> Iterator[Callable[[int], kernels.Workspace]]:
     """Makes workspaces with so many threads, closed after the test."""

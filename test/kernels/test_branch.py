@@ -39,26 +39,38 @@ MULTIPOOL: list[Form] = [
     {"outputs": 20, "kernel": 1},
 ]
 
+WIDE: list[Form] = [
+    {"outputs": 130, "kernel": 3, "activation": "relu"},
+    {"outputs": 70, "kernel": 3, "activation": "relu", "dilation": 3},
+    {"outputs": 20, "kernel": 5},
+    {"outputs": 20, "kernel": 1, "activation": "relu"},
+]
+
 
 class Chain:
-    """A branch from `inputs` channels, and the same by the definition."""
+    """A branch from 20 channels, and the same by the definition.
 
-    def __init__(self, forms: list[Form], inputs: int = 20, residual: bool = True) -> None:
+    In bf16 all sums are exact: else their order would decide to which side an inner result is
+    rounded.
+    """
+
+    def __init__(self, forms: list[Form], precision: Any = "fp32", residual: bool = True) -> None:
         rng = np.random.default_rng(3)
-        self.x = rng.normal(size=(*SIZE, inputs)).astype(np.float32)
+        inputs = 20
+        make = Operands.exact if precision == "bf16" else Operands.random
+        self.precision = precision
+        self.x = make(SIZE, inputs, 1, 1, 3).x
         self.map = rng.choice([0, 1, 3], PIXELS).astype(np.int32)
         self.residual = residual
         self.steps: list[tuple[Any, Any, Form]] = []
         for form in forms:
             options = {k: v for k, v in form.items() if k not in ("outputs", "kernel")}
             depth = 1 if form.get("depthwise") else inputs
-            operands = Operands.random(
-                SIZE, depth, form["outputs"], form["kernel"], len(self.steps)
-            )
+            operands = make(SIZE, depth, form["outputs"], form["kernel"], len(self.steps))
             self.steps.append((operands.weight / 8, operands.bias, options))
             inputs = form["outputs"]
         convolutions = [Convolution(w, b, **options) for w, b, options in self.steps]
-        self.branch = Branch(convolutions, residual)
+        self.branch = Branch(convolutions, residual, precision)
         self.needs_map = any(form.get("by_map") for form in forms)
 
     def run(self, count: int, workspace: Workspace, **options: Any) -> Any:
@@ -70,6 +82,7 @@ class Chain:
         y = self.x
         for depth, (weight, bias, options) in enumerate(self.steps):
             rest = {k: v for k, v in options.items() if k != "by_map"}
+            rest["precision"] = self.precision
             if options.get("by_map"):
                 rest["dilation_map"] = self.map
             if depth == len(self.steps) - 1:
@@ -77,48 +90,84 @@ class Chain:
             y = reference.sparse_conv2d(y, listed(PIXELS, count), count, weight, bias, **rest)
         return y
 
+    def check(self, y: Any, expected: Any) -> None:
+        if self.precision == "bf16":
+            np.testing.assert_array_equal(y, expected)
+        else:
+            assert_close(y, expected)
+
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("forms", [BASIC, BOTTLENECK, MBCONV, MULTIPOOL], ids=len)
-def test_a_block_gives_what_its_convolutions_give(instruction_set, workspace, forms, count):
-    chain = Chain(forms)
+@pytest.mark.parametrize("forms", [BASIC, BOTTLENECK, MBCONV, MULTIPOOL, WIDE], ids=len)
+def test_a_block_gives_what_its_convolutions_give(
+    instruction_set, precision, workspace, forms, count
+):
+    chain = Chain(forms, precision)
     expected = chain.expected(count, base=chain.x)
     for threads in (1, 2, 4):
-        assert_close(chain.run(count, workspace(threads), base=chain.x), expected)
+        chain.check(chain.run(count, workspace(threads), base=chain.x), expected)
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_a_block_may_work_in_place(instruction_set, workspace, count):
-    chain = Chain(BASIC)
+def test_a_block_may_work_in_place(instruction_set, precision, workspace, count):
+    chain = Chain(BASIC, precision)
     expected = chain.expected(count, base=chain.x)
     y = chain.run(count, workspace(2), base=chain.x, out=chain.x)
     assert y is chain.x
-    assert_close(y, expected)
+    chain.check(y, expected)
 
 
-def test_pixels_that_are_not_listed_are_exact_copies(workspace):
+def test_bf16_convolutions_give_about_what_float_ones_do(instruction_set, workspace):
+    """With operands whose every bit counts: of two factors the rounding costs 2^-8 at most."""
     chain = Chain(BASIC)
+    expected = chain.expected(70, base=chain.x)
+    rounded = Branch([Convolution(w, b, **o) for w, b, o in chain.steps], True, "bf16")
+    y = rounded(chain.x, listed(PIXELS, 70), 70, base=chain.x, workspace=workspace(2))
+    assert 0 < np.abs(y - expected).max() < 2**-7 * np.abs(expected).max()
+
+
+def test_the_same_convolutions_serve_branches_of_both_precisions(workspace):
+    chain = Chain(BASIC)
+    before = chain.run(70, workspace(1), base=chain.x)
+    convolutions = [Convolution(w, b, **options) for w, b, options in chain.steps]
+    results = [
+        Branch(convolutions, True, precision)(
+            chain.x, listed(PIXELS, 70), 70, base=chain.x, workspace=workspace(1)
+        )
+        for precision in ("fp32", "bf16", "fp32", "bf16")
+    ]
+    np.testing.assert_array_equal(results[0], before)
+    np.testing.assert_array_equal(results[2], before)
+    np.testing.assert_array_equal(results[1], results[3])
+
+
+def test_pixels_that_are_not_listed_are_exact_copies(precision, workspace):
+    chain = Chain(BASIC, precision)
     y = chain.run(40, workspace(2), base=chain.x).reshape(PIXELS, -1)
     skipped = np.setdiff1d(np.arange(PIXELS), listed(PIXELS, 40)[:40])
     np.testing.assert_array_equal(y[skipped], chain.x.reshape(PIXELS, -1)[skipped])
 
 
-def test_without_a_base_they_are_zero(workspace):
-    chain = Chain(BASIC, residual=False)
-    assert_close(chain.run(40, workspace(2)), chain.expected(40))
+def test_without_a_base_they_are_zero(precision, workspace):
+    chain = Chain(BASIC, precision, residual=False)
+    chain.check(chain.run(40, workspace(2)), chain.expected(40))
 
 
 def test_the_result_does_not_depend_on_the_threads_or_on_earlier_calls(workspace):
     shared = workspace(3)
-    chains = [Chain(forms) for forms in (BASIC, MBCONV, BOTTLENECK)]
+    chains = [
+        Chain(forms, precision)
+        for forms in (BASIC, MBCONV, BOTTLENECK, WIDE)
+        for precision in ("fp32", "bf16")
+    ]
     first = [chain.run(70, workspace(1), base=chain.x) for chain in chains]
     for _ in range(20):
         for chain, alone in zip(chains, first, strict=True):
             np.testing.assert_array_equal(chain.run(70, shared, base=chain.x), alone)
 
 
-def test_two_threads_work_at_once_with_a_workspace_each(workspace):
-    chain = Chain(BASIC)
+def test_two_threads_work_at_once_with_a_workspace_each(precision, workspace):
+    chain = Chain(BASIC, precision)
     expected = chain.run(PIXELS, workspace(1), base=chain.x)
     results: list[Any] = []
 

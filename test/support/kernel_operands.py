@@ -36,6 +36,25 @@ class Operands:
             base=normal(*size, outputs),
         )
 
+    @classmethod
+    def exact(
+        cls, size: tuple[int, int], inputs: int, outputs: int, kernel: int, seed: int = 0
+    ) -> Operands:
+        """Operands that bf16 rounds to integers, whose sums float32 holds in any order."""
+        rng = np.random.default_rng(seed)
+
+        def integers(*shape: int) -> NDArray[np.float32]:
+            return rng.integers(-700, 701, shape).astype(np.float32)
+
+        # 257/256 becomes 1: weights that are not rounded show.
+        weight = rng.choice([-1, 0, 1], (outputs, kernel, kernel, inputs), p=[0.2, 0.6, 0.2])
+        return cls(
+            x=integers(*size, inputs),
+            weight=(weight * 257 / 256).astype(np.float32),
+            bias=integers(outputs),
+            base=integers(*size, outputs),
+        )
+
 
 def listed(pixels: int, count: int, seed: int = 0) -> NDArray[np.int32]:
     """`count` random pixels in ascending order, then entries that must not be read."""

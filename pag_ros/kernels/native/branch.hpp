@@ -5,10 +5,14 @@
 #include <memory>
 #include <vector>
 
+#include "aligned.hpp"
 #include "isa.hpp"
 #include "job.hpp"
 
 namespace pag {
+
+// What a layer's weights and inputs are rounded to; sums are floats.
+enum class Precision { fp32, bf16 };
 
 // A convolution with its weights packed for one instruction set.
 class Layer {
@@ -24,8 +28,16 @@ class Layer {
     // weight: [outputs][kernel][kernel][channels], depthwise [outputs][kernel][kernel]; bias: [outputs].
     Layer(const Form& form, const float* weight, const float* bias, const Isa& isa);
 
+    // The layer in bf16, packed at the first call. Not for two threads at once.
+    std::shared_ptr<Layer> in_bf16();
+
     const Form form;
+    const Precision precision = Precision::fp32;
     const Isa& isa() const { return isa_; }
+    // Most pixels of a tile.
+    int tile_rows() const {
+        return precision == Precision::bf16 ? isa_.bf16.tile_rows : isa_.tile_rows;
+    }
     int taps() const { return form.kernel * form.kernel; }
     std::int64_t macs_per_pixel() const {
         return std::int64_t(taps()) * form.outputs * (form.depthwise ? 1 : form.channels);
@@ -38,18 +50,28 @@ class Layer {
     void compute(const Tile& tile, int group) const;
 
    private:
+    // The same in bf16.
+    explicit Layer(const Layer& exact);
+
+    float packed_weight(int output, int tap, int channel) const;
+    void pack_bf16(const Layer& exact);
+    void split_depthwise(const Layer& exact);
+    void compute_bf16(const Tile& tile, int group) const;
+
     const Isa& isa_;
     int panels_;
     int panels_per_group_;
     std::vector<float> weights_;  // [panels][taps][channels][panel], depthwise [taps][channels]
     std::vector<float> bias_;     // padded with zeros to whole panels
+    AlignedVector<Bf16> bf16_weights_;  // see Bf16Routines; depthwise ones are in weights_
+    std::shared_ptr<Layer> in_bf16_;
 };
 
 class Branch {
    public:
     // Every layer takes the outputs of the one before; at least one, all of one instruction set.
     // residual: the last layer adds the base before its activation.
-    Branch(std::vector<std::shared_ptr<Layer>> layers, bool residual);
+    Branch(std::vector<std::shared_ptr<Layer>> layers, bool residual, Precision precision);
 
     const std::vector<std::shared_ptr<Layer>>& layers() const { return layers_; }
     bool residual() const { return residual_; }
@@ -62,9 +84,12 @@ class Branch {
     void run(const Job& job, Workspace& workspace) const;
 
    private:
+    void run_fp32(const Job& job, Workspace& workspace) const;
+    void run_bf16(const Job& job, Workspace& workspace) const;
+
     std::vector<std::shared_ptr<Layer>> layers_;
     bool residual_;
-    const Isa& isa_;
+    Precision precision_;
 };
 
 }  // namespace pag

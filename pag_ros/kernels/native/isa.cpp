@@ -29,21 +29,25 @@ extern const Isa kIsa;
 namespace avx512_vnni {
 extern const Isa kIsa;
 }
+namespace avx512_bf16 {
+extern const Isa kIsa;
+}
 namespace amx {
 extern const Isa kIsa;
 }
 
 namespace {
 
-// Whether the processor has AMX for bytes and the system lets this process use it. Linux keeps room for
+// Whether the processor has AMX for bytes and bf16 and the system lets this process use it. Linux keeps room for
 // the tiles of those processes only that ask, and may refuse.
 bool has_amx() {
 #if defined(__linux__)
-    constexpr unsigned kTiles = 1U << 24, kBytes = 1U << 25;
+    constexpr unsigned kBf16 = 1U << 22, kTiles = 1U << 24, kBytes = 1U << 25;
+    constexpr unsigned kAll = kBf16 | kTiles | kBytes;
     constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
     unsigned a, b, c, d;
     if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
-    if ((d & kTiles) == 0 || (d & kBytes) == 0) return false;
+    if ((d & kAll) != kAll) return false;
     return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
     return false;
@@ -69,7 +73,9 @@ const std::vector<const Isa*>& available_isas() {
                                 __builtin_cpu_supports("avx512dq") &&
                                 __builtin_cpu_supports("avx512bw");
         if (has_avx512 && has_amx()) found.push_back(&amx::kIsa);
-        if (has_avx512 && __builtin_cpu_supports("avx512vnni")) found.push_back(&avx512_vnni::kIsa);
+        const bool has_vnni = has_avx512 && __builtin_cpu_supports("avx512vnni");
+        if (has_vnni && __builtin_cpu_supports("avx512bf16")) found.push_back(&avx512_bf16::kIsa);
+        if (has_vnni) found.push_back(&avx512_vnni::kIsa);
         if (has_avx512) found.push_back(&avx512::kIsa);
         if (has_avx2 && has_avx_vnni()) found.push_back(&avx2_vnni::kIsa);
         if (has_avx2) found.push_back(&avx2::kIsa);

@@ -7,15 +7,18 @@
 
 namespace pag {
 
-constexpr int kMaxTileRows = 12;
+// A float's upper half: its sign, its exponent and 7 bits of its fraction.
+using Bf16 = std::uint16_t;
+
+constexpr int kMaxTileRows = 32;
 constexpr int kMaxTaps = 25;
 
 // Some listed pixels of one layer, ready to compute. Rows are pixels, a tap is one place of the
 // kernel's window: a row pointer per tap and pixel says where the input channels lie. Padding and
 // pixels that were not computed point to a row of zeros.
 struct Tile {
-    const float* rows[kMaxTaps][kMaxTileRows];
-    float* out[kMaxTileRows];
+    const void* rows[kMaxTaps][kMaxTileRows];  // of floats; in a bf16 layer of Bf16
+    void* out[kMaxTileRows];                   // floats, or Bf16 where `rounds`
     const float* base[kMaxTileRows];  // what to add to the result; read only where has_base
     std::uint32_t live_taps;          // bit t: some row of tap t is not the row of zeros
     int count;                        // pixels
@@ -23,6 +26,41 @@ struct Tile {
     int channels;  // of the input
     bool has_base;
     float lower, upper;  // the activation clamps to these
+    // Of bf16 layers:
+    const void* zeros;
+    bool rounds;     // results become bf16; whole panels of them
+    Bf16* gathered;  // room: [bf16_taps_per_block][kMaxTileRows][padded channels + kBf16Step]
+    float* sums;     // room: [panels][kMaxTileRows][kBf16Panel]
+};
+
+// Packed bf16 weights: [panels][taps][steps][2][16][16][2], that is panels of 32 output channels, for
+// each tap steps of 32 inputs; in each for both halves of the panel 16 pairs of inputs for each of 16
+// output channels. It is the order of AMX tiles, and every 4 bytes are what vdpbf16ps multiplies at once.
+// Rows of inputs are padded with zeros to whole steps as well.
+constexpr int kBf16Panel = 32;
+constexpr int kBf16Step = 32;
+constexpr int kBf16Half = 16 * kBf16Step;
+constexpr int padded_to_steps(int channels) {
+    return (channels + kBf16Step - 1) / kBf16Step * kBf16Step;
+}
+// Taps whose gathered inputs fit into the first-level cache, beside what passes by.
+constexpr int bf16_taps_per_block(int channels) {
+    constexpr int kBytes = 24 * 1024, kTileBytes = kMaxTileRows * int(sizeof(Bf16));
+    const int taps = kBytes / kTileBytes / padded_to_steps(channels);
+    return taps < 1 ? 1 : taps > kMaxTaps ? kMaxTaps : taps;
+}
+
+// The routines of layers whose weights and inputs are bf16; sums and biases are floats.
+struct Bf16Routines {
+    int tile_rows;  // most pixels of a tile
+    bool native;    // the processor multiplies bf16; else floats that were rounded to it
+    // Channels `column` to `end` of a convolution; weights, bias: the panels from that of `column` on.
+    void (*convolve)(const Tile&, const Bf16* weights, const float* bias, int column, int end);
+    // A depthwise convolution, all channels; weights [taps][padded channels], bias [padded channels],
+    // both in the order of `split_channel`.
+    void (*convolve_depthwise)(const Tile&, const float* weights, const float* bias);
+    // To the nearest bf16, of two the even one, and zeros up to whole steps.
+    void (*round)(const float* from, Bf16* to, int count);
 };
 
 constexpr int kMaxQuantizedRows = 32;
@@ -87,7 +125,14 @@ struct Isa {
     // goes to `sink`, so that no compiler leaves them out.
     double (*multiply_add)(int rounds, float* sink);
     QuantizedRoutines quantized;
+    Bf16Routines bf16;
 };
+
+// Where a depthwise bf16 layer keeps a channel: in every panel those with even numbers come first.
+constexpr int split_channel(int channel, int panel) {
+    const int inner = channel % panel;
+    return channel - inner + inner % 2 * (panel / 2) + inner / 2;
+}
 
 // All that this processor can run, the best first. The last one runs everywhere.
 const std::vector<const Isa*>& available_isas();

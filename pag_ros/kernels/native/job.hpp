@@ -39,10 +39,13 @@ struct Workspace {
     std::vector<float> zeros;
     ClassifyBuffers classify;
     std::vector<float> between[2];  // results between layers, [count + 1][channels]
-    // Of quantized layers: the map that the first one reads, with one row more; which of its pixels
-    // are read; and the results between layers, [count + 1][channels].
-    AlignedVector<std::uint8_t> quantized;
+    // Of bf16 layers: the input, with one row more, and the results between layers; rows are padded.
+    AlignedVector<std::uint16_t> bf16_input, bf16_between[2];
+    // Which pixels of x the first layer reads, where it reads a copy in another type.
     std::vector<std::uint8_t> wanted, wanted_rows;
+    // Of quantized layers: the map that the first one reads, with one row more, and the results
+    // between layers, [count + 1][channels].
+    AlignedVector<std::uint8_t> quantized;
     AlignedVector<std::uint8_t> quantized_between[2];
 };
 
@@ -56,6 +59,9 @@ Job with_own_lists(Job job, Workspace& workspace);
 
 // Check the list and the map, and fill workspace.position from the list; or throw.
 void locate(const Job& job, Workspace& workspace);
+
+// Fills workspace.wanted: 1 at the pixels that a layer with such taps reads for the listed ones.
+void mark_wanted(int kernel, int dilation, const Job& job, Workspace& workspace);
 
 // The base, or zeros, at the pixels first .. last that are not listed.
 void copy_unlisted(const Job& job, const std::int32_t* position, int channels, int first, int last);

@@ -161,9 +161,16 @@ void check_chain(const std::vector<std::shared_ptr<Layer>>& layers) {
     }
 }
 
-pag::Branch make_branch(const std::vector<std::shared_ptr<pag::Layer>>& layers, bool residual) {
+pag::Precision precision_of(const std::string& name) {
+    if (name == "fp32") return pag::Precision::fp32;
+    if (name == "bf16") return pag::Precision::bf16;
+    refuse("precision", "'fp32' or 'bf16'", "'" + name + "'");
+}
+
+pag::Branch make_branch(const std::vector<std::shared_ptr<pag::Layer>>& layers, bool residual,
+                        const std::string& precision) {
     check_chain(layers);
-    return {layers, residual};
+    return {layers, residual, precision_of(precision)};
 }
 
 pag::QuantizedBranch make_quantized_branch(
@@ -406,7 +413,8 @@ PYBIND11_MODULE(_native, module) {
              py::arg("lower") = -kInfinity, py::arg("upper") = kInfinity);
 
     py::class_<pag::Branch>(module, "Branch")
-        .def(py::init(&make_branch), py::arg("layers"), py::arg("residual") = false)
+        .def(py::init(&make_branch), py::arg("layers"), py::arg("residual") = false,
+             py::arg("precision") = "fp32")
         .def("run", &run_branch, py::arg("x"), py::arg("index"), py::arg("count"), py::arg("base"),
              py::arg("dilation_map"), py::arg("out"), py::arg("workspace"));
 
@@ -427,5 +435,6 @@ PYBIND11_MODULE(_native, module) {
                py::arg("labels"), py::arg("confidence"), py::arg("workspace"));
     module.def("peak_flops", &peak_flops, py::arg("workspace"));
     module.def("instruction_sets", &instruction_sets);
+    module.def("has_native_bf16", [] { return pag::chosen_isa().bf16.native; });
     module.def("chosen_instruction_set", [] { return std::string(pag::chosen_isa().name); });
 }

@@ -190,30 +190,6 @@ void compute(const Pass& pass, const QuantizedLayer& layer, const Job& job, int 
     });
 }
 
-// to[i] |= from[i + shift] for every i of a line for which that exists.
-void spread(const std::uint8_t* from, std::uint8_t* to, int size, std::int64_t shift) {
-    const int first = int(std::clamp<std::int64_t>(-shift, 0, size));
-    const int last = int(std::clamp<std::int64_t>(size - shift, 0, size));
-    for (int i = first; i < last; ++i) to[i] |= from[i + shift];
-}
-
-// Fills workspace.wanted: 1 at the pixels that a layer reads for the listed ones.
-void mark_wanted(const QuantizedLayer::Form& form, const Job& job, Workspace& workspace) {
-    const int pixels = job.height * job.width;
-    auto &wanted = workspace.wanted, &rows = workspace.wanted_rows;
-    wanted.assign(pixels, 0);
-    for (int position = 0; position < job.count; ++position) wanted[job.index[position]] = 1;
-    if (form.kernel == 1) return;
-    rows.assign(pixels, 0);
-    for (int column = -form.kernel / 2; column <= form.kernel / 2; ++column)
-        for (int y = 0; y < job.height; ++y)
-            spread(wanted.data() + std::size_t(y) * job.width, rows.data() + std::size_t(y) * job.width,
-                   job.width, std::int64_t(column) * form.dilation);
-    std::fill(wanted.begin(), wanted.end(), std::uint8_t{0});
-    for (int row = -form.kernel / 2; row <= form.kernel / 2; ++row)
-        spread(rows.data(), wanted.data(), pixels, std::int64_t(row) * form.dilation * job.width);
-}
-
 // Room in `rows` for `count` pixels, and behind them a row that stands for zeros.
 void prepare(AlignedVector<std::uint8_t>& rows, std::size_t count, int channels, int zero_point) {
     const std::size_t bytes = (count + 1) * channels;
@@ -229,7 +205,7 @@ Source quantized_input(const QuantizedLayer& layer, const Job& job, float invers
         prepare(workspace.quantized, 0, channels, layer.form.zero_point);
         return {job.stream, nullptr, workspace.quantized.data(), channels};
     }
-    mark_wanted(layer.form, job, workspace);
+    mark_wanted(layer.form.kernel, layer.form.dilation, job, workspace);
     prepare(workspace.quantized, pixels, channels, layer.form.zero_point);
     const std::uint8_t* wanted = workspace.wanted.data();
     std::uint8_t* rows = workspace.quantized.data();

@@ -35,12 +35,13 @@ static inline void store_some(float* to, Vector value, int lanes) {
 
 // Base, activation and store of one pixel's vector of results; `lanes` of it exist.
 static inline void finish(const Tile& tile, int row, int column, int lanes, Vector value) {
+    float* out = static_cast<float*>(tile.out[row]);
     if (lanes >= kLanes) {
         if (tile.has_base) value += load(tile.base[row] + column);
-        store(tile.out[row] + column, clamp(value, tile.lower, tile.upper));
+        store(out + column, clamp(value, tile.lower, tile.upper));
     } else if (lanes > 0) {
         if (tile.has_base) value += load_some(tile.base[row] + column, lanes);
-        store_some(tile.out[row] + column, clamp(value, tile.lower, tile.upper), lanes);
+        store_some(out + column, clamp(value, tile.lower, tile.upper), lanes);
     }
 }
 
@@ -57,7 +58,7 @@ static void convolve_block(const Tile& tile, const float* weights, const float* 
     for (int tap = 0; tap < tile.taps; ++tap, weights += channels * kPanel) {
         if (!(tile.live_taps >> tap & 1)) continue;
         const float* row[Rows];
-        for (int m = 0; m < Rows; ++m) row[m] = tile.rows[tap][m];
+        for (int m = 0; m < Rows; ++m) row[m] = static_cast<const float*>(tile.rows[tap][m]);
         for (int c = 0; c < channels; ++c) {
             Vector weight[Vectors];
             for (int n = 0; n < Vectors; ++n) weight[n] = load(weights + c * kPanel + n * kLanes);
@@ -103,7 +104,7 @@ static void convolve_depthwise(const Tile& tile, const float* weights, const flo
             const bool whole = lanes == kLanes;
             Vector sum = whole ? load(bias + c) : load_some(bias + c, lanes);
             for (int tap = 0; tap < tile.taps; ++tap) {
-                const float* input = tile.rows[tap][m] + c;
+                const float* input = static_cast<const float*>(tile.rows[tap][m]) + c;
                 const float* weight = weights + tap * channels + c;
                 if (whole)
                     sum += load(input) * load(weight);
@@ -189,7 +190,10 @@ static double multiply_add(int rounds, float* sink) {
 
 #include "quantized_routines.hpp"
 
+#include "bf16_routines.hpp"
+
 extern const Isa kIsa{
     PAG_ISA_NAME, kTileRows, kPanel,       convolve,
     convolve_depthwise,      classify,     multiply_add,
-    {kQuantizedRows, convolve_quantized, quantize}};
+    {kQuantizedRows, convolve_quantized, quantize},
+    {kBf16Rows, kMultipliesBf16, convolve_bf16, convolve_depthwise_bf16, round_row}};

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from openvino.frontend.onnx import ConversionExtension
 
 from pag_ros import kernels
-from pag_ros.kernels import Activation, Branch, Convolution, Workspace
+from pag_ros.kernels import Activation, Branch, Convolution, Precision, Workspace
 from pag_ros.runtime.frame_clock import THRESHOLD, FrameClock
 from pag_ros.runtime.openvino.api import AttributeVisitor, GraphOutput, HostTensor, OnnxNode
 
@@ -26,11 +26,15 @@ class Operators:
     Args:
         clock: of the session's frames.
         workspace: of the kernels.
+        precision: of the gated convolutions.
     """
 
-    def __init__(self, clock: FrameClock, workspace: Workspace) -> None:
+    def __init__(
+        self, clock: FrameClock, workspace: Workspace, precision: Precision = "fp32"
+    ) -> None:
         self.clock = clock
         self.workspace = workspace
+        self.precision: Precision = precision
         self.made: list[_Operator] = []
 
     def extensions(self) -> list[ConversionExtension]:
@@ -197,7 +201,7 @@ class SparseConv(_Operator):
 
     def __init__(self, inputs: Sequence[GraphOutput], form: BranchForm, owner: Operators) -> None:
         self._form = form
-        self._branch = Branch(form.convolutions, form.residual)
+        self._branch = Branch(form.convolutions, form.residual, owner.precision)
         super().__init__(inputs, owner)
 
     def validate_and_infer_types(self) -> None:
@@ -236,7 +240,7 @@ class SparseConv(_Operator):
             has_base=own.has_base,
             has_dilation_map=own.has_dilation_map or earlier.has_dilation_map,
         )
-        self._branch = Branch(self._form.convolutions, self._form.residual)
+        self._branch = Branch(self._form.convolutions, self._form.residual, self._owner.precision)
         self.set_arguments([x, index, count, *optional])
         self.constructor_validate_and_infer_types()
 

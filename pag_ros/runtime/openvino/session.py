@@ -65,7 +65,7 @@ class OpenVinoSession:
         self.stages: tuple[str, ...] = ("encoder", *names, "heads")
         self._clock = FrameClock(names)
         self._workspace = Workspace(threads)
-        self._operators = Operators(self._clock, self._workspace)
+        self._operators = Operators(self._clock, self._workspace, self._precision)
         self.backend = _describe_backend(self._precision, self._workspace.threads)
         if self._is_resized:
             self.backend += f", {size_text(size_of(self.manifest))}"

@@ -22,7 +22,14 @@ PIXELS = HEIGHT * WIDTH
 class Graph:
     """One Select, then one SparseConv over it; runs on the CPU."""
 
-    def __init__(self, kernel: int, has_base: bool, has_map: bool, **attributes: int) -> None:
+    def __init__(
+        self,
+        kernel: int,
+        has_base: bool,
+        has_map: bool,
+        precision: Any = "fp32",
+        **attributes: int,
+    ) -> None:
         rng = np.random.default_rng(3)
         shape = (CHANNELS, kernel, kernel, CHANNELS)
         self.weight = rng.normal(size=shape).astype(np.float32)
@@ -30,7 +37,7 @@ class Graph:
         self.clock = FrameClock(["only"])
         self.workspace = Workspace(1)
         core = ov.Core()
-        for extension in Operators(self.clock, self.workspace).extensions():
+        for extension in Operators(self.clock, self.workspace, precision).extensions():
             core.add_extension(extension)
         model = self._model(kernel, has_base, has_map, attributes)
         options = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -103,6 +110,7 @@ def feeds(keep: int, **more: np.ndarray) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("keep", [0, 1, 20, PIXELS])
 @pytest.mark.parametrize(
     ("kernel", "has_base", "has_map", "attributes"),
@@ -115,14 +123,17 @@ def feeds(keep: int, **more: np.ndarray) -> dict[str, Any]:
         (3, True, True, {}),
     ],
 )
-def test_a_graph_gives_what_the_definition_gives(kernel, has_base, has_map, attributes, keep):
-    graph = Graph(kernel, has_base, has_map, **attributes)
+def test_a_graph_gives_what_the_definition_gives(
+    kernel, has_base, has_map, attributes, keep, precision
+):
+    graph = Graph(kernel, has_base, has_map, precision, **attributes)
     rng = np.random.default_rng(5)
     values = feeds(keep)
     options: dict[str, Any] = {
         "activation": "relu" if attributes.get("relu") else "none",
         "residual": bool(attributes.get("residual")),
         "dilation": attributes.get("dilation", 1),
+        "precision": precision,
     }
     if has_base:
         values["base"] = rng.normal(size=values["x"].shape).astype(np.float32)
@@ -170,7 +181,8 @@ HIDDEN = 12
 class Chain:
     """An MBConv block: three SparseConv over one Select, read with or without joining them."""
 
-    def __init__(self, outputs: list[str], joined: bool) -> None:
+    def __init__(self, outputs: list[str], joined: bool, precision: Any = "fp32") -> None:
+        self.precision = precision
         rng = np.random.default_rng(6)
         shapes = {
             "expand": (HIDDEN, 1, 1, CHANNELS),
@@ -179,7 +191,7 @@ class Chain:
         }
         self.weights = {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}
         self.bias = {n: rng.normal(size=s[0]).astype(np.float32) for n, s in shapes.items()}
-        self.operators = Operators(FrameClock(["only"]), Workspace(2))
+        self.operators = Operators(FrameClock(["only"]), Workspace(2), precision)
         core = ov.Core()
         for extension in self.operators.extensions():
             core.add_extension(extension)
@@ -203,6 +215,7 @@ class Chain:
 
         def conv(y: np.ndarray, name: str, **options: Any) -> np.ndarray:
             weight, bias = self.weights[name], self.bias[name]
+            options["precision"] = self.precision
             return reference.sparse_conv2d(y, index, keep, weight, bias, **options)
 
         y = conv(x, "expand", activation="relu6")
@@ -251,14 +264,16 @@ class Chain:
         return bytes(model.SerializeToString())
 
 
+# Between bf16 convolutions the order of a sum may decide to which side its result is rounded.
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.1)])
 @pytest.mark.parametrize("keep", [0, 1, 20, PIXELS])
-def test_convolutions_at_the_same_pixels_are_joined_and_give_the_same(keep):
+def test_convolutions_at_the_same_pixels_are_joined_and_give_the_same(keep, precision, tolerance):
     values = feeds(keep)
-    chain = Chain(["project"], joined=True)
+    chain = Chain(["project"], joined=True, precision=precision)
     assert chain.convolutions_run() == 1
     y = chain.run(values, "project")
-    np.testing.assert_allclose(y[0], chain.expected(values, keep), atol=1e-4)
-    alone = Chain(["project"], joined=False)
+    np.testing.assert_allclose(y[0], chain.expected(values, keep), atol=tolerance)
+    alone = Chain(["project"], joined=False, precision=precision)
     assert alone.convolutions_run() == 3
     np.testing.assert_allclose(y, alone.run(values, "project"), atol=1e-5)
 

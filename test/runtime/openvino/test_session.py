@@ -11,6 +11,7 @@ import sys
 import time
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,6 +20,8 @@ import pytest
 from pag_ros.errors import BackendError, ImageError, ModelError, ParameterError
 from pag_ros.manifest import manifest_path, sha256_of
 from pag_ros.runtime import Deadline, Session, open_session
+from pag_ros.runtime.openvino import operators
+from pag_ros.runtime.openvino.session import _native_precisions
 
 FOCAL_PX = 50.0
 
@@ -255,6 +258,21 @@ def test_bfloat16_gives_nearly_the_same_and_says_so(tiny_model: Path, session: S
     assert 0.0 < np.abs(depth / exact - 1.0).max() < 0.1
 
 
+def test_gated_blocks_compute_in_the_precision_of_the_session(tiny_model: Path, image, monkeypatch):
+    made: list[str] = []
+    branch = operators.Branch
+
+    def spy(convolutions: Any, residual: bool, precision: Any) -> Any:
+        made.append(precision)
+        return branch(convolutions, residual, precision)
+
+    monkeypatch.setattr(operators, "Branch", spy)
+    for precision in ("fp32", *_native_precisions()):
+        made.clear()
+        open_session(tiny_model, "cpu", threads=1, precision=precision).close()
+        assert set(made) == {precision}
+
+
 def test_a_precision_without_instructions_is_refused(tiny_model: Path, monkeypatch) -> None:
     monkeypatch.setattr("pag_ros.runtime.openvino.session._native_precisions", list)
     with pytest.raises(BackendError, match="no instructions for bf16"):
@@ -293,6 +311,7 @@ def test_a_forked_process_may_use_and_close_what_it_inherits(task: str, tiny_mod
     program = f"""
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 import numpy as np
 from pag_ros.runtime import open_session
 
