@@ -61,8 +61,8 @@ class Layer {
     const Isa& isa_;
     int panels_;
     int panels_per_group_;
-    std::vector<float> weights_;  // [panels][taps][channels][panel], depthwise [taps][channels]
-    std::vector<float> bias_;     // padded with zeros to whole panels
+    AlignedVector<float> weights_;  // [panels][taps][channels][panel], depthwise [taps][channels]
+    AlignedVector<float> bias_;     // padded with zeros to whole panels
     AlignedVector<Bf16> bf16_weights_;  // see Bf16Routines; depthwise ones are in weights_
     std::shared_ptr<Layer> in_bf16_;
 };
