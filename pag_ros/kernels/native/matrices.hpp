@@ -11,6 +11,11 @@ struct TileConfiguration {
 
 alignas(64) static const TileConfiguration kConfiguration{};
 
+// The tiles belong to the thread: another library may have left them in another form, and the kernel
+// saves them at every change of threads until they are released.
+static inline void begin_tile() { _tile_loadconfig(&kConfiguration); }
+static inline void end_tile() { _tile_release(); }
+
 // Adds the products of some steps of the gathered inputs to the tiles of sums.
 //
 // The weights pass by once for every tile, the inputs stay: streaming loads keep the weights from pushing
@@ -118,12 +123,10 @@ static void convolve_rows(const QuantizedTile& tile, const QuantizedWeights& wei
 }
 
 static void convolve_quantized(const QuantizedTile& tile, const QuantizedWeights& weights) {
-    // The tiles belong to the thread: another library may have left them in another form, and the
-    // kernel saves them at every change of threads until they are released.
-    _tile_loadconfig(&kConfiguration);
+    begin_tile();
     if (tile.count > 16)
         convolve_rows<true>(tile, weights);
     else
         convolve_rows<false>(tile, weights);
-    _tile_release();
+    end_tile();
 }
