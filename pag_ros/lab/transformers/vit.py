@@ -154,7 +154,7 @@ def _rows(kept: Tensor, tokens: int) -> Tensor:
 
 def _taken(x: Tensor, rows: Tensor) -> Tensor:
     """Those rows of tokens [B,T,C] -> [B,k,C]."""
-    return x.flatten(0, 1).index_select(0, rows).unflatten(0, (len(x), -1))
+    return x.flatten(0, 1).index_select(0, rows).view(len(x), -1, x.shape[2])
 
 
 class _Attention(nn.Module):
