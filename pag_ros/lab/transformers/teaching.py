@@ -189,20 +189,18 @@ class TokenGates(nn.Module):
         self.means, self.deviations = means, deviations
         blocks, width = means.shape
         self.weight = nn.Parameter(torch.randn(blocks, width) / width**0.5)
-        self.bias = nn.Parameter(torch.zeros(blocks))
 
     def score(self, tokens: Tensor, slot: int) -> Tensor:
         """[B,P,C] -> [B,P]."""
         standard = (tokens - self.means[slot]) / self.deviations[slot]
-        return standard @ self.weight[slot] + self.bias[slot]
+        return standard @ self.weight[slot]
 
     @torch.no_grad()
     def write(self, blocks: Sequence[Block]) -> None:
-        """Let the network's own gates give the same scores of plain tokens."""
+        """Let the network's own gates give plain tokens the same scores, but for a constant."""
         for block in blocks:
-            weight = self.weight[block.slot] / self.deviations[block.slot]
-            block.gate.weight.copy_(weight[None])
-            block.gate.bias.copy_(self.bias[block.slot] - weight @ self.means[block.slot])
+            block.gate.weight.copy_((self.weight[block.slot] / self.deviations[block.slot])[None])
+            block.gate.bias.zero_()
 
 
 @torch.no_grad()

@@ -111,9 +111,23 @@ def _initialised() -> GatedDepthAnything:
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
-    nn.init.trunc_normal_(network.pretrained.pos_embed, std=0.02)
-    nn.init.trunc_normal_(network.pretrained.cls_token, std=0.02)
+    trunk = network.pretrained
+    nn.init.trunc_normal_(trunk.patch_embed.proj.weight, std=0.02)
+    nn.init.trunc_normal_(trunk.cls_token, std=0.02)
+    trunk.pos_embed.data[0, 1:] = _waves(trunk.config.grid, trunk.config.width)
     return network.train()
+
+
+def _waves(grid: int, width: int) -> Tensor:
+    """[grid*grid,width] positions to start from: sines and cosines of rows and columns.
+
+    Where they start as small noise, tokens do not know where they are for thousands of steps.
+    """
+    half_waves = torch.logspace(math.log10(grid), math.log10(2.0), width // 4)
+    angles = torch.arange(grid)[:, None] * (math.pi / half_waves)
+    along = torch.cat([angles.sin(), angles.cos()], 1)
+    rows, columns = along[:, None].expand(-1, grid, -1), along[None].expand(grid, -1, -1)
+    return 0.5 * torch.cat([rows, columns], 2).flatten(0, 1)
 
 
 def _schedule(progress: float) -> float:
