@@ -95,10 +95,18 @@ def export_depth_anything(
         heads=("depth", "normals"),
         license=LICENCES[network.size],
         training_data=f"{trained_on}; gates {network.taught_on or 'untaught'}",
-        budgets={"1.00": tuple(block.pixels for block in blocks)},
+        budgets=_budgets(network, blocks),
     )
     save_manifest(manifest, path)
     return manifest
+
+
+def _budgets(
+    network: GatedDepthAnything, blocks: tuple[BlockSpec, ...]
+) -> dict[str, tuple[int, ...]]:
+    """Rows between which all budgets are linear, see `sharing`."""
+    rows = (0.5, 1.0) if network.tilt else (1.0,)
+    return {f"{b:.2f}": tuple(network.keep_for(b, blocks[0].pixels)) for b in rows}
 
 
 def _check(size: tuple[int, int], max_depth_m: float) -> None:

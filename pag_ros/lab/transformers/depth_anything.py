@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pag_ros.errors import ModelError
 from pag_ros.lab.model.finite import require_finite
 from pag_ros.lab.transformers.dpt import DptConfig, DptHead
+from pag_ros.lab.transformers.sharing import counts
 from pag_ros.lab.transformers.vit import Block, Vit, VitConfig
 from pag_ros.reading import reading
 
@@ -93,6 +94,7 @@ class GatedDepthAnything(nn.Module):
 
     Attributes:
         taught_on: what its gates have learned from, for people; empty: nothing.
+        tilt: how its blocks share a budget, see `sharing`.
     """
 
     def __init__(self, size: str, max_depth_m: float | None = None) -> None:
@@ -100,8 +102,13 @@ class GatedDepthAnything(nn.Module):
         trunk, head = SIZES[size]
         self.size = size
         self.taught_on = ""
+        self.tilt = 0.0
         self.pretrained = Vit(trunk)
         self.depth_head = DptHead(replace(head, max_depth_m=max_depth_m))
+
+    def keep_for(self, budget: float, patches: int) -> list[int]:
+        """How many of so many patches each block computes at a budget, 0 to 1."""
+        return counts(budget, self.tilt, self.pretrained.config.depth, patches)
 
     def forward(self, image: Tensor, keep: Sequence[int] | None = None) -> Tensor:
         """Depth of pictures.

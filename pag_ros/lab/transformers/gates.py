@@ -17,6 +17,7 @@ from pag_ros import checks
 from pag_ros.errors import ModelError
 from pag_ros.lab.model.finite import require_finite
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
+from pag_ros.lab.transformers.sharing import MOST
 from pag_ros.reading import reading
 from pag_ros.writing import write_bytes
 
@@ -24,7 +25,7 @@ _KEY = "pag_ros.gates"
 
 
 def save_gates(network: GatedDepthAnything, path: Path) -> None:
-    """Write the gates of a network.
+    """Write the gates of a network, and how its blocks share a budget.
 
     Raises:
         ModelError: a weight is infinite or NaN; no file is written.
@@ -32,7 +33,11 @@ def save_gates(network: GatedDepthAnything, path: Path) -> None:
     """
     tensors = _gates(network)
     require_finite(tensors, path)
-    about = {"network": _fingerprint(network), "taught_on": network.taught_on}
+    about = {
+        "network": _fingerprint(network),
+        "taught_on": network.taught_on,
+        "tilt": network.tilt,
+    }
     content = serialize(tensors, {"format": "pt", _KEY: json.dumps(about)})
     write_bytes(path, content, make_folder=True)
 
@@ -49,6 +54,7 @@ def load_gates(network: GatedDepthAnything, path: Path) -> None:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about = checks.entries(json.loads(metadata[_KEY]), _KEY)
         taught_on = checks.text(about["taught_on"], "taught_on")
+        tilt = checks.number(about["tilt"], "tilt", -MOST, MOST)
         if about["network"] != _fingerprint(network):
             raise ModelError(f"{path}: taught for another checkpoint; teach this one: --teach")
         own = _gates(network)
@@ -57,7 +63,7 @@ def load_gates(network: GatedDepthAnything, path: Path) -> None:
         require_finite(state, path)
     for name, value in own.items():
         value.copy_(state[name])
-    network.taught_on = taught_on
+    network.taught_on, network.tilt = taught_on, tilt
 
 
 def _gates(network: GatedDepthAnything) -> dict[str, Tensor]:

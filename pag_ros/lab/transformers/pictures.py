@@ -15,7 +15,7 @@ from pag_ros.lab.datasets.fitting import fit
 from pag_ros.lab.datasets.rooms import INDEX
 
 FEWEST = 16
-MAX_BYTES = 1 << 29
+MAX_BYTES = 1 << 28
 """Of all pictures together; of a larger set so many are taken, evenly spread."""
 
 _MAX_HELD_BACK = 32

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
 from pag_ros.lab.transformers.vit import PATCH, Block, Vit, VitConfig
 
 Features = Callable[[Tensor], list[Tensor]]
@@ -62,12 +63,12 @@ def rivals(
     }
 
 
-def gated_features(trunk: Vit, budget: float) -> Features:
-    """What the trunk's own gates give at a budget."""
+def gated_features(network: GatedDepthAnything, budget: float) -> Features:
+    """What the network's own gates give at a budget."""
 
     def features(image: Tensor) -> list[Tensor]:
         patches = image.shape[2] * image.shape[3] // PATCH**2
-        result: list[Tensor] = trunk(image, [round(budget * patches)] * trunk.config.depth)
+        result: list[Tensor] = network.pretrained(image, network.keep_for(budget, patches))
         return result
 
     return features

@@ -22,6 +22,7 @@ from pag_ros.errors import ParameterError
 from pag_ros.lab.model.gating import TopKGating
 from pag_ros.lab.training.processes import multiplies_bfloat16
 from pag_ros.lab.transformers.depth_anything import DEVIATION, MEAN, GatedDepthAnything
+from pag_ros.lab.transformers.sharing import MOST, shared
 from pag_ros.lab.transformers.vit import PATCH, Block
 
 SHOWN_BUDGETS = (0.7, 0.5, 0.3)
@@ -33,6 +34,8 @@ _FEATURE_WEIGHT = 0.5
 _BATCHES = 2, 16
 _VALUES_AT_ONCE = 40_000_000
 """Of tokens, in all blocks: about thirty times as many bytes are kept for the gradient."""
+_LEAST_SHARE = 0.02
+_TILTS = (-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4)
 _MEASURED_PICTURES = 16
 """That the tokens' spread is measured on."""
 
@@ -45,8 +48,8 @@ class Lesson:
         minutes: the clock ends it, after one step at least.
         steps: at most so many; None: as many as there is time for.
         batch: pictures of a step; None: as many as fit into a few gigabytes.
-        lowest: budget; each step draws one from it to 1.
-        spread: of the blocks' own budgets around it, to both sides.
+        lowest: budget; each step draws one from it to 1, and a tilt (see `sharing`).
+        spread: of the blocks' own budgets around that, to both sides.
         rate: learning rate at the start; falls to 0 along a line.
         temperature, noise: see `TopKGating`.
         together: share of the steps in which the pictures of a batch compete for one sum of
@@ -97,7 +100,7 @@ def teach(
     lesson: Lesson | None = None,
     progress: Callable[[float, float], None] = lambda share, loss: None,
 ) -> Taught:
-    """Teach the gates in place; all else of the network stays as it is.
+    """Teach the gates in place, and choose how the blocks share; no other weight changes.
 
     Args:
         network: in evaluation mode.
@@ -116,6 +119,7 @@ def teach(
         steps = _learn(network, gates, pictures, lesson, batch, generator, progress)
     gates.write(network.pretrained.gated)
     standardise(network, pictures[_spread_over(len(pictures), _MEASURED_PICTURES)])
+    choose_tilt(network, pictures[_spread_over(len(pictures), 2 * batch)])
     return Taught(before, losses(network, held_back), steps)
 
 
@@ -130,9 +134,18 @@ def losses(
         image = picture[None].float() / 255.0
         whole = network(image)
         for budget in budgets:
-            keep = [round(budget * patches)] * network.pretrained.config.depth
+            keep = network.keep_for(budget, patches)
             sums[budget] += float(depth_loss(network(image, keep), whole, _is_metric(network)))
     return {budget: total / len(pictures) for budget, total in sums.items()}
+
+
+def choose_tilt(network: GatedDepthAnything, pictures: Tensor) -> None:
+    """Let the blocks share a budget in the way that loses least on pictures."""
+    found = {}
+    for tilt in _TILTS:
+        network.tilt = tilt
+        found[tilt] = sum(losses(network, pictures).values())
+    network.tilt = min(_TILTS, key=lambda tilt: found[tilt])
 
 
 def depth_loss(depth: Tensor, whole: Tensor, metric: bool) -> Tensor:
@@ -271,10 +284,11 @@ def _step_loss(
 
 
 def draw_densities(blocks: int, batch: int, lesson: Lesson, generator: torch.Generator) -> Tensor:
-    """[B,L] share of its patches that each block computes, from the lowest to 1."""
+    """[B,L] share of its patches that each block computes."""
     total = torch.rand(batch, 1, generator=generator) * (1.0 - lesson.lowest) + lesson.lowest
+    tilt = (2.0 * torch.rand(batch, 1, generator=generator) - 1.0) * MOST
     around = (2.0 * torch.rand(batch, blocks, generator=generator) - 1.0) * lesson.spread
-    return (total + around).clamp(lesson.lowest, 1.0)
+    return (shared(total, tilt, blocks) + around).clamp(_LEAST_SHARE, 1.0)
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,17 @@ def test_the_manifest_says_what_it_is(model: Path) -> None:
     assert manifest.dense_macs > always
 
 
+def test_two_rows_hold_how_the_blocks_share_every_budget(tmp_path: Path) -> None:
+    network = tiny()
+    network.tilt = -0.6
+    path = tmp_path / "tilted.onnx"
+    manifest = export_depth_anything(network, "tilted", SIZE, path)
+    assert sorted(manifest.budgets) == ["0.50", "1.00"]
+    for budget in (0.2, 0.35, 0.5, 0.8, 1.0):
+        wanted = network.keep_for(budget, PATCHES)
+        assert np.abs(np.subtract(load_manifest(path).keep_for(budget), wanted)).max() <= 1
+
+
 def test_normals_are_those_of_the_plane() -> None:
     """n.p = -2 through the points p of every pixel: z = -2 / (n.ray)."""
     focal_px, width, height = 200.0, 64, 48

@@ -20,9 +20,11 @@ from pag_ros.lab.transformers.depth_anything import GatedDepthAnything  # noqa: 
 from pag_ros.lab.transformers.dpt import DptConfig  # noqa: E402
 from pag_ros.lab.transformers.gates import load_gates, save_gates  # noqa: E402
 from pag_ros.lab.transformers.pictures import held_back, open_pictures, read_pictures  # noqa: E402
+from pag_ros.lab.transformers.sharing import counts  # noqa: E402
 from pag_ros.lab.transformers.teaching import (  # noqa: E402
     Lesson,
     TokenGates,
+    choose_tilt,
     depth_loss,
     draw_densities,
     losses,
@@ -172,17 +174,42 @@ def test_the_student_is_the_network_that_will_run(taught, monkeypatch) -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_every_budget_is_drawn_and_none_below_the_lowest() -> None:
-    lesson = Lesson(lowest=0.2, spread=0.1)
-    drawn = draw_densities(5, 400, lesson, torch.Generator().manual_seed(0))
+def test_every_budget_and_every_way_to_share_it_is_drawn() -> None:
+    drawn = draw_densities(5, 400, Lesson(lowest=0.2), torch.Generator().manual_seed(0))
     assert drawn.shape == (400, 5)
-    assert float(drawn.min()) == pytest.approx(0.2)
+    assert 0.0 < float(drawn.min()) < 0.05
     assert float(drawn.max()) == 1.0
     middle = drawn.mean(1)
-    assert float(middle.min()) < 0.3
+    assert 0.1 < float(middle.min()) < 0.3
     assert float(middle.max()) > 0.95
-    assert float((drawn - middle[:, None]).abs().max()) < 0.2
-    assert float(drawn.std(1).mean()) > 0.02
+    fall = drawn[:, 0] - drawn[:, -1]
+    assert float(fall.min()) < -0.5
+    assert float(fall.max()) > 0.5
+    even = draw_densities(5, 400, Lesson(spread=0.0), torch.Generator().manual_seed(0))
+    assert float((even[:, 0] + even[:, 4] - 2 * even[:, 2]).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("tilt", [-0.9, -0.3, 0.0, 0.5])
+def test_blocks_share_a_budget_exactly_and_a_larger_one_takes_nothing_away(tilt: float) -> None:
+    before = [0] * 8
+    for budget in np.linspace(0.0, 1.0, 21):
+        keep = counts(float(budget), tilt, 8, 192)
+        assert abs(sum(keep) - budget * 8 * 192) <= 4
+        assert all(0 <= old <= new <= 192 for old, new in zip(before, keep, strict=True))
+        assert tilt == 0.0 or budget in (0.0, 1.0) or (keep[0] > keep[7]) == (tilt < 0.0)
+        before = keep
+    assert before == [192] * 8
+
+
+@torch.no_grad()
+def test_more_goes_to_the_blocks_that_change_more() -> None:
+    """The last blocks do nothing: what they are given is lost."""
+    network = network_of_bright_patches()
+    for block in network.pretrained.gated[2:]:
+        block.ls2.gamma.data[:] = 0.0
+    images, _ = pictures(4, 5)
+    choose_tilt(network, images)
+    assert network.tilt <= -0.6
 
 
 def test_relative_depth_has_no_scale() -> None:
@@ -197,12 +224,12 @@ def test_relative_depth_has_no_scale() -> None:
 
 def test_gates_come_back_from_their_file(taught, tmp_path: Path) -> None:
     network, before, _, _, _ = taught
-    network.taught_on = "taught on bright patches"
+    network.taught_on, network.tilt = "taught on bright patches", -0.4
     save_gates(network, tmp_path / "a.gates.safetensors")
     fresh = network_of_bright_patches()
     fresh.load_state_dict(before)
     load_gates(fresh, tmp_path / "a.gates.safetensors")
-    assert fresh.taught_on == network.taught_on
+    assert (fresh.taught_on, fresh.tilt) == (network.taught_on, network.tilt)
     for name, value in network.state_dict().items():
         assert torch.equal(fresh.state_dict()[name], value)
 
@@ -262,7 +289,7 @@ def test_the_command_teaches_and_what_it_wrote_is_taken_again(
     assert len(load_file(gates)) == 2 * BLOCKS
     assert main([*command, str(other), "--gates", str(gates)]) == 0
     first, second = load_manifest(one / "metric.onnx"), load_manifest(other / "metric.onnx")
-    assert first.sha256 == second.sha256
+    assert (first.sha256, first.budgets) == (second.sha256, second.budgets)
     assert first.training_data.endswith("gates taught on pictures pictures (18 pictures)")
 
 
