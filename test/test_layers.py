@@ -45,7 +45,7 @@ BELOW_IN_LAB = {
     "bench": {"export", "model", "kernel_compiler"},
     "baselines": {"bench", "export", "training", "model", "datasets", "results"},
     "gpu_check": {"bench", "kernel_compiler"},
-    "transformers": {"export", "model"},
+    "transformers": {"export", "training", "model", "datasets"},
     "gpu_train": {"scenes", "training", "model", "datasets"},
     "teachers": {"recordings", "datasets"},
     "tuning": {"export", "training", "model", "teachers", "recordings", "datasets"},

@@ -155,6 +155,23 @@ def test_training_configurations(tmp_path: Path) -> None:
     assert_refusals_are_ours("training files", damage, "train.yaml", 60)
 
 
+def test_taught_gates(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
+    from pag_ros.lab.transformers.gates import load_gates, save_gates
+
+    network, path = GatedDepthAnything("tiny"), tmp_path / "a.gates.safetensors"
+    save_gates(network, path)
+    sound = path.read_bytes()
+
+    def damage(rng: random.Random) -> None:
+        # The header: what follows it is numbers, of which any are gates.
+        path.write_bytes(mutate_bytes(sound[:1200], rng) + sound[1200:])
+        load_gates(network, path)
+
+    assert_refusals_are_ours("taught gates", damage, "a.gates.safetensors", 150)
+
+
 def test_references(tmp_path: Path) -> None:
     manifest = load_manifest(ROOT / "engines" / "pag_lite0_indoor.onnx")
     source, path = ROOT / "engines" / "pag_lite0_indoor.reference.npz", tmp_path / "a.npz"

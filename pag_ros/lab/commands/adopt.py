@@ -1,15 +1,30 @@
 """Make a model for the node of a published checkpoint of Depth Anything V2 (metric variants).
 
-Writes OUT/NAME.onnx and its manifest. docs/transformers.md: where checkpoints come from, their
-licences, and what gates that nobody has taught are worth.
+    pag_ros adopt CHECKPOINT --out da2 --max-depth 20 --teach pictures/
+
+writes OUT/NAME.onnx and its manifest. --teach lets the gates learn from the network itself which
+patches it can do without, on any pictures such as the robot sees, and keeps them in
+OUT/NAME.gates.safetensors; --gates takes them from there. docs/transformers.md: where checkpoints
+come from, their licences, and what taught gates are worth.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pag_ros.cli.options import image_size
+
+if TYPE_CHECKING:
+    from pag_ros.lab.datasets import Dataset
+    from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
+    from pag_ros.lab.transformers.teaching import Lesson
+
+_UNTAUGHT = "Its gates have learned nothing: below budget 1 they leave out any patches (--teach)."
+_BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,12 +44,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METRES",
         help="what the checkpoint was trained up to: 20 indoors, 80 outdoors",
     )
+    gates = parser.add_mutually_exclusive_group()
+    gates.add_argument(
+        "--teach",
+        metavar="PICTURES",
+        help="teach the gates on a folder of pictures, or on NAME:PATH (docs/datasets.md)",
+    )
+    gates.add_argument("--gates", type=Path, metavar="FILE", help="taught before")
+    parser.add_argument(
+        "--minutes", type=float, default=20.0, help="of teaching (default: %(default)g)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
+    from pag_ros.lab.threads import wait_passively
+
+    wait_passively()
     from pag_ros.lab.transformers.adopt import adopt
 
-    manifest = adopt(args.checkpoint, args.out, args.size, args.max_depth)
+    manifest = adopt(args.checkpoint, args.out, args.size, args.max_depth, _prepare(args))
     print(f"written: {args.out / manifest.name}.onnx ({manifest.license})")
-    print("Its gates have learned nothing: below budget 1 they leave out any patches.")
+    if not (args.teach or args.gates):
+        print(_UNTAUGHT)
     return 0
+
+
+def _prepare(args: argparse.Namespace) -> Callable[[GatedDepthAnything], None]:
+    """What gives the network its gates; what the user can have got wrong is seen to before."""
+    from pag_ros.evaluation.results import require_writable
+    from pag_ros.lab.transformers.gates import load_gates
+    from pag_ros.lab.transformers.pictures import open_pictures
+    from pag_ros.lab.transformers.teaching import Lesson
+
+    if args.gates:
+        return lambda network: load_gates(network, args.gates)
+    if not args.teach:
+        return lambda network: None
+    lesson, dataset = Lesson(minutes=args.minutes), open_pictures(args.teach)
+    gates: Path = args.out / f"{args.checkpoint.stem}.gates.safetensors"
+    require_writable(gates)
+    return lambda network: _teach(network, dataset, args.size, lesson, gates)
+
+
+def _teach(
+    network: GatedDepthAnything,
+    dataset: Dataset,
+    size: tuple[int, int],
+    lesson: Lesson,
+    gates: Path,
+) -> None:
+    from tqdm import tqdm
+
+    from pag_ros.lab.transformers.gates import save_gates
+    from pag_ros.lab.transformers.pictures import count_pictures, held_back, read_pictures
+    from pag_ros.lab.transformers.teaching import teach
+
+    count = count_pictures(dataset, size)
+    with tqdm(total=count, desc="reading", unit="picture", disable=None, file=sys.stderr) as bar:
+        pictures, unseen = held_back(read_pictures(dataset, size, bar.update))
+    with tqdm(total=100, desc="teaching", disable=None, file=sys.stderr, bar_format=_BAR) as bar:
+
+        def show(share: float, loss: float) -> None:
+            bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            bar.update(100.0 * share - bar.n)
+
+        taught = teach(network, pictures, unseen, lesson, show)
+    network.taught_on = f"taught on {dataset.name} ({len(pictures)} pictures)"
+    save_gates(network, gates)
+    print(f"{taught.line()} ({len(unseen)} pictures held back, {taught.steps} steps)")
+    print(f"gates: {gates}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ LICENCES = {
     "small": "Apache-2.0 (Depth Anything V2 small)",
     "base": "CC-BY-NC-4.0 (Depth Anything V2 base): not for commercial use",
     "large": "CC-BY-NC-4.0 (Depth Anything V2 large): not for commercial use",
+    "tiny": "its user's own",
 }
 _TRAINING_DATA = (
     "Depth Anything V2 (Yang et al., NeurIPS 2024): DINOv2, synthetic and pseudo-labelled pictures"
@@ -29,7 +31,13 @@ _FOCAL_WIDTHS = (0.5, 1.5)
 _NEAREST_M = 0.1
 
 
-def adopt(checkpoint: Path, out: Path, size: tuple[int, int], max_depth_m: float) -> Manifest:
+def adopt(
+    checkpoint: Path,
+    out: Path,
+    size: tuple[int, int],
+    max_depth_m: float,
+    prepare: Callable[[GatedDepthAnything], None] = lambda network: None,
+) -> Manifest:
     """Write `out`/NAME.onnx and its manifest; NAME is the checkpoint's.
 
     Args:
@@ -37,6 +45,7 @@ def adopt(checkpoint: Path, out: Path, size: tuple[int, int], max_depth_m: float
         out: folder; it is made.
         size: (width, height) of the network's input in pixels.
         max_depth_m: what the checkpoint was trained up to, metres.
+        prepare: what is done to the network before it is written: its gates are taught.
 
     Raises:
         ParameterError: the size is none of whole patches, or the depth or the folder cannot be.
@@ -44,6 +53,7 @@ def adopt(checkpoint: Path, out: Path, size: tuple[int, int], max_depth_m: float
     """
     _check(size, max_depth_m)
     network = read_depth_anything(checkpoint, max_depth_m)
+    prepare(network)
     path = out / f"{checkpoint.stem}.onnx"
     return export_depth_anything(network, checkpoint.stem, size, path)
 
@@ -71,6 +81,7 @@ def export_depth_anything(
     deployed = DeployedDepthAnything(network)
     write_graph(deployed, inputs, deployed.output_names(), path)
     blocks, dense_macs = _count(network, size)
+    trained_on = "its user's pictures" if network.size == "tiny" else _TRAINING_DATA
     manifest = Manifest(
         name=name,
         sha256=sha256_of(path),
@@ -83,8 +94,8 @@ def export_depth_anything(
         dense_macs=dense_macs,
         heads=("depth", "normals"),
         license=LICENCES[network.size],
-        training_data=_TRAINING_DATA,
-        budgets={"1.00": tuple(block.pixels for block in blocks)},
+        training_data=f"{trained_on}; gates {network.taught_on or 'untaught'}",
+        budgets=_budgets(network, blocks),
     )
     save_manifest(manifest, path)
     return manifest
@@ -102,6 +113,14 @@ def export_ungated(network: GatedDepthAnything, size: tuple[int, int], path: Pat
         "fx": torch.tensor([float(width)]),
     }
     write_graph(UngatedDepthAnything(network), inputs, ["depth", "normals"], path)
+
+
+def _budgets(
+    network: GatedDepthAnything, blocks: tuple[BlockSpec, ...]
+) -> dict[str, tuple[int, ...]]:
+    """Rows between which all budgets are linear, see `sharing`."""
+    rows = (0.5, 1.0) if network.tilt else (1.0,)
+    return {f"{b:.2f}": tuple(network.keep_for(b, blocks[0].pixels)) for b in rows}
 
 
 def _check(size: tuple[int, int], max_depth_m: float) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pag_ros.errors import ModelError
 from pag_ros.lab.model.finite import require_finite
 from pag_ros.lab.transformers.dpt import DptConfig, DptHead
+from pag_ros.lab.transformers.sharing import counts
 from pag_ros.lab.transformers.vit import Block, Vit, VitConfig
 from pag_ros.reading import reading
 
@@ -36,8 +37,15 @@ SIZES: Mapping[str, tuple[VitConfig, DptConfig]] = {
         VitConfig(1024, 24, 16, (4, 11, 17, 23)),
         DptConfig(1024, (256, 512, 1024, 1024), 256),
     ),
+    "tiny": (
+        VitConfig(96, 8, 3, (1, 3, 5, 7), grid=16),
+        DptConfig(96, (24, 32, 48, 64), 32),
+    ),
 }
-"""As published; they differ in the width of their tokens, by which a checkpoint tells its own."""
+"""As published; they differ in the width of their tokens, by which a checkpoint tells its own.
+
+Nobody has published the last one: `pag_ros.lab.transformers.tiny` trains it for experiments.
+"""
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the pictures it was trained on, 0 to 1."""
@@ -83,14 +91,24 @@ class GatedDepthAnything(nn.Module):
     Args:
         size: one of `SIZES`.
         max_depth_m: of a metric variant; None for relative inverse depth.
+
+    Attributes:
+        taught_on: what its gates have learned from, for people; empty: nothing.
+        tilt: how its blocks share a budget, see `sharing`.
     """
 
     def __init__(self, size: str, max_depth_m: float | None = None) -> None:
         super().__init__()
         trunk, head = SIZES[size]
         self.size = size
+        self.taught_on = ""
+        self.tilt = 0.0
         self.pretrained = Vit(trunk)
         self.depth_head = DptHead(replace(head, max_depth_m=max_depth_m))
+
+    def keep_for(self, budget: float, patches: int) -> list[int]:
+        """How many of so many patches each block computes at a budget, 0 to 1."""
+        return counts(budget, self.tilt, self.pretrained.config.depth, patches)
 
     def forward(self, image: Tensor, keep: Sequence[int] | None = None) -> Tensor:
         """Depth of pictures.

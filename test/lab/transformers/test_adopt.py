@@ -31,7 +31,7 @@ PATCHES = 8 * 6
 def tiny(max_depth_m: float | None = 20.0) -> GatedDepthAnything:
     """Of another size than those that are published."""
     torch.manual_seed(0)
-    network = GatedDepthAnything("tiny", max_depth_m)
+    network = GatedDepthAnything("toy", max_depth_m)
     for name, parameter in network.named_parameters():
         parameter.data = torch.randn(parameter.shape) * (0.1 if "depth_head" in name else 0.2)
         if "gamma" in name or ("norm" in name and name.endswith("weight")):
@@ -42,10 +42,10 @@ def tiny(max_depth_m: float | None = 20.0) -> GatedDepthAnything:
 @pytest.fixture(scope="module", autouse=True)
 def _known_size():
     trunk = VitConfig(48, 4, 3, (0, 1, 2, 3), grid=5)
-    depth_anything.SIZES["tiny"] = trunk, DptConfig(48, (8, 8, 8, 8), 16)
-    adopting.LICENCES["tiny"] = "none"
+    depth_anything.SIZES["toy"] = trunk, DptConfig(48, (8, 8, 8, 8), 16)
+    adopting.LICENCES["toy"] = "none"
     yield
-    del depth_anything.SIZES["tiny"], adopting.LICENCES["tiny"]
+    del depth_anything.SIZES["toy"], adopting.LICENCES["toy"]
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +128,17 @@ def test_the_manifest_says_what_it_is(model: Path) -> None:
     assert manifest.dense_macs > always
 
 
+def test_two_rows_hold_how_the_blocks_share_every_budget(tmp_path: Path) -> None:
+    network = tiny()
+    network.tilt = -0.6
+    path = tmp_path / "tilted.onnx"
+    manifest = export_depth_anything(network, "tilted", SIZE, path)
+    assert sorted(manifest.budgets) == ["0.50", "1.00"]
+    for budget in (0.2, 0.35, 0.5, 0.8, 1.0):
+        wanted = network.keep_for(budget, PATCHES)
+        assert np.abs(np.subtract(load_manifest(path).keep_for(budget), wanted)).max() <= 1
+
+
 def test_normals_are_those_of_the_plane() -> None:
     """n.p = -2 through the points p of every pixel: z = -2 / (n.ray)."""
     focal_px, width, height = 200.0, 64, 48
@@ -141,13 +152,16 @@ def test_normals_are_those_of_the_plane() -> None:
     np.testing.assert_allclose(inner, np.broadcast_to(normal, inner.shape), atol=2e-3)
 
 
-def test_the_command_writes_a_model_that_runs(tmp_path: Path) -> None:
+def test_the_command_writes_a_model_that_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cv2 = pytest.importorskip("cv2")
     state = {k: v for k, v in tiny().state_dict().items() if ".gate." not in k}
     checkpoint = tmp_path / "depth_anything_v2_metric_tiny.pth"
     torch.save(state, checkpoint)
     command = ["adopt", str(checkpoint), "--out", str(tmp_path / "da2"), "--size", "112x84"]
     assert main([*command, "--max-depth", "20"]) == 0
+    assert "learned nothing" in capsys.readouterr().out
     model = tmp_path / "da2" / "depth_anything_v2_metric_tiny.onnx"
     cv2.imwrite(str(tmp_path / "a.png"), picture())
     run = ["run", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--model", str(model)]

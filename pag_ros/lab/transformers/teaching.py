@@ -1,0 +1,372 @@
+"""The gates learn from the network itself, on pictures that nobody has labelled.
+
+The teacher is the network with every token kept. The student is the same network with the tokens
+that its gates keep, at a budget drawn anew in each step and other ones around it in each block; no
+weight learns but the gates'. What a token's score should be follows from what the outputs lose
+without it: its mask is 0 or 1 on the way forward and a sigmoid around the last kept score on the
+way back (straight-through, see `TopKGating`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from pag_ros.errors import ParameterError
+from pag_ros.lab.model.gating import TopKGating
+from pag_ros.lab.training.processes import multiplies_bfloat16
+from pag_ros.lab.transformers.depth_anything import DEVIATION, MEAN, GatedDepthAnything
+from pag_ros.lab.transformers.sharing import MOST, shared
+from pag_ros.lab.transformers.vit import PATCH, Block
+
+SHOWN_BUDGETS = (0.7, 0.5, 0.3)
+"""That the loss is told at before and after."""
+
+_MIN_DEPTH = 1e-3
+_MIN_SPREAD = 1e-6
+_FEATURE_WEIGHT = 0.5
+_BATCHES = 2, 16
+_VALUES_AT_ONCE = 40_000_000
+"""Of tokens, in all blocks: about thirty times as many bytes are kept for the gradient."""
+_LEAST_SHARE = 0.02
+_TILTS = (-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4)
+_MEASURED_PICTURES = 16
+"""That the tokens' spread is measured on."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How gates are taught.
+
+    Attributes:
+        minutes: the clock ends it, after one step at least.
+        steps: at most so many; None: as many as there is time for.
+        batch: pictures of a step; None: as many as fit into a few gigabytes.
+        lowest: budget; each step draws one from it to 1, and a tilt (see `sharing`).
+        spread: of the blocks' own budgets around that, to both sides.
+        rate: learning rate at the start; falls to 0 along a line.
+        temperature, noise: see `TopKGating`.
+        together: share of the steps in which the pictures of a batch compete for one sum of
+            tokens, which makes scores of different pictures comparable.
+        seed: of everything random.
+
+    Raises:
+        ParameterError: a value is outside what it may be.
+    """
+
+    minutes: float = 20.0
+    steps: int | None = None
+    batch: int | None = None
+    lowest: float = 0.15
+    spread: float = 0.15
+    rate: float = 0.02
+    temperature: float = 0.5
+    noise: float = 0.3
+    together: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.minutes <= 1e5:
+            raise ParameterError(f"minutes must lie above 0, up to 100000, got {self.minutes:g}")
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What came of it: the loss of depth at budgets, on pictures held back; steps that it took."""
+
+    before: Mapping[float, float]
+    after: Mapping[float, float]
+    steps: int
+
+    def line(self) -> str:
+        """For people."""
+        changes = (
+            f"at {budget:g} {self.before[budget]:.4f} -> {self.after[budget]:.4f}"
+            for budget in self.before
+        )
+        return "|log depth| off the whole network's: " + ", ".join(changes)
+
+
+def teach(
+    network: GatedDepthAnything,
+    pictures: Tensor,
+    held_back: Tensor,
+    lesson: Lesson | None = None,
+    progress: Callable[[float, float], None] = lambda share, loss: None,
+) -> Taught:
+    """Teach the gates in place, and choose how the blocks share; no other weight changes.
+
+    Args:
+        network: in evaluation mode.
+        pictures: [N,3,H,W] uint8 RGB, sides whole multiples of `PATCH`.
+        held_back: [M,3,H,W] the same, to measure on; of many, the first two batches.
+        progress: called after each step with the share that is done and the loss.
+    """
+    lesson = lesson or Lesson()
+    batch = lesson.batch or _fitting_batch(network, pictures)
+    held_back = held_back[: 2 * batch]
+    before = losses(network, held_back)
+    generator = torch.Generator().manual_seed(lesson.seed)
+    torch.manual_seed(lesson.seed)
+    with _frozen(network):
+        gates = TokenGates(network, pictures[_spread_over(len(pictures), _MEASURED_PICTURES)])
+        steps = _learn(network, gates, pictures, lesson, batch, generator, progress)
+    gates.write(network.pretrained.gated)
+    standardise(network, pictures[_spread_over(len(pictures), _MEASURED_PICTURES)])
+    choose_tilt(network, pictures[_spread_over(len(pictures), 2 * batch)])
+    return Taught(before, losses(network, held_back), steps)
+
+
+@torch.no_grad()
+def losses(
+    network: GatedDepthAnything, pictures: Tensor, budgets: Sequence[float] = SHOWN_BUDGETS
+) -> dict[float, float]:
+    """Budget -> mean difference of the depth from that with every token kept, see `depth_loss`."""
+    sums = dict.fromkeys(budgets, 0.0)
+    patches = pictures.shape[2] * pictures.shape[3] // PATCH**2
+    for picture in pictures:
+        image = picture[None].float() / 255.0
+        whole = network(image)
+        for budget in budgets:
+            keep = network.keep_for(budget, patches)
+            sums[budget] += float(depth_loss(network(image, keep), whole, _is_metric(network)))
+    return {budget: total / len(pictures) for budget, total in sums.items()}
+
+
+def choose_tilt(network: GatedDepthAnything, pictures: Tensor) -> None:
+    """Let the blocks share a budget in the way that loses least on pictures."""
+    found = {}
+    for tilt in _TILTS:
+        network.tilt = tilt
+        found[tilt] = sum(losses(network, pictures).values())
+    network.tilt = min(_TILTS, key=lambda tilt: found[tilt])
+
+
+def depth_loss(depth: Tensor, whole: Tensor, metric: bool) -> Tensor:
+    """Mean |difference| of log depth; of relative depth, over its own mean deviation.
+
+    Args:
+        depth, whole: [B,1,H,W]; `whole` is the teacher's.
+    """
+    if metric:
+        return (_log(depth) - _log(whole)).abs().mean()
+    middle = whole.flatten(1).median(1).values.view(-1, 1, 1, 1)
+    deviation = (whole - middle).abs().mean((1, 2, 3), keepdim=True).clamp(min=_MIN_DEPTH)
+    return ((depth - whole) / deviation).abs().mean()
+
+
+@torch.no_grad()
+def standardise(network: GatedDepthAnything, pictures: Tensor, budget: float = 0.5) -> None:
+    """Give the scores of every gate mean 0 and standard deviation 1 over pictures.
+
+    Their order stays. The controller's thresholds then mean the same in every block.
+    """
+    scores: list[list[Tensor]] = [[] for _ in network.pretrained.gated]
+    hooks = [
+        block.gate.register_forward_hook(
+            lambda _, __, score, slot=block.slot: scores[slot].append(score.flatten())
+        )
+        for block in network.pretrained.gated
+    ]
+    patches = pictures.shape[2] * pictures.shape[3] // PATCH**2
+    for picture in pictures:
+        network.pretrained(
+            normalised(picture[None]),
+            [max(1, round(budget * patches))] * len(scores),
+        )
+    for hook in hooks:
+        hook.remove()
+    for block, each in zip(network.pretrained.gated, scores, strict=True):
+        together = torch.cat(each)
+        deviation = together.std().clamp(min=_MIN_SPREAD)
+        block.gate.bias.copy_((block.gate.bias - together.mean()) / deviation)
+        block.gate.weight.div_(deviation)
+
+
+class TokenGates(nn.Module):
+    """Gates as they learn: of tokens brought to mean 0 and deviation 1 in each channel.
+
+    A few channels of such networks are a hundred times as large as the others; no learning rate
+    would suit both.
+    """
+
+    def __init__(self, network: GatedDepthAnything, pictures: Tensor) -> None:
+        super().__init__()
+        means, deviations = _token_statistics(network, pictures)
+        self.means, self.deviations = means, deviations
+        blocks, width = means.shape
+        self.weight = nn.Parameter(torch.randn(blocks, width) / width**0.5)
+
+    def score(self, tokens: Tensor, slot: int) -> Tensor:
+        """[B,P,C] -> [B,P]."""
+        standard = (tokens - self.means[slot]) / self.deviations[slot]
+        return standard @ self.weight[slot]
+
+    @torch.no_grad()
+    def write(self, blocks: Sequence[Block]) -> None:
+        """Let the network's own gates give plain tokens the same scores, but for a constant."""
+        for block in blocks:
+            block.gate.weight.copy_((self.weight[block.slot] / self.deviations[block.slot])[None])
+            block.gate.bias.zero_()
+
+
+@torch.no_grad()
+def _token_statistics(network: GatedDepthAnything, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and deviations [L,C] of the patches before each block."""
+    means, deviations = [], []
+    trunk = network.pretrained
+    patches = pictures.shape[2] * pictures.shape[3] // PATCH**2
+    x = torch.cat([trunk.tokens(normalised(picture[None])) for picture in pictures])
+    for block in trunk.gated:
+        inner = x[:, x.shape[1] - patches :].flatten(0, 1)
+        means.append(inner.mean(0))
+        deviations.append(inner.std(0).clamp(min=_MIN_SPREAD))
+        x = block(x, None)
+    return torch.stack(means), torch.stack(deviations)
+
+
+def _learn(
+    network: GatedDepthAnything,
+    gates: TokenGates,
+    pictures: Tensor,
+    lesson: Lesson,
+    batch: int,
+    generator: torch.Generator,
+    progress: Callable[[float, float], None],
+) -> int:
+    """Take steps until the lesson is over; returns how many."""
+    optimizer = torch.optim.Adam(gates.parameters(), lesson.rate)
+    began, share, steps = time.monotonic(), 0.0, 0
+    while share < 1.0:
+        for group in optimizer.param_groups:
+            group["lr"] = lesson.rate * (1.0 - share)
+        chosen = torch.randint(len(pictures), (batch,), generator=generator)
+        loss = _step_loss(network, gates, pictures[chosen], lesson, generator)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        steps += 1
+        share = (time.monotonic() - began) / (60.0 * lesson.minutes)
+        if lesson.steps is not None:
+            share = max(share, steps / lesson.steps)
+        progress(min(share, 1.0), float(loss.detach()))
+    return steps
+
+
+def _step_loss(
+    network: GatedDepthAnything,
+    gates: TokenGates,
+    pictures: Tensor,
+    lesson: Lesson,
+    generator: torch.Generator,
+) -> Tensor:
+    image = normalised(pictures)
+    with torch.no_grad():
+        whole = masked_outputs(network, image, None)
+    together = float(torch.rand((), generator=generator)) < lesson.together
+    density = draw_densities(network.pretrained.config.depth, len(pictures), lesson, generator)
+    if together:
+        density = density.mean(0, keepdim=True)
+    masking = TopKGating(density, lesson.noise, lesson.temperature)
+
+    def mask(x: Tensor, slot: int) -> Tensor:
+        score = gates.score(x, slot)
+        rows = score.view(1, 1, 1, -1) if together else score[:, None, None]
+        return masking.mask(rows, slot).view_as(score)
+
+    return _distance(masked_outputs(network, image, mask), whole, _is_metric(network))
+
+
+def draw_densities(blocks: int, batch: int, lesson: Lesson, generator: torch.Generator) -> Tensor:
+    """[B,L] share of its patches that each block computes."""
+    total = torch.rand(batch, 1, generator=generator) * (1.0 - lesson.lowest) + lesson.lowest
+    tilt = (2.0 * torch.rand(batch, 1, generator=generator) - 1.0) * MOST
+    around = (2.0 * torch.rand(batch, blocks, generator=generator) - 1.0) * lesson.spread
+    return (shared(total, tilt, blocks) + around).clamp(_LEAST_SHARE, 1.0)
+
+
+@dataclass(frozen=True)
+class DepthAndFeatures:
+    depth: Tensor
+    features: list[Tensor]
+
+
+def masked_outputs(
+    network: GatedDepthAnything, image: Tensor, mask: Callable[[Tensor, int], Tensor] | None
+) -> DepthAndFeatures:
+    """Depth and features of normalised pictures; `mask` gives the patches [B,P] to compute.
+
+    A patch that is left out costs as much here: a gradient tells what it would have been worth.
+    """
+    trunk = network.pretrained
+    grid = image.shape[2] // PATCH, image.shape[3] // PATCH
+    half = multiplies_bfloat16(image.device)
+    x = trunk.tokens(image)
+    free = x.shape[1] - grid[0] * grid[1]
+    features = []
+    for block in trunk.gated:
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=half):
+            computed = block(x, None).float()
+        if mask is None:
+            x = computed
+        else:
+            chosen = F.pad(mask(x.detach()[:, free:], block.slot), (free, 0), value=1.0)
+            x = x + chosen[..., None] * (computed - x)
+        if block.slot in trunk.config.taps:
+            features.append(trunk.feature(x, grid))
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=half):
+        depth = network.depth_head(features)
+    return DepthAndFeatures(depth.float(), features)
+
+
+def _distance(student: DepthAndFeatures, whole: DepthAndFeatures, metric: bool) -> Tensor:
+    """Of the depths and, in units of their variance, of the features."""
+    parts = [
+        (ours - theirs).square().mean() / theirs.var().clamp(min=_MIN_SPREAD)
+        for ours, theirs in zip(student.features, whole.features, strict=True)
+    ]
+    features = torch.stack(parts).mean()
+    return depth_loss(student.depth, whole.depth, metric) + _FEATURE_WEIGHT * features
+
+
+@contextmanager
+def _frozen(network: GatedDepthAnything) -> Iterator[None]:
+    """No gradient is computed for the network's own weights."""
+    learned = [p for p in network.parameters() if p.requires_grad]
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_()
+
+
+def normalised(pictures: Tensor) -> Tensor:
+    """[B,3,H,W] uint8 as the trunk takes it."""
+    image = pictures.float() / 255.0
+    mean, deviation = (image.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
+    return (image - mean) / deviation
+
+
+def _fitting_batch(network: GatedDepthAnything, pictures: Tensor) -> int:
+    config = network.pretrained.config
+    values = pictures.shape[2] * pictures.shape[3] // PATCH**2 * config.width * config.depth
+    return max(_BATCHES[0], min(_BATCHES[1], _VALUES_AT_ONCE // values))
+
+
+def _is_metric(network: GatedDepthAnything) -> bool:
+    return network.depth_head.config.max_depth_m is not None
+
+
+def _log(depth: Tensor) -> Tensor:
+    return depth.clamp(min=_MIN_DEPTH).log()
+
+
+def _spread_over(total: int, count: int) -> Tensor:
+    return torch.linspace(0, total - 1, min(total, count)).long()
