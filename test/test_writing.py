@@ -42,6 +42,7 @@ ALLOWED = {
     "cli/guard.py": "a new name each time",
     "evaluation/charts.py": "into memory",
     "evaluation/plot_file.py": "within `replacing`",
+    "lab/bench/dense.py": "in a temporary folder",
     "lab/gpu_check/main.py": "a log that grows",
     "lab/kernel_compiler/compiler.py": "in a temporary folder",
     "lab/kernel_compiler/machine_code.py": "a temporary file",
