@@ -7,30 +7,34 @@ from collections.abc import Collection
 from pag_ros.errors import BackendError, ParameterError
 from pag_ros.manifest import Manifest
 
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 """As a user asks for them. "auto": the fastest whose measured loss is at most `ALLOWED_LOSS`."""
 
 ALLOWED_LOSS = 0.01
+_FASTEST_FIRST = ("int8", "bf16")
+"""What is faster than float32."""
 _ERRORS = ("AbsRel", "median")
 """Scores of which less is better."""
 
 
 def chosen_precision(asked: str, manifest: Manifest, native: Collection[str]) -> str:
-    """What to compute in: "fp32" or "bf16".
+    """What to compute in: "fp32", "bf16" or "int8".
 
     Args:
         asked: one of `PRECISIONS`.
-        native: the precisions that the processor has instructions for, float32 aside.
+        native: the precisions that the processor has instructions for and the model is ready for,
+            float32 aside.
 
     Raises:
         ParameterError: no such precision.
-        BackendError: it is asked for by name, and the processor lacks the instructions: with
+        BackendError: bf16 is asked for by name, and the processor lacks the instructions: with
             others it would be slower than float32 and less exact.
     """
     if asked not in PRECISIONS:
         raise ParameterError(f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}")
     if asked == "auto":
-        return "bf16" if "bf16" in native and is_allowed("bf16", manifest) else "fp32"
+        usable = (name for name in _FASTEST_FIRST if name in native and is_allowed(name, manifest))
+        return next(usable, "fp32")
     if asked == "bf16" and asked not in native:
         raise BackendError("this processor has no instructions for bf16; take precision fp32")
     return asked

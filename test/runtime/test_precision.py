@@ -43,10 +43,22 @@ def test_auto_takes_what_costs_at_most_a_hundredth(manifest: Manifest) -> None:
     assert chosen_precision("auto", with_bf16(manifest), []) == "fp32"
 
 
+def test_auto_takes_the_fastest_of_those(manifest: Manifest) -> None:
+    both = with_bf16(manifest, delta1=0.496)
+    both = replace(both, scores_in={**both.scores_in, "int8": both.scores_in["bf16"]})
+    assert chosen_precision("auto", both, ["bf16", "int8"]) == "int8"
+    assert chosen_precision("auto", both, ["bf16"]) == "bf16"
+    assert chosen_precision("auto", both, []) == "fp32"
+    worse = {**both.scores_in, "int8": {"1.00": {"depth delta1": 0.49}}}
+    slow = replace(both, scores_in=worse)
+    assert chosen_precision("auto", slow, ["bf16", "int8"]) == "bf16"
+
+
 def test_what_is_asked_for_by_name_is_taken_or_refused(manifest: Manifest) -> None:
     assert chosen_precision("bf16", manifest, ["bf16"]) == "bf16"
     assert chosen_precision("fp32", with_bf16(manifest), ["bf16"]) == "fp32"
     with pytest.raises(BackendError, match="no instructions for bf16"):
         chosen_precision("bf16", manifest, [])
-    with pytest.raises(ParameterError, match="precision must be one of auto, fp32, bf16"):
-        chosen_precision("int8", manifest, ["int8"])
+    assert chosen_precision("int8", manifest, []) == "int8"  # any processor can
+    with pytest.raises(ParameterError, match="precision must be one of auto, fp32, bf16, int8"):
+        chosen_precision("fp8", manifest, ["fp8"])

@@ -6,7 +6,7 @@ import ctypes
 import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,14 @@ from pag_ros.runtime.frame_clock import FrameClock, limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.network_size import Size, focal_factor, resized, size_of, size_text
-from pag_ros.runtime.onnx_precheck import check_onnx
-from pag_ros.runtime.openvino.api import CompiledGraph, InferRequest, NetworkGraph
-from pag_ros.runtime.openvino.graph_size import resize_graph
+from pag_ros.runtime.openvino.api import CompiledGraph, InferRequest
+from pag_ros.runtime.openvino.graph import read_graph
 from pag_ros.runtime.openvino.operators import Operators
+from pag_ros.runtime.openvino.quantization import (
+    insert_roundings,
+    load_quantization,
+    quantization_path,
+)
 from pag_ros.runtime.precision import chosen_precision
 from pag_ros.runtime.session import Deadline, Device, Prediction
 from pag_ros.runtime.signal_stack import kept_signal_stack
@@ -58,7 +62,10 @@ class OpenVinoSession:
         precision: str = "fp32",
     ) -> None:
         self._exported = load_manifest(model)
-        self._precision = chosen_precision(precision, self._exported, _native_precisions())
+        native = _native_precisions()
+        if not quantization_path(model).is_file():
+            native = [name for name in native if name != "int8"]
+        self._precision = chosen_precision(precision, self._exported, native)
         self.manifest: Manifest = resized(self._exported, size)
         self._focal_factor = focal_factor(self._exported, self.manifest)
         names = [block.name for block in self.manifest.blocks]
@@ -70,7 +77,7 @@ class OpenVinoSession:
         if self._is_resized:
             self.backend += f", {size_text(size_of(self.manifest))}"
         with kept_signal_stack():
-            compiled = self._compile(model)
+            compiled = self._compile(model, native)
         request = compiled.create_infer_request()
         self._compiled: CompiledGraph | None = compiled
         self._request: InferRequest | None = request
@@ -122,31 +129,26 @@ class OpenVinoSession:
     def _is_resized(self) -> bool:
         return self.manifest is not self._exported
 
-    def _compile(self, model: Path) -> CompiledGraph:
-        core = ov.Core()
-        for extension in self._operators.extensions():
-            core.add_extension(extension)
+    def _compile(self, model: Path, native: Collection[str]) -> CompiledGraph:
         try:
-            content = model.read_bytes()
-            check_onnx(content)
-            # Bytes, not a path: the model cannot make the reader open any other file.
-            graph: NetworkGraph = core.read_model(content, b"")
-            _check_interface(graph, self._exported)
-            if self._is_resized:
-                self._operators.resize(self.manifest.height, self.manifest.width)
-                resize_graph(graph, self._exported, self.manifest)
-                _check_interface(graph, self.manifest)
-            self._operators.join_convolutions()
+            graph = read_graph(model, self._exported, self.manifest, self._operators)
+            hint = self._precision
+            if self._precision == "int8":
+                insert_roundings(graph, load_quantization(model, self._exported.sha256), model)
+                hint = "bf16" if "bf16" in native else "fp32"  # of what is not rounded
             properties = {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": self._workspace.threads,
                 # A pinned thread waits for its core even where another core is idle.
                 "ENABLE_CPU_PINNING": False,
                 # Some processors would run in bfloat16 unasked, with other results than the rest.
-                "INFERENCE_PRECISION_HINT": _HINTS[self._precision],
+                "INFERENCE_PRECISION_HINT": _HINTS[hint],
             }
-            compiled: CompiledGraph = core.compile_model(graph, "CPU", properties)
+            compiled: CompiledGraph = ov.Core().compile_model(graph, "CPU", properties)
             return compiled
+        except ModelError:
+            self.close()
+            raise
         except Exception as error:  # OpenVINO and our operators stumble over a foreign graph
             self.close()
             raise ModelError(
@@ -168,7 +170,7 @@ os.register_at_fork(after_in_child=_keep_inherited_sessions)
 def _native_precisions() -> list[str]:
     """The precisions that OpenVINO has instructions for here."""
     capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return ["bf16"] if "BF16" in capabilities else []
+    return [name for name in ("int8", "bf16") if name.upper() in capabilities]
 
 
 def _describe_backend(precision: str, threads: int) -> str:
@@ -187,21 +189,6 @@ def _bind_inputs(request: InferRequest, manifest: Manifest) -> dict[str, NDArray
         arrays[name] = np.zeros(shape, dtype)
         request.set_tensor(name, ov.Tensor(arrays[name], shared_memory=True))
     return arrays
-
-
-def _check_interface(graph: NetworkGraph, manifest: Manifest) -> None:
-    """Raise ValueError unless the graph has the inputs and outputs that its manifest promises."""
-    wanted = {**input_layout(manifest), **output_layout(manifest)}
-    ports = {name: port for port in (*graph.inputs, *graph.outputs) for name in port.names}
-    for name, (dtype, shape) in wanted.items():
-        if name not in ports:
-            raise ValueError(f"it has no input or output {name!r}")
-        port = ports[name]
-        found = port.partial_shape
-        if port.element_type.to_dtype() != dtype or found != ov.PartialShape(list(shape)):
-            raise ValueError(
-                f"{name!r} is {port.element_type} {found}, expected {np.dtype(dtype)} {list(shape)}"
-            )
 
 
 def _pick_telling_line(error: Exception) -> str:

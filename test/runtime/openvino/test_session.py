@@ -265,7 +265,7 @@ def test_a_precision_without_instructions_is_refused(tiny_model: Path, monkeypat
 
 
 def test_an_unknown_precision_is_refused(tiny_model: Path) -> None:
-    with pytest.raises(ParameterError, match="auto, fp32, bf16, got 'fp8'"):
+    with pytest.raises(ParameterError, match="auto, fp32, bf16, int8, got 'fp8'"):
         open_session(tiny_model, "cpu", precision="fp8")
 
 
