@@ -54,6 +54,7 @@ def quantize(
         ModelError: the model or its manifest is missing, damaged or unfit.
         DatasetError: a picture is damaged.
     """
+    _nncf()  # asked before the pictures are read
     manifest = load_manifest(model)
     samples = _spread(datasets, pictures)
     feeds = (_feeds(sample, manifest, number) for number, sample in enumerate(samples))
@@ -76,8 +77,12 @@ def quantize_on(model: Path, feeds: Sequence[Feeds], correct_biases: bool = True
                 fold_constants(graph)
             operators.clock.start()
             quantized = _quantized(nncf, graph, feeds, correct_biases)
-            biases = _biases(graph, quantized)
-            return Quantization(manifest.sha256, _roundings(quantized), biases)
+            return Quantization(
+                sha256=manifest.sha256,
+                roundings=_roundings(quantized),
+                weights=_weights(quantized),
+                biases=_biases(graph, quantized),
+            )
         finally:
             operators.release()
 
@@ -163,19 +168,35 @@ def _sees_one_pixel(node: GraphNode) -> bool:
 
 def _roundings(quantized: NetworkGraph) -> tuple[Rounding, ...]:
     """What NNCF has put into the graph, by who reads it; weights aside."""
-    found = []
-    for node in quantized.get_ops():
-        if node.get_type_name() != "FakeQuantize":
-            continue
-        low, high = (_short(node.input_value(at).get_node().data) for at in (1, 2))
-        for reader in node.output(0).get_target_inputs():
-            name, at = reader.get_node().get_friendly_name(), reader.get_index()
-            if not (at == 1 and _is_weight(node)):
-                found.append(Rounding(name, at, *low, *high))
+    found = [
+        Rounding(
+            reader.get_node().get_friendly_name(),
+            reader.get_index(),
+            *(limit for at in (1, 2) for limit in _short(node.input_value(at).get_node().data)),
+        )
+        for node in _fake_quantizes(quantized)
+        if not _is_of_weights(node)
+        for reader in node.output(0).get_target_inputs()
+    ]
     return tuple(sorted(found, key=lambda rounding: (rounding.node, rounding.input)))
 
 
-def _is_weight(fake_quantize: GraphNode) -> bool:
+def _weights(quantized: NetworkGraph) -> tuple[str, ...]:
+    """Names of the nodes whose weights NNCF rounds; it does so as `insert_roundings` does."""
+    readers = [
+        reader.get_node()
+        for node in _fake_quantizes(quantized)
+        if _is_of_weights(node)
+        for reader in node.output(0).get_target_inputs()
+    ]
+    return tuple(sorted(node.get_friendly_name() for node in readers))
+
+
+def _fake_quantizes(graph: NetworkGraph) -> list[GraphNode]:
+    return [op for op in graph.get_ops() if op.get_type_name() == "FakeQuantize"]
+
+
+def _is_of_weights(fake_quantize: GraphNode) -> bool:
     return fake_quantize.input_value(0).get_node().get_type_name() == "Constant"
 
 

@@ -85,7 +85,7 @@ def test_ranges_of_quantized_models(model: Path) -> None:
 
     sha256 = load_manifest(model).sha256
     roundings = (Rounding("embedded", 0, 0.0, 1.0), Rounding("small", 0, -1.0, 1.0))
-    save_quantization(Quantization(sha256, roundings, {"added": (0.5, 0.25)}), model)
+    save_quantization(Quantization(sha256, roundings, ("small",), {"added": (0.5, 0.25)}), model)
     path = quantization_path(model)
     sound = json.loads(path.read_text())
 

@@ -41,9 +41,10 @@ def test_a_model_is_quantised_on_rooms_and_runs(
     assert main(["quantize", str(model), "--data", *data, "--pictures", "4"]) == 0
     assert "tiny.int8.json" in capsys.readouterr().out
     quantization = load_quantization(model, load_manifest(model).sha256)
-    # Its heads and gates are one layer each, and stay float.
+    # Its heads and gates are one layer each, and stay float; "nchw" is what "embedded" reads.
     (rounding,) = quantization.roundings
-    assert (rounding.node, rounding.input) == ("embedded", 0)
+    assert (rounding.node, rounding.input) == ("nchw", 0)
+    assert quantization.weights == ("embedded",)
     assert rounding.low <= 0.0 < 0.9 < rounding.high <= 1.1
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     depths = []
@@ -72,5 +73,5 @@ def test_without_nncf_it_says_what_to_install(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
-    assert main(["quantize", str(model), "--data", str(rooms)]) == 1
+    assert main(["quantize", str(model), "--data", str(rooms)]) == 2
     assert "pip install 'pag_ros[bench]'" in capsys.readouterr().err

@@ -31,7 +31,7 @@ WEIGHT_LEVELS = 255
 """Of a weight, alike above and below zero."""
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 WEIGHTED = (*CONVOLUTIONS, "MatMul")
-"""Kinds of nodes whose weights are rounded where what they read is."""
+"""Kinds of nodes whose weights can be rounded."""
 
 _MAX_BYTES = 1 << 24
 _MAX_INPUTS = 1 << 14
@@ -63,12 +63,14 @@ class Quantization:
     Attributes:
         sha256: of the model that it was measured with.
         roundings: of everything that is rounded but the weights.
+        weights: names of the nodes whose weights are rounded.
         biases: name of an addition -> what takes the place of the bias that it adds, so that the
             channels' means stay what they were.
     """
 
     sha256: str
     roundings: tuple[Rounding, ...]
+    weights: tuple[str, ...] = ()
     biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -122,8 +124,8 @@ def insert_roundings(graph: NetworkGraph, quantization: Quantization, model: Pat
         for name, values in quantization.biases.items():
             _replace_bias(_found(nodes, name), values)
         _round_inputs(nodes, quantization.roundings)
-        for name in {rounding.node for rounding in quantization.roundings}:
-            _round_weights(nodes[name])
+        for name in quantization.weights:
+            _round_weights(_found(nodes, name))
         graph.validate_nodes_and_infer_types()
 
 
@@ -134,20 +136,24 @@ def fold_constants(graph: NetworkGraph) -> None:
     manager.run_passes(graph)
 
 
-def weight_axes(node: GraphNode) -> tuple[int, ...] | None:
-    """The axes of a node's weights that are output channels; None if it has no weights."""
+def _weight_axes(node: GraphNode) -> tuple[int, ...]:
+    """The axes of a node's weights that are output channels.
+
+    Raises:
+        ValueError: it has no weights.
+    """
     kind = node.get_type_name()
     if kind not in WEIGHTED or node.input_value(1).get_node().get_type_name() != "Constant":
-        return None
+        raise ValueError(f"{node.get_friendly_name()}: it has no weights")
     if kind == "MatMul":
         axes = len(node.input_value(1).get_node().data.shape)
         return (axes - 2 if node.get_attributes()["transpose_b"] else axes - 1,)
     return (0, 1) if kind == "GroupConvolution" else (0,)
 
 
-def weight_limits(node: GraphNode, axes: tuple[int, ...]) -> NDArray[np.float32]:
+def _weight_limits(node: GraphNode) -> NDArray[np.float32]:
     """The largest weight of each output channel, in a shape that fits all weights."""
-    weights = node.input_value(1).get_node().data
+    axes, weights = _weight_axes(node), node.input_value(1).get_node().data
     others = tuple(axis for axis in range(weights.ndim) if axis not in axes)
     largest = np.abs(weights).max(axis=others, keepdims=True)
     # A channel of zeros has a range all the same.
@@ -171,11 +177,9 @@ def _round_inputs(nodes: Mapping[str, GraphNode], roundings: Iterable[Rounding])
 
 
 def _round_weights(node: GraphNode) -> None:
-    axes = weight_axes(node)
-    if axes is not None:
-        limits = weight_limits(node, axes)
-        rounded = _fake_quantize(node.input_value(1), -limits, limits, WEIGHT_LEVELS)
-        node.input(1).replace_source_output(rounded.output(0))
+    limits = _weight_limits(node)
+    rounded = _fake_quantize(node.input_value(1), -limits, limits, WEIGHT_LEVELS)
+    node.input(1).replace_source_output(rounded.output(0))
 
 
 def _fake_quantize(
@@ -220,11 +224,15 @@ def _from_json(value: Any) -> Quantization:
     )
     if len({(rounding.node, rounding.input) for rounding in roundings}) < len(roundings):
         raise ValueError("roundings: two are of the same input")
+    names = checks.items(data["weights"], "weights", 0, _MAX_INPUTS)
+    weights = tuple(checks.name_of(name, "weights") for name in names)
+    if len(set(weights)) < len(weights):
+        raise ValueError("weights: a node is named twice")
     biases = {
         checks.name_of(name, "biases"): _values(values, f"bias of {checks.shown(name)}")
         for name, values in checks.entries(data["biases"], "biases").items()
     }
-    return Quantization(checks.name_of(data["sha256"], "sha256"), roundings, biases)
+    return Quantization(checks.name_of(data["sha256"], "sha256"), roundings, weights, biases)
 
 
 def _rounding(value: Any) -> Rounding:

@@ -45,7 +45,7 @@ def image() -> np.ndarray:
 
 
 def quantize(model: Path, *roundings: Rounding) -> None:
-    save_quantization(Quantization(load_manifest(model).sha256, roundings), model)
+    save_quantization(Quantization(load_manifest(model).sha256, roundings, ("embedded",)), model)
 
 
 def depth(model: Path, image: np.ndarray, precision: str = "int8") -> np.ndarray:
@@ -85,7 +85,9 @@ def test_another_size_is_rounded_alike(model: Path, image: np.ndarray) -> None:
 def test_it_is_computed_in_8_bits() -> None:
     """A network of our own making: OpenVINO says what it ran."""
     graph = network([opset13.parameter([1, 16, 24, 32], name="x")], convolved)
-    insert_roundings(graph, Quantization("", (Rounding("conv", 0, -1.0, 1.0),)), Path("a.onnx"))
+    insert_roundings(
+        graph, Quantization("", (Rounding("conv", 0, -1.0, 1.0),), ("conv",)), Path("a.onnx")
+    )
     compiled = ov.Core().compile_model(graph, "CPU", {"PERF_COUNT": True})
     request = compiled.create_infer_request()
     request.infer([np.zeros((1, 16, 24, 32), np.float32)])
@@ -103,7 +105,9 @@ def test_weights_are_rounded_in_a_range_for_each_output_channel(transposed: bool
         return opset13.matmul(x, constant, False, transposed, name="product")
 
     graph = network([opset13.parameter([2, 5], name="x")], product)
-    insert_roundings(graph, Quantization("", (Rounding("product", 0, 0.0, 1.0),)), Path("a.onnx"))
+    insert_roundings(
+        graph, Quantization("", (Rounding("product", 0, 0.0, 1.0),), ("product",)), Path("a.onnx")
+    )
     step = np.abs(weights).max(axis=0) / 127
     wanted = np.eye(5, dtype=np.float32)[:2] @ (np.round(weights / step) * step)
     found = run(graph, np.eye(5, dtype=np.float32)[:2])
@@ -127,7 +131,7 @@ def test_a_bias_takes_the_place_of_the_one_that_was_added() -> None:
         return opset13.add(opset13.relu(x, name="relu"), opset13.constant(bias), name="biased")
 
     graph = network([opset13.parameter([1, 2, 1, 1], name="x")], biased)
-    changed = Quantization("", (Rounding("relu", 0, 0.0, 255.0),), {"biased": (1.0, 2.0)})
+    changed = Quantization("", (Rounding("relu", 0, 0.0, 255.0),), (), {"biased": (1.0, 2.0)})
     insert_roundings(graph, changed, Path("a.onnx"))
     np.testing.assert_allclose(run(graph, np.ones((1, 2, 1, 1))).ravel(), [2.0, 3.0])
 
@@ -161,15 +165,21 @@ def test_roundings_that_do_not_fit_are_refused(
     assert told in refused(model)
 
 
+def test_a_node_without_weights_is_refused(model: Path) -> None:
+    quantization = Quantization(load_manifest(model).sha256, (PICTURE,), ("features",))
+    save_quantization(quantization, model)
+    assert "features: it has no weights" in refused(model)
+
+
 def test_a_bias_of_other_channels_is_refused(model: Path) -> None:
-    quantization = Quantization(load_manifest(model).sha256, (PICTURE,), {"embedded": (1.0,)})
+    quantization = Quantization(load_manifest(model).sha256, (PICTURE,), (), {"embedded": (1.0,)})
     save_quantization(quantization, model)
     assert "adds no bias of 1 channels" in refused(model)
 
 
 def test_what_was_saved_is_read_back(model: Path) -> None:
     sha256 = load_manifest(model).sha256
-    saved = Quantization(sha256, (PICTURE,), {"added": (0.5, -1e-7)})
+    saved = Quantization(sha256, (PICTURE,), ("embedded",), {"added": (0.5, -1e-7)})
     save_quantization(saved, model)
     assert load_quantization(model, sha256) == saved
 
