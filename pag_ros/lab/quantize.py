@@ -101,7 +101,7 @@ def _quantized(
     nncf: Any, graph: NetworkGraph, feeds: Sequence[Feeds], correct_biases: bool
 ) -> NetworkGraph:
     """A copy of the graph with NNCF's FakeQuantize nodes in it."""
-    from nncf.quantization.advanced_parameters import QuantizationParameters
+    from nncf.quantization.advanced_parameters import OverflowFix, QuantizationParameters
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -121,6 +121,9 @@ def _quantized(
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
                 activations_quantization_params=QuantizationParameters(per_channel=False),
                 disable_bias_correction=not correct_biases,
+                # For processors without VNNI it would halve the digits of the first layers' weights,
+                # at some hundredths of the depth; precision auto takes int8 with VNNI only.
+                overflow_fix=OverflowFix.DISABLE,
                 # It would change weights, which the file does not hold.
                 disable_channel_alignment=True,
                 backend_params={"compress_weights": False},

@@ -52,7 +52,7 @@ def test_a_model_is_quantised_on_rooms_and_runs(
         session = open_session(model, "cpu", 1, precision=precision)
         depths.append(session.infer(image, 50.0, (48, 48)).depth.copy())
         session.close()
-    assert 0.0 < np.abs(depths[1] / depths[0] - 1.0).max() < 0.1
+    assert 0.0 < np.median(np.abs(depths[1] / depths[0] - 1.0)) < 0.05
 
 
 def test_what_ends_in_an_output_or_a_gate_stays_float(model: Path) -> None:

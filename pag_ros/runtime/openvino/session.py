@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import time
 import weakref
 from collections.abc import Collection, Sequence
@@ -168,9 +169,21 @@ os.register_at_fork(after_in_child=_keep_inherited_sessions)
 
 
 def _native_precisions() -> list[str]:
-    """The precisions that OpenVINO has instructions for here."""
+    """The precisions that OpenVINO has good instructions for here."""
     capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return [name for name in ("int8", "bf16") if name.upper() in capabilities]
+    native = ["bf16"] if "BF16" in capabilities else []
+    return ["int8", *native] if "INT8" in capabilities and _adds_up_in_32_bits() else native
+
+
+def _adds_up_in_32_bits() -> bool:
+    """Whether sums of 8-bit products cannot overflow: x86 without VNNI adds pairs in 16 bits."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    try:
+        cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(name in cpu for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
 def _describe_backend(precision: str, threads: int) -> str:
