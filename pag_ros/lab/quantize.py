@@ -121,8 +121,8 @@ def _quantized(
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
                 activations_quantization_params=QuantizationParameters(per_channel=False),
                 disable_bias_correction=not correct_biases,
-                # For processors without VNNI it would halve the digits of the first layers' weights,
-                # at some hundredths of the depth; precision auto takes int8 with VNNI only.
+                # For processors without VNNI it would halve the values of some weights, at a loss
+                # of some hundredths; precision auto takes int8 with VNNI only.
                 overflow_fix=OverflowFix.DISABLE,
                 # It would change weights, which the file does not hold.
                 disable_channel_alignment=True,
