@@ -40,7 +40,7 @@ EXTRAS = {
         "ros-jazzy-diagnostic-msgs>=5.3,<5.4",
         "ros-jazzy-lifecycle-msgs>=2.0,<2.1",
     ],
-    # NNCF makes the 8-bit networks that ours are compared with.
+    # NNCF is for `pag_ros quantize`, and makes the 8-bit networks that ours are compared with.
     "bench": ["onnxruntime>=1.20,<2", "onnx>=1.16,<2", "nncf>=2.14,<4", "matplotlib>=3.5,<4"],
     "train": [
         "torch>=2.4,<3",

@@ -75,8 +75,8 @@ class Manifest:
         budgets: budget b in (0, 1] (as "0.50") -> keep per block; see `keep_for`.
         scores: budget (as "1.00") -> metric name -> value, measured at export; may be empty.
         scores_at: another input size (as "160x120") -> the same at that size; may be empty.
-        scores_in: a precision of the CPU other than float32 ("bf16") -> the same in it; may be
-            empty.
+        scores_in: a precision of the CPU other than float32 ("bf16", "int8") -> the same in it; may
+            be empty.
         heads: subset of `HEADS`.
         size_exponent: at s times the input size the network sees everything s**-size_exponent times
             as far away, see `pag_ros.runtime.network_size.depth_factor`; 0 to 1.

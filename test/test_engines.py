@@ -15,7 +15,7 @@ from pag_ros.runtime import open_session
 
 ENGINES = Path(__file__).parents[1] / "engines"
 MODELS = sorted(ENGINES.glob("*.onnx"))
-KINDS = {".onnx", ".json", ".yaml", ".safetensors", ".kernels.zip", ".reference.npz"}
+KINDS = {".onnx", ".json", ".int8.json", ".yaml", ".safetensors", ".kernels.zip", ".reference.npz"}
 
 
 def files(suffix: str) -> list[Path]:
@@ -39,7 +39,10 @@ def test_constants_of_a_network_are_finite(path: Path) -> None:
         assert np.isfinite(values).all(), constant.name
 
 
-@pytest.mark.parametrize("path", files(".json"), ids=lambda path: path.name)
+MANIFESTS = [path for path in files(".json") if path.suffixes == [".json"]]
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
 def test_a_manifest_fits_its_network_and_has_finite_numbers(path: Path) -> None:
     def refuse(constant: str) -> float:
         raise AssertionError(f"{path.name} holds {constant}")
@@ -47,6 +50,16 @@ def test_a_manifest_fits_its_network_and_has_finite_numbers(path: Path) -> None:
     json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     manifest = load_manifest(path.with_suffix(".onnx"))
     assert manifest.sha256 == sha256_of(path.with_suffix(".onnx"))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda path: path.name)
+def test_a_network_runs_in_8_bits(model: Path) -> None:
+    session = open_session(model, "cpu", 1, precision="int8")
+    manifest = session.manifest
+    image = np.full((manifest.height, manifest.width, 3), 99, np.uint8)
+    prediction = session.infer(image, 0.875 * manifest.width, manifest.keep_for(0.5))
+    session.close()
+    assert np.isfinite(prediction.depth).all()
 
 
 @pytest.mark.parametrize("path", files(".reference.npz"), ids=lambda path: path.name)

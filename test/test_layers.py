@@ -42,7 +42,7 @@ BELOW_IN_LAB = {
     "recordings": {"datasets"},
     "training": {"model", "datasets"},
     "export": {"training", "model"},
-    "bench": {"export", "model", "kernel_compiler", "transformers"},
+    "bench": {"export", "model", "kernel_compiler", "quantize", "transformers"},
     "baselines": {"bench", "export", "training", "model", "datasets", "results"},
     "gpu_check": {"bench", "kernel_compiler"},
     "transformers": {"export", "training", "model", "datasets"},

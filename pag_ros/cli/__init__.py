@@ -40,6 +40,9 @@ COMMANDS = {
         "pag_ros.lab.commands.adopt",
         "make a model of a published Depth Anything V2 checkpoint",
     ),
+    "quantize": Command(
+        "pag_ros.lab.commands.quantize", "make a model ready to be computed in 8 bits"
+    ),
     "compare": Command(
         "pag_ros.lab.commands.compare",
         "our network beside other ways to spend less compute",

@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from statistics import fmean
 
 from pag_ros.errors import BackendError, ParameterError
 from pag_ros.kernels import Precision
 from pag_ros.manifest import Manifest
 
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 """As a user asks for them. "auto": the fastest whose measured loss is at most `ALLOWED_LOSS`."""
 
 ALLOWED_LOSS = 0.01
+_FASTEST_FIRST = ("int8", "bf16")
+"""What is faster than float32."""
 _ERRORS = ("AbsRel", "median")
 """Scores of which less is better."""
 
 
-def chosen_precision(asked: str, manifest: Manifest, native: Collection[str]) -> Precision:
-    """What to compute in.
+def chosen_precision(asked: str, manifest: Manifest, native: Collection[str]) -> str:
+    """What to compute in: "fp32", "bf16" or "int8".
 
     Args:
         asked: one of `PRECISIONS`.
-        native: the precisions that the processor has instructions for, float32 aside.
+        native: the precisions that the processor has instructions for and the model is ready for,
+            float32 aside.
 
     Raises:
         ParameterError: no such precision.
-        BackendError: it is asked for by name, and the processor lacks the instructions: with
+        BackendError: bf16 is asked for by name, and the processor lacks the instructions: with
             others it would be slower than float32 and less exact.
     """
     if asked not in PRECISIONS:
         raise ParameterError(f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}")
     if asked == "auto":
-        return "bf16" if "bf16" in native and is_allowed("bf16", manifest) else "fp32"
-    if asked == "fp32":
-        return "fp32"
-    if "bf16" not in native:
+        usable = (name for name in _FASTEST_FIRST if name in native and is_allowed(name, manifest))
+        return next(usable, "fp32")
+    if asked == "bf16" and asked not in native:
         raise BackendError("this processor has no instructions for bf16; take precision fp32")
-    return "bf16"
+    return asked
+
+
+def float_precision(precision: str, native: Collection[str]) -> Precision:
+    """What gated blocks, and all that is not rounded to 8 bits, compute in."""
+    if precision == "bf16" or (precision == "int8" and "bf16" in native):
+        return "bf16"
+    return "fp32"
 
 
 def is_allowed(precision: str, manifest: Manifest) -> bool:
@@ -46,20 +56,27 @@ def is_allowed(precision: str, manifest: Manifest) -> bool:
 
 
 def loss_in(precision: str, manifest: Manifest) -> float | None:
-    """The largest share that any score, at any budget, loses in a precision beside float32.
+    """The largest share that a task loses in a precision beside float32, at any budget.
 
-    Below 0 if all of them gain; None if it was not measured.
+    A task's loss is the mean over its scores. Below 0 if all of them gain; None if it was not
+    measured.
     """
-    whole, others = manifest.scores, manifest.scores_in.get(precision, {})
+    others = manifest.scores_in.get(precision, {})
     losses = [
-        _loss(name, before, others[budget][name])
-        for budget, scores in whole.items()
-        for name, before in scores.items()
-        if name in others.get(budget, {})
+        fmean(losses)
+        for budget, scores in manifest.scores.items()
+        for losses in _losses_by_task(scores, others.get(budget, {})).values()
     ]
     return max(losses, default=None)
 
 
-def _loss(name: str, before: float, after: float) -> float:
-    sign = -1.0 if name.endswith(_ERRORS) else 1.0
-    return sign * (before - after) / max(abs(before), 1e-9)
+def _losses_by_task(
+    before: Mapping[str, float], after: Mapping[str, float]
+) -> dict[str, list[float]]:
+    losses: dict[str, list[float]] = {}
+    for name in before.keys() & after.keys():
+        task, _, score = name.rpartition(" ")
+        sign = -1.0 if score in _ERRORS else 1.0
+        loss = sign * (before[name] - after[name]) / max(abs(before[name]), 1e-9)
+        losses.setdefault(task, []).append(loss)
+    return losses

@@ -73,6 +73,30 @@ def test_manifests(model: Path) -> None:
     assert_refusals_are_ours("manifests", damage, "tiny.json", 1000)
 
 
+def test_ranges_of_quantized_models(model: Path) -> None:
+    pytest.importorskip("openvino")
+    from pag_ros.runtime.openvino.quantization import (
+        Quantization,
+        Rounding,
+        load_quantization,
+        quantization_path,
+        save_quantization,
+    )
+
+    sha256 = load_manifest(model).sha256
+    roundings = (Rounding("embedded", 0, 0.0, 1.0), Rounding("small", 0, -1.0, 1.0))
+    save_quantization(Quantization(sha256, roundings, ("small",), {"added": (0.5, 0.25)}), model)
+    path = quantization_path(model)
+    sound = json.loads(path.read_text())
+
+    def damage(rng: random.Random) -> None:
+        path.write_bytes(damaged_json(sound, rng))
+        for rounding in load_quantization(model, sha256).roundings:
+            assert np.float32(rounding.low) < np.float32(rounding.high)
+
+    assert_refusals_are_ours("ranges of quantized models", damage, "tiny.int8.json", 1000)
+
+
 def test_latency_tables_count_as_missing(
     model: Path, table: LatencyTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

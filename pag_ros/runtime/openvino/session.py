@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import time
 import weakref
 from collections.abc import Sequence
@@ -21,11 +22,15 @@ from pag_ros.runtime.frame_clock import FrameClock, limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.network_size import Size, focal_factor, resized, size_of, size_text
-from pag_ros.runtime.onnx_precheck import check_onnx
-from pag_ros.runtime.openvino.api import CompiledGraph, InferRequest, NetworkGraph
-from pag_ros.runtime.openvino.graph_size import resize_graph
+from pag_ros.runtime.openvino.api import CompiledGraph, InferRequest
+from pag_ros.runtime.openvino.graph import read_graph
 from pag_ros.runtime.openvino.operators import Operators
-from pag_ros.runtime.precision import chosen_precision
+from pag_ros.runtime.openvino.quantization import (
+    insert_roundings,
+    load_quantization,
+    quantization_path,
+)
+from pag_ros.runtime.precision import chosen_precision, float_precision
 from pag_ros.runtime.session import Deadline, Device, Prediction
 from pag_ros.runtime.signal_stack import kept_signal_stack
 
@@ -58,14 +63,18 @@ class OpenVinoSession:
         precision: str = "fp32",
     ) -> None:
         self._exported = load_manifest(model)
-        self._precision = chosen_precision(precision, self._exported, _native_precisions())
+        native = _native_precisions()
+        if not quantization_path(model).is_file():
+            native = [name for name in native if name != "int8"]
+        self._precision = chosen_precision(precision, self._exported, native)
+        self._float_precision = float_precision(self._precision, native)
         self.manifest: Manifest = resized(self._exported, size)
         self._focal_factor = focal_factor(self._exported, self.manifest)
         names = [block.name for block in self.manifest.blocks]
         self.stages: tuple[str, ...] = ("encoder", *names, "heads")
         self._clock = FrameClock(names)
         self._workspace = Workspace(threads)
-        self._operators = Operators(self._clock, self._workspace, self._precision)
+        self._operators = Operators(self._clock, self._workspace, self._float_precision)
         self.backend = _describe_backend(self._precision, self._workspace.threads)
         if self._is_resized:
             self.backend += f", {size_text(size_of(self.manifest))}"
@@ -123,30 +132,23 @@ class OpenVinoSession:
         return self.manifest is not self._exported
 
     def _compile(self, model: Path) -> CompiledGraph:
-        core = ov.Core()
-        for extension in self._operators.extensions():
-            core.add_extension(extension)
         try:
-            content = model.read_bytes()
-            check_onnx(content)
-            # Bytes, not a path: the model cannot make the reader open any other file.
-            graph: NetworkGraph = core.read_model(content, b"")
-            _check_interface(graph, self._exported)
-            if self._is_resized:
-                self._operators.resize(self.manifest.height, self.manifest.width)
-                resize_graph(graph, self._exported, self.manifest)
-                _check_interface(graph, self.manifest)
-            self._operators.join_convolutions()
+            graph = read_graph(model, self._exported, self.manifest, self._operators)
+            if self._precision == "int8":
+                insert_roundings(graph, load_quantization(model, self._exported.sha256), model)
             properties = {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": self._workspace.threads,
                 # A pinned thread waits for its core even where another core is idle.
                 "ENABLE_CPU_PINNING": False,
                 # Some processors would run in bfloat16 unasked, with other results than the rest.
-                "INFERENCE_PRECISION_HINT": _HINTS[self._precision],
+                "INFERENCE_PRECISION_HINT": _HINTS[self._float_precision],
             }
-            compiled: CompiledGraph = core.compile_model(graph, "CPU", properties)
+            compiled: CompiledGraph = ov.Core().compile_model(graph, "CPU", properties)
             return compiled
+        except ModelError:
+            self.close()
+            raise
         except Exception as error:  # OpenVINO and our operators stumble over a foreign graph
             self.close()
             raise ModelError(
@@ -166,9 +168,21 @@ os.register_at_fork(after_in_child=_keep_inherited_sessions)
 
 
 def _native_precisions() -> list[str]:
-    """The precisions that OpenVINO has instructions for here."""
+    """The precisions that OpenVINO has good instructions for here."""
     capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return ["bf16"] if "BF16" in capabilities else []
+    native = ["bf16"] if "BF16" in capabilities else []
+    return ["int8", *native] if "INT8" in capabilities and _adds_up_in_32_bits() else native
+
+
+def _adds_up_in_32_bits() -> bool:
+    """Whether sums of 8-bit products cannot overflow: x86 without VNNI adds pairs in 16 bits."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    try:
+        cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(name in cpu for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
 def _describe_backend(precision: str, threads: int) -> str:
@@ -187,21 +201,6 @@ def _bind_inputs(request: InferRequest, manifest: Manifest) -> dict[str, NDArray
         arrays[name] = np.zeros(shape, dtype)
         request.set_tensor(name, ov.Tensor(arrays[name], shared_memory=True))
     return arrays
-
-
-def _check_interface(graph: NetworkGraph, manifest: Manifest) -> None:
-    """Raise ValueError unless the graph has the inputs and outputs that its manifest promises."""
-    wanted = {**input_layout(manifest), **output_layout(manifest)}
-    ports = {name: port for port in (*graph.inputs, *graph.outputs) for name in port.names}
-    for name, (dtype, shape) in wanted.items():
-        if name not in ports:
-            raise ValueError(f"it has no input or output {name!r}")
-        port = ports[name]
-        found = port.partial_shape
-        if port.element_type.to_dtype() != dtype or found != ov.PartialShape(list(shape)):
-            raise ValueError(
-                f"{name!r} is {port.element_type} {found}, expected {np.dtype(dtype)} {list(shape)}"
-            )
 
 
 def _pick_telling_line(error: Exception) -> str:

@@ -267,7 +267,7 @@ def test_gated_blocks_compute_in_the_precision_of_the_session(tiny_model: Path, 
         return branch(convolutions, residual, precision)
 
     monkeypatch.setattr(operators, "Branch", spy)
-    for precision in ("fp32", *_native_precisions()):
+    for precision in {"fp32", *_native_precisions()} - {"int8"}:
         made.clear()
         open_session(tiny_model, "cpu", threads=1, precision=precision).close()
         assert set(made) == {precision}
@@ -283,7 +283,7 @@ def test_a_precision_without_instructions_is_refused(tiny_model: Path, monkeypat
 
 
 def test_an_unknown_precision_is_refused(tiny_model: Path) -> None:
-    with pytest.raises(ParameterError, match="auto, fp32, bf16, got 'fp8'"):
+    with pytest.raises(ParameterError, match="auto, fp32, bf16, int8, got 'fp8'"):
         open_session(tiny_model, "cpu", precision="fp8")
 
 

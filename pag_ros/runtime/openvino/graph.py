@@ -1,0 +1,59 @@
+"""The graph of a model as OpenVINO reads it, checked and at the size asked for, to be compiled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+
+from pag_ros.manifest import Manifest
+from pag_ros.runtime.model_layout import input_layout, output_layout
+from pag_ros.runtime.onnx_precheck import check_onnx
+from pag_ros.runtime.openvino.api import NetworkGraph
+from pag_ros.runtime.openvino.graph_size import resize_graph
+from pag_ros.runtime.openvino.operators import Operators
+
+
+def read_graph(
+    model: Path, exported: Manifest, wanted: Manifest, operators: Operators
+) -> NetworkGraph:
+    """Read a model; its gated blocks are computed by `operators`.
+
+    Args:
+        model: path of the ONNX file.
+        exported: its manifest.
+        wanted: the same object, or the manifest of another size, see `network_size.resized`.
+
+    Raises:
+        Exception: of any kind; OpenVINO and our operators stumble over a foreign graph.
+    """
+    core = ov.Core()
+    for extension in operators.extensions():
+        core.add_extension(extension)
+    content = model.read_bytes()
+    check_onnx(content)
+    # Bytes, not a path: the model cannot make the reader open any other file.
+    graph: NetworkGraph = core.read_model(content, b"")
+    _check_interface(graph, exported)
+    if wanted is not exported:
+        operators.resize(wanted.height, wanted.width)
+        resize_graph(graph, exported, wanted)
+        _check_interface(graph, wanted)
+    operators.join_convolutions()
+    return graph
+
+
+def _check_interface(graph: NetworkGraph, manifest: Manifest) -> None:
+    """Raise ValueError unless the graph has the inputs and outputs that its manifest promises."""
+    wanted = {**input_layout(manifest), **output_layout(manifest)}
+    ports = {name: port for port in (*graph.inputs, *graph.outputs) for name in port.names}
+    for name, (dtype, shape) in wanted.items():
+        if name not in ports:
+            raise ValueError(f"it has no input or output {name!r}")
+        port = ports[name]
+        found = port.partial_shape
+        if port.element_type.to_dtype() != dtype or found != ov.PartialShape(list(shape)):
+            raise ValueError(
+                f"{name!r} is {port.element_type} {found}, expected {np.dtype(dtype)} {list(shape)}"
+            )

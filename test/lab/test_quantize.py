@@ -1,0 +1,77 @@
+"""Quantising a model with NNCF: what is rounded, what stays, and that it runs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pag_ros.cli import main
+from pag_ros.kernels import Workspace
+from pag_ros.manifest import load_manifest, manifest_path
+from pag_ros.runtime import open_session
+from pag_ros.runtime.frame_clock import FrameClock
+
+pytest.importorskip("openvino")
+from pag_ros.lab.quantize import exact_nodes
+from pag_ros.runtime.openvino.graph import read_graph
+from pag_ros.runtime.openvino.operators import Operators
+from pag_ros.runtime.openvino.quantization import (
+    fold_constants,
+    load_quantization,
+)
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.onnx"
+    shutil.copy(tiny_model, path)
+    shutil.copy(manifest_path(tiny_model), manifest_path(path))
+    return path
+
+
+def test_a_model_is_quantised_on_rooms_and_runs(
+    model: Path, rooms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("nncf", reason="needs nncf: pip install 'pag_ros[bench]'")
+    data = [str(rooms), f"pictures:{rooms}"]
+    assert main(["quantize", str(model), "--data", *data, "--pictures", "4"]) == 0
+    assert "tiny.int8.json" in capsys.readouterr().out
+    quantization = load_quantization(model, load_manifest(model).sha256)
+    # Its heads and gates are one layer each, and stay float; "nchw" is what "embedded" reads.
+    (rounding,) = quantization.roundings
+    assert (rounding.node, rounding.input) == ("nchw", 0)
+    assert quantization.weights == ("embedded",)
+    assert rounding.low <= 0.0 < 0.9 < rounding.high <= 1.1
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    depths = []
+    for precision in ("fp32", "int8"):
+        session = open_session(model, "cpu", 1, precision=precision)
+        depths.append(session.infer(image, 50.0, (48, 48)).depth.copy())
+        session.close()
+    assert 0.0 < np.median(np.abs(depths[1] / depths[0] - 1.0)) < 0.05
+
+
+def test_what_ends_in_an_output_or_a_gate_stays_float(model: Path) -> None:
+    manifest = load_manifest(model)
+    operators = Operators(FrameClock([b.name for b in manifest.blocks]), Workspace(1))
+    graph = read_graph(model, manifest, manifest, operators)
+    fold_constants(graph)
+    exact = exact_nodes(graph)
+    assert {"block0_logit", "block1_logit", "small", "depth", "normals"} <= exact
+    assert not exact & {"embedded", "features", "block0_y"}
+    operators.release()
+
+
+def test_without_nncf_it_says_what_to_install(
+    model: Path,
+    rooms: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    assert main(["quantize", str(model), "--data", str(rooms)]) == 2
+    assert "pip install 'pag_ros[bench]'" in capsys.readouterr().err
