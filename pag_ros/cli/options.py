@@ -49,7 +49,7 @@ def add_precision(parser: argparse.ArgumentParser, default: str = "auto") -> Non
         "--precision",
         choices=PRECISIONS,
         default=default,
-        help="of the CPU; auto: the fastest that costs at most 1 %% of a score "
+        help="of the CPU; auto: the fastest that costs at most 1 %% of any task "
         "(default: %(default)s)",
     )
 

@@ -93,7 +93,7 @@ class Settings:
     )
     precision: str = _parameter(
         "auto",
-        "what the CPU computes with; auto: the fastest that costs at most 1 % of any score",
+        "what the CPU computes with; auto: the fastest that costs at most 1 % of any task",
         choices=PRECISIONS,
         change=Change.UNCONFIGURED,
     )

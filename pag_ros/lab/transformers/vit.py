@@ -169,9 +169,10 @@ class _Attention(nn.Module):
         width = source.shape[2]
         weight, bias = self.qkv.weight, self.qkv.bias
         query = self._by_head(F.linear(asking, weight[:width], bias[:width]))
+        # Slices, not `chunk`: a Split of constants would be left in the exported graph.
         key, value = (
-            self._by_head(F.linear(source, part, offset))
-            for part, offset in zip(weight[width:].chunk(2), bias[width:].chunk(2), strict=True)
+            self._by_head(F.linear(source, weight[at : at + width], bias[at : at + width]))
+            for at in (width, 2 * width)
         )
         mixed = F.scaled_dot_product_attention(query, key, value)
         result: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
