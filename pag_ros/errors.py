@@ -13,6 +13,10 @@ class ModelError(PagError):
     """A model file or its manifest is missing, damaged, unsafe or does not fit."""
 
 
+class RangesError(ModelError):
+    """The ranges of a model in 8 bits are missing, damaged, or do not fit it."""
+
+
 class BackendError(PagError):
     """An inference backend is not installed, or refuses the model on this machine."""
 

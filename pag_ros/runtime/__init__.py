@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pag_ros.budget import Controller, ControllerSettings, RecordedController
-from pag_ros.errors import BackendError, ModelError, ParameterError
+from pag_ros.errors import BackendError, ModelError, ParameterError, RangesError
 from pag_ros.manifest import load_manifest
 from pag_ros.runtime.calibration import table_for
 from pag_ros.runtime.models import find_model, shipped_models
@@ -13,7 +13,7 @@ from pag_ros.runtime.network_size import Size, scaled_size, size_of, size_text
 from pag_ros.runtime.perception import FrameResult, Perception, PlannedSession
 from pag_ros.runtime.precision import PRECISIONS
 from pag_ros.runtime.session import Deadline, Prediction, Session
-from pag_ros.runtime.tensorrt.options import EngineOptions
+from pag_ros.runtime.tensorrt.options import EngineOptions, Say
 
 __all__ = [
     "PRECISIONS",
@@ -71,7 +71,7 @@ def open_session(
         session = _open_gpu_if_usable(model, size, engine or EngineOptions())
         if session is not None:
             return session
-    return _open_cpu(model, threads, size, precision)
+    return _open_cpu(model, threads, size, precision, (engine or EngineOptions()).say)
 
 
 def _open_gpu_if_usable(model: Path, size: Size | None, engine: EngineOptions) -> Session | None:
@@ -104,14 +104,21 @@ def _open_tensorrt(model: Path, size: Size | None, engine: EngineOptions | None)
     return session
 
 
-def _open_cpu(model: Path, threads: int, size: Size | None, precision: str) -> Session:
+def _open_cpu(model: Path, threads: int, size: Size | None, precision: str, say: Say) -> Session:
     try:
         from pag_ros.runtime.openvino.session import OpenVinoSession
     except ImportError as error:
         raise BackendError(
             f"the CPU backend is not installed ({error}); pip install openvino"
         ) from error
-    return OpenVinoSession(model, threads, size, precision)
+    try:
+        return OpenVinoSession(model, threads, size, precision)
+    except RangesError as error:
+        # Their nodes may have other names in another OpenVINO: no reason not to start.
+        if precision != "auto":
+            raise
+        say(f"precision auto does without int8: {error}")
+    return OpenVinoSession(model, threads, size, precision, may_round=False)
 
 
 def open_perception(

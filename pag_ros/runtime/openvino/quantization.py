@@ -19,7 +19,7 @@ from openvino import opset13
 from openvino.passes import ConstantFolding, Manager
 
 from pag_ros import checks
-from pag_ros.errors import ModelError
+from pag_ros.errors import RangesError
 from pag_ros.reading import read_limited, reading
 from pag_ros.runtime.openvino.api import GraphNode, GraphOutput, NetworkGraph
 from pag_ros.writing import write_text
@@ -99,15 +99,15 @@ def load_quantization(model: Path, sha256: str) -> Quantization:
         sha256: of it.
 
     Raises:
-        ModelError: there is no such file, it is damaged, or it belongs to another model.
+        RangesError: there is no such file, it is damaged, or it belongs to another model.
     """
     path, remedy = quantization_path(model), f"quantize it: {_command(model)}"
     if not path.is_file():
-        raise ModelError(f"{path}: no such file, precision int8 needs it; {remedy}")
-    with reading(path, "the ranges of a quantized model", ModelError, remedy):
+        raise RangesError(f"{path}: no such file, precision int8 needs it; {remedy}")
+    with reading(path, "the ranges of a quantized model", RangesError, remedy):
         quantization = _from_json(json.loads(read_limited(path, _MAX_BYTES)))
     if quantization.sha256 != sha256:
-        raise ModelError(f"{path}: belongs to another model than {model.name}; {remedy}")
+        raise RangesError(f"{path}: belongs to another model than {model.name}; {remedy}")
     return quantization
 
 
@@ -115,10 +115,10 @@ def insert_roundings(graph: NetworkGraph, quantization: Quantization, model: Pat
     """Put the roundings into a graph of any size, in place, before it is compiled.
 
     Raises:
-        ModelError: they do not fit the graph.
+        RangesError: they do not fit the graph.
     """
     path, remedy = quantization_path(model), f"quantize it: {_command(model)}"
-    with reading(path, "the ranges of this model", ModelError, remedy):
+    with reading(path, "the ranges of this model", RangesError, remedy):
         fold_constants(graph)
         nodes = {node.get_friendly_name(): node for node in graph.get_ops()}
         for name, values in quantization.biases.items():

@@ -45,9 +45,11 @@ class OpenVinoSession:
         threads: CPU threads to use; 0 takes all that this process may use.
         size: (width, height) that it runs at, None for the model's own; `manifest` tells it.
         precision: one of `PRECISIONS`; `backend` tells what was chosen.
+        may_round: "auto" may take int8.
 
     Raises:
         ModelError: the model or its manifest is missing, damaged or unfit.
+        RangesError: a ModelError of the file that int8 needs.
         ParameterError: the model cannot run at that size, or there is no such precision.
         BackendError: the processor does not have the instruction set that PAG_ROS_ISA names, or
             instructions for the precision.
@@ -61,10 +63,11 @@ class OpenVinoSession:
         threads: int = 0,
         size: Size | None = None,
         precision: str = "fp32",
+        may_round: bool = True,
     ) -> None:
         self._exported = load_manifest(model)
         native = _native_precisions()
-        if not quantization_path(model).is_file():
+        if not (may_round and quantization_path(model).is_file()):
             native = [name for name in native if name != "int8"]
         self._precision = chosen_precision(precision, self._exported, native)
         self._float_precision = float_precision(self._precision, native)

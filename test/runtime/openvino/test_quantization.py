@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pag_ros.errors import ModelError
-from pag_ros.manifest import load_manifest, manifest_path
-from pag_ros.runtime import open_session
+from pag_ros.errors import ModelError, RangesError
+from pag_ros.manifest import load_manifest, manifest_path, save_manifest
+from pag_ros.runtime import EngineOptions, open_session
 
 ov = pytest.importorskip("openvino")
 from openvino import opset13  # noqa: E402
@@ -141,6 +142,34 @@ def test_a_missing_file_is_refused_with_what_to_do_and_not_taken_by_auto(model: 
     assert "no such file" in message
     assert f"pag_ros quantize {model}" in message
     assert " fp32 " in open_session(model, "cpu", 1, precision="auto").backend
+
+
+def test_auto_starts_without_ranges_that_do_not_fit_and_says_so(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another OpenVINO a node may have another name."""
+    monkeypatch.setattr("pag_ros.runtime.openvino.session._native_precisions", lambda: ["int8"])
+    scores = {"1.00": {"depth delta1": 0.5}}
+    known = replace(load_manifest(model), scores=scores, scores_in={"int8": scores})
+    save_manifest(known, model)
+    quantize(model, PICTURE)
+    said: list[str] = []
+
+    def opened(precision: str) -> str:
+        options = EngineOptions(say=said.append)
+        session = open_session(model, "cpu", 1, engine=options, precision=precision)
+        session.close()
+        return session.backend
+
+    assert " int8 " in opened("auto")
+    assert said == []
+    quantize(model, replace(PICTURE, node="renamed"))
+    assert " fp32 " in opened("auto")
+    (line,) = said
+    assert line.startswith("precision auto does without int8: ")
+    assert "the model has no node 'renamed'" in line
+    with pytest.raises(RangesError, match="no node 'renamed'"):
+        opened("int8")
 
 
 def test_the_file_of_another_model_is_refused(model: Path) -> None:
