@@ -49,6 +49,7 @@ EXTRAS = {
     "scipy": "eval",
     "rclpy": "ros",
     "onnxruntime": "bench",
+    "nncf": "bench",
     "torch": "train",
     "safetensors": "train",
     "onnx": "train",

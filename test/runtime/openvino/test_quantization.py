@@ -170,6 +170,7 @@ def test_auto_starts_without_ranges_that_do_not_fit_and_says_so(
     assert "the model has no node 'renamed'" in line
     with pytest.raises(RangesError, match="no node 'renamed'"):
         opened("int8")
+    assert len(said) == 1
 
 
 def test_the_file_of_another_model_is_refused(model: Path) -> None:
