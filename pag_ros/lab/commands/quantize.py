@@ -3,7 +3,7 @@
 Measures the ranges of its maps on pictures like those that it will see, but not those that it is
 scored on, and writes them beside the model, as NAME.int8.json. Needs NNCF; a robot needs the file
 alone. What it costs is measured by `pag_ros score --precision int8 --record`; precision auto takes
-int8 where that is at most 1 % of any score.
+int8 where that is at most 1 % of each task.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pag_ros.lab.model.cost import count_macs
 from pag_ros.lab.model.operators import no_limits
 from pag_ros.lab.transformers.deployed import DeployedDepthAnything, UngatedDepthAnything
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, read_depth_anything
-from pag_ros.lab.transformers.vit import PATCH, VitConfig
+from pag_ros.lab.transformers.vit import PATCH, macs_per_token
 from pag_ros.manifest import BlockSpec, Manifest, save_manifest, sha256_of
 
 LARGEST_PX = 1036
@@ -149,8 +149,3 @@ def _count(network: GatedDepthAnything, size: tuple[int, int]) -> tuple[tuple[Bl
     features = [torch.zeros(1, trunk.width, height, width)] * len(trunk.taps)
     head = count_macs(network.depth_head, network.depth_head, features, ()).dense
     return blocks, embedding + trunk.depth * always + head
-
-
-def macs_per_token(trunk: VitConfig, tokens: int) -> int:
-    """Multiply-adds of a token that a block computes: query, attention to all, projection, MLP."""
-    return 10 * trunk.width**2 + 2 * tokens * trunk.width

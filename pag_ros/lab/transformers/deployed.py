@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from pag_ros.lab.model import operators
-from pag_ros.lab.transformers.depth_anything import DEVIATION, MEAN, GatedDepthAnything
+from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, normalised
 from pag_ros.lab.transformers.vit import PATCH
 
 _NEAREST_M = 1e-3
@@ -46,9 +46,8 @@ class DeployedDepthAnything(nn.Module):
         """
         height, width = image.shape[1] // PATCH, image.shape[2] // PATCH
         pixels = image.permute(0, 3, 1, 2).to(torch.float32) / 255.0
-        mean, deviation = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
         trunk = self.network.pretrained
-        x = trunk.tokens((pixels - mean) / deviation)
+        x = trunk.tokens(normalised(pixels))
         free = x.shape[1] - height * width
         features, counts, indices = [], [], []
         for block in trunk.gated:

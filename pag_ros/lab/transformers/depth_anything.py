@@ -120,10 +120,15 @@ class GatedDepthAnything(nn.Module):
         Returns:
             [B,1,H,W] metres, or relative inverse depth.
         """
-        mean, deviation = (image.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
-        features = self.pretrained((image - mean) / deviation, keep)
+        features = self.pretrained(normalised(image), keep)
         depth: Tensor = self.depth_head(features)
         return depth
+
+
+def normalised(image: Tensor) -> Tensor:
+    """[B,3,H,W] RGB 0 to 1 as the trunk takes it."""
+    mean, deviation = (image.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
+    return (image - mean) / deviation
 
 
 def read_depth_anything(path: Path, max_depth_m: float | None = None) -> GatedDepthAnything:

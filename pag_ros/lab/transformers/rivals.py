@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
-from pag_ros.lab.transformers.vit import PATCH, Block, Vit, VitConfig
+from pag_ros.lab.transformers.vit import PATCH, Block, Vit, VitConfig, macs_per_token
 
 Features = Callable[[Tensor], list[Tensor]]
 """[1,3,H,W], normalised -> [1,C,h,w] behind each tap."""
@@ -145,9 +145,7 @@ def _features(
 
 def _block_macs(config: VitConfig, tokens: int, computed: int) -> int:
     """Keys and values of all tokens, everything else of those that are computed."""
-    return 2 * tokens * config.width**2 + computed * (
-        10 * config.width**2 + 2 * tokens * config.width
-    )
+    return 2 * tokens * config.width**2 + computed * macs_per_token(config, tokens)
 
 
 def _best(scores: Tensor, count: int, free: int) -> Tensor:

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from pag_ros.errors import ParameterError
 from pag_ros.lab.model.gating import TopKGating
 from pag_ros.lab.training.processes import multiplies_bfloat16
-from pag_ros.lab.transformers.depth_anything import DEVIATION, MEAN, GatedDepthAnything
-from pag_ros.lab.transformers.sharing import MOST, shared
+from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, normalised
+from pag_ros.lab.transformers.sharing import MOST, counts, shared
 from pag_ros.lab.transformers.vit import PATCH, Block
 
 SHOWN_BUDGETS = (0.7, 0.5, 0.3)
@@ -123,29 +123,37 @@ def teach(
     return Taught(before, losses(network, held_back), steps)
 
 
-@torch.no_grad()
 def losses(
     network: GatedDepthAnything, pictures: Tensor, budgets: Sequence[float] = SHOWN_BUDGETS
 ) -> dict[float, float]:
     """Budget -> mean difference of the depth from that with every token kept, see `depth_loss`."""
-    sums = dict.fromkeys(budgets, 0.0)
-    patches = pictures.shape[2] * pictures.shape[3] // PATCH**2
-    for picture in pictures:
-        image = picture[None].float() / 255.0
-        whole = network(image)
-        for budget in budgets:
-            keep = network.keep_for(budget, patches)
-            sums[budget] += float(depth_loss(network(image, keep), whole, _is_metric(network)))
-    return {budget: total / len(pictures) for budget, total in sums.items()}
+    found = _losses(network, pictures, [network.tilt], budgets)
+    return {budget: found[network.tilt, budget] for budget in budgets}
 
 
 def choose_tilt(network: GatedDepthAnything, pictures: Tensor) -> None:
     """Let the blocks share a budget in the way that loses least on pictures."""
-    found = {}
-    for tilt in _TILTS:
-        network.tilt = tilt
-        found[tilt] = sum(losses(network, pictures).values())
-    network.tilt = min(_TILTS, key=lambda tilt: found[tilt])
+    found = _losses(network, pictures, _TILTS, SHOWN_BUDGETS)
+    network.tilt = min(_TILTS, key=lambda tilt: sum(found[tilt, b] for b in SHOWN_BUDGETS))
+
+
+@torch.no_grad()
+def _losses(
+    network: GatedDepthAnything, pictures: Tensor, tilts: Sequence[float], budgets: Sequence[float]
+) -> dict[tuple[float, float], float]:
+    """(tilt, budget) -> mean loss; the whole network runs once for each picture."""
+    depth, patches = (
+        len(network.pretrained.gated),
+        pictures.shape[2] * pictures.shape[3] // PATCH**2,
+    )
+    cases = {(t, b): counts(b, t, depth, patches) for t in tilts for b in budgets}
+    sums = dict.fromkeys(cases, 0.0)
+    for picture in pictures:
+        image = _shares(picture[None])
+        whole = network(image)
+        for case, keep in cases.items():
+            sums[case] += float(depth_loss(network(image, keep), whole, _is_metric(network)))
+    return {case: total / len(pictures) for case, total in sums.items()}
 
 
 def depth_loss(depth: Tensor, whole: Tensor, metric: bool) -> Tensor:
@@ -177,7 +185,7 @@ def standardise(network: GatedDepthAnything, pictures: Tensor, budget: float = 0
     patches = pictures.shape[2] * pictures.shape[3] // PATCH**2
     for picture in pictures:
         network.pretrained(
-            normalised(picture[None]),
+            normalised(_shares(picture[None])),
             [max(1, round(budget * patches))] * len(scores),
         )
     for hook in hooks:
@@ -222,7 +230,7 @@ def _token_statistics(network: GatedDepthAnything, pictures: Tensor) -> tuple[Te
     means, deviations = [], []
     trunk = network.pretrained
     patches = pictures.shape[2] * pictures.shape[3] // PATCH**2
-    x = torch.cat([trunk.tokens(normalised(picture[None])) for picture in pictures])
+    x = torch.cat([trunk.tokens(normalised(_shares(picture[None]))) for picture in pictures])
     for block in trunk.gated:
         inner = x[:, x.shape[1] - patches :].flatten(0, 1)
         means.append(inner.mean(0))
@@ -266,7 +274,7 @@ def _step_loss(
     lesson: Lesson,
     generator: torch.Generator,
 ) -> Tensor:
-    image = normalised(pictures)
+    image = normalised(_shares(pictures))
     with torch.no_grad():
         whole = masked_outputs(network, image, None)
     together = float(torch.rand((), generator=generator)) < lesson.together
@@ -347,11 +355,9 @@ def _frozen(network: GatedDepthAnything) -> Iterator[None]:
             parameter.requires_grad_()
 
 
-def normalised(pictures: Tensor) -> Tensor:
-    """[B,3,H,W] uint8 as the trunk takes it."""
-    image = pictures.float() / 255.0
-    mean, deviation = (image.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
-    return (image - mean) / deviation
+def _shares(pictures: Tensor) -> Tensor:
+    """uint8 -> 0 to 1."""
+    return pictures.float() / 255.0
 
 
 def _fitting_batch(network: GatedDepthAnything, pictures: Tensor) -> int:

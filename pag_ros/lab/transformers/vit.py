@@ -44,6 +44,11 @@ class VitConfig:
     grid: int = 37
 
 
+def macs_per_token(config: VitConfig, tokens: int) -> int:
+    """Multiply-adds of a token that a block computes: query, attention to all, projection, MLP."""
+    return 10 * config.width**2 + 2 * tokens * config.width
+
+
 class Block(nn.Module):
     """A gated transformer block. slot: its number among the trunk's."""
 
