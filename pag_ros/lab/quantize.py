@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,12 @@ def quantize(
     return quantize_on(model, list(_counted(feeds, progress)))
 
 
+def shares(datasets: Sequence[Dataset], pictures: int) -> list[int]:
+    """How many pictures of each dataset: alike, as far as each has so many."""
+    ends = [pictures * place // len(datasets) for place in range(len(datasets) + 1)]
+    return [min(b - a, len(d)) for d, (a, b) in zip(datasets, pairwise(ends), strict=True)]
+
+
 def quantize_on(model: Path, feeds: Sequence[Feeds], correct_biases: bool = True) -> Quantization:
     """The same with the network's inputs, see `model_layout.input_layout`.
 
@@ -97,6 +104,23 @@ def _nncf() -> Any:
     return nncf
 
 
+@contextmanager
+def quiet(logger: str) -> Iterator[None]:
+    """Without the bars and the warnings of a tool that quantizes.
+
+    Args:
+        logger: of the tool, "" for the root; it speaks again afterwards.
+    """
+    log = logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        log.setLevel(level)
+
+
 def _quantized(
     nncf: Any, graph: NetworkGraph, feeds: Sequence[Feeds], correct_biases: bool
 ) -> NetworkGraph:
@@ -104,8 +128,7 @@ def _quantized(
     from nncf.quantization.advanced_parameters import OverflowFix, QuantizationParameters
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    logging.getLogger("nncf").setLevel(logging.ERROR)
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+    with quiet("nncf"):
         quantized: NetworkGraph = nncf.quantize(
             graph,
             nncf.Dataset(feeds),
@@ -229,10 +252,9 @@ def _short(values: NDArray[np.float32]) -> tuple[float, ...]:
 
 
 def _spread(datasets: Sequence[Dataset], pictures: int) -> Iterator[Sample]:
-    """So many pictures, alike from each dataset, evenly from its first to its last."""
-    for place, dataset in enumerate(datasets):
-        share = pictures * (place + 1) // len(datasets) - pictures * place // len(datasets)
-        for number in np.linspace(0, len(dataset) - 1, min(share, len(dataset))).astype(int):
+    """The pictures of `shares`, evenly from each dataset's first to its last."""
+    for dataset, share in zip(datasets, shares(datasets, pictures), strict=True):
+        for number in np.linspace(0, len(dataset) - 1, share).astype(int):
             yield dataset[int(number)]
 
 

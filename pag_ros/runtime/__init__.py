@@ -65,13 +65,17 @@ def open_session(
         raise ParameterError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
     if precision not in PRECISIONS:
         raise ParameterError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    say = (engine or EngineOptions()).say
+    session = None
     if device == "tensorrt":
-        return _open_tensorrt(model, size, engine)
-    if device == "auto":
+        session = _open_tensorrt(model, size, engine)
+    elif device == "auto":
         session = _open_gpu_if_usable(model, size, engine or EngineOptions())
-        if session is not None:
-            return session
-    return _open_cpu(model, threads, size, precision, (engine or EngineOptions()).say)
+    if session is None:
+        return _open_cpu(model, threads, size, precision, say)
+    if precision in ("bf16", "int8"):
+        say(f"precision {precision} is left aside: it is of the CPU, and this is a GPU's engine")
+    return session
 
 
 def _open_gpu_if_usable(model: Path, size: Size | None, engine: EngineOptions) -> Session | None:

@@ -7,12 +7,9 @@ what its user would make of it: quantised by NNCF for OpenVINO and by ONNX Runti
 from __future__ import annotations
 
 import importlib.util
-import io
-import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +66,7 @@ def all_precisions(
     """
     runs = {f"{n} fp32": run for n, run in dense_runs(model, module, feeds, threads).items()}
     if "openvino fp32" in runs:
-        import openvino as ov
-
-        if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if _has_bf16():
             runs["openvino bf16"] = openvino_run(model, feeds, threads, "bf16")
         if importlib.util.find_spec("nncf") is not None:
             runs["openvino int8"] = openvino_int8_run(model, feeds, threads, transformer)
@@ -96,8 +91,9 @@ def openvino_int8_run(
     import nncf
     import openvino as ov
 
-    logging.getLogger("nncf").setLevel(logging.ERROR)
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+    from pag_ros.lab.quantize import quiet
+
+    with quiet("nncf"):
         quantized = nncf.quantize(
             ov.Core().read_model(model, b""),
             nncf.Dataset([dict(feeds)] * _CALIBRATION),
@@ -105,8 +101,14 @@ def openvino_int8_run(
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             subset_size=_CALIBRATION,
         )
-    native = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return _compiled(quantized, feeds, threads, "bf16" if native else "f32")
+    return _compiled(quantized, feeds, threads, "bf16" if _has_bf16() else "f32")
+
+
+def _has_bf16() -> bool:
+    """Whether OpenVINO has instructions for bfloat16 here."""
+    import openvino as ov
+
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _compiled(graph: Any, feeds: Feeds, threads: int, precision: str) -> Callable[[], object]:
@@ -145,6 +147,8 @@ def onnxruntime_int8_run(model: bytes, feeds: Feeds, threads: int) -> Callable[[
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    from pag_ros.lab.quantize import quiet
+
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self._left = iter([dict(feeds)] * _CALIBRATION)
@@ -152,8 +156,7 @@ def onnxruntime_int8_run(model: bytes, feeds: Feeds, threads: int) -> Callable[[
         def get_next(self) -> dict[str, NDArray[Any]] | None:
             return next(self._left, None)
 
-    logging.getLogger().setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, quiet(""):
         given, prepared, quantized = (Path(folder, f"{n}.onnx") for n in ("a", "b", "c"))
         given.write_bytes(model)
         quant_pre_process(given, prepared, skip_symbolic_shape=True)

@@ -38,15 +38,16 @@ def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from pag_ros.lab.datasets import TRAINING, open_dataset
-    from pag_ros.lab.quantize import quantize
+    from pag_ros.lab.quantize import quantize, shares
     from pag_ros.runtime import find_model
     from pag_ros.runtime.openvino.quantization import quantization_path, save_quantization
 
     model = find_model(args.model)
     datasets = [open_dataset(spec, TRAINING) for spec in args.data]
-    total = min(args.pictures, sum(len(dataset) for dataset in datasets))
+    total = sum(shares(datasets, args.pictures))
     with tqdm(None, "reading", total, unit="picture", disable=None, file=sys.stderr) as bar:
         quantization = quantize(model, datasets, args.pictures, bar.update)
     save_quantization(quantization, model)
-    print(f"written: {quantization_path(model)} ({len(quantization.roundings)} inputs rounded)")
+    rounded = f"{len(quantization.roundings)} inputs rounded, by {total} pictures"
+    print(f"written: {quantization_path(model)} ({rounded})")
     return 0

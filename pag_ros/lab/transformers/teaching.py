@@ -142,11 +142,8 @@ def _losses(
     network: GatedDepthAnything, pictures: Tensor, tilts: Sequence[float], budgets: Sequence[float]
 ) -> dict[tuple[float, float], float]:
     """(tilt, budget) -> mean loss; the whole network runs once for each picture."""
-    depth, patches = (
-        len(network.pretrained.gated),
-        pictures.shape[2] * pictures.shape[3] // PATCH**2,
-    )
-    cases = {(t, b): counts(b, t, depth, patches) for t in tilts for b in budgets}
+    blocks, patches = network.pretrained.config.depth, _patches(pictures)
+    cases = {(t, b): counts(b, t, blocks, patches) for t in tilts for b in budgets}
     sums = dict.fromkeys(cases, 0.0)
     for picture in pictures:
         image = _shares(picture[None])
@@ -182,7 +179,7 @@ def standardise(network: GatedDepthAnything, pictures: Tensor, budget: float = 0
         )
         for block in network.pretrained.gated
     ]
-    patches = pictures.shape[2] * pictures.shape[3] // PATCH**2
+    patches = _patches(pictures)
     for picture in pictures:
         network.pretrained(
             normalised(_shares(picture[None])),
@@ -229,7 +226,7 @@ def _token_statistics(network: GatedDepthAnything, pictures: Tensor) -> tuple[Te
     """Means and deviations [L,C] of the patches before each block."""
     means, deviations = [], []
     trunk = network.pretrained
-    patches = pictures.shape[2] * pictures.shape[3] // PATCH**2
+    patches = _patches(pictures)
     x = torch.cat([trunk.tokens(normalised(_shares(picture[None]))) for picture in pictures])
     for block in trunk.gated:
         inner = x[:, x.shape[1] - patches :].flatten(0, 1)
@@ -362,7 +359,7 @@ def _shares(pictures: Tensor) -> Tensor:
 
 def _fitting_batch(network: GatedDepthAnything, pictures: Tensor) -> int:
     config = network.pretrained.config
-    values = pictures.shape[2] * pictures.shape[3] // PATCH**2 * config.width * config.depth
+    values = _patches(pictures) * config.width * config.depth
     return max(_BATCHES[0], min(_BATCHES[1], _VALUES_AT_ONCE // values))
 
 
@@ -372,6 +369,10 @@ def _is_metric(network: GatedDepthAnything) -> bool:
 
 def _log(depth: Tensor) -> Tensor:
     return depth.clamp(min=_MIN_DEPTH).log()
+
+
+def _patches(pictures: Tensor) -> int:
+    return int(pictures.shape[2] * pictures.shape[3] // PATCH**2)
 
 
 def _spread_over(total: int, count: int) -> Tensor:

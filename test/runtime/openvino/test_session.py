@@ -17,9 +17,10 @@ import numpy as np
 import onnx
 import pytest
 
+from pag_ros import runtime
 from pag_ros.errors import BackendError, ImageError, ModelError, ParameterError
 from pag_ros.manifest import manifest_path, sha256_of
-from pag_ros.runtime import Deadline, Session, open_session
+from pag_ros.runtime import Deadline, EngineOptions, Session, open_session
 from pag_ros.runtime.openvino import operators
 from pag_ros.runtime.openvino.session import _native_precisions
 
@@ -279,6 +280,22 @@ def test_a_precision_without_instructions_is_refused(tiny_model: Path, monkeypat
         open_session(tiny_model, "cpu", precision="bf16")
     session = open_session(tiny_model, "cpu", precision="auto")
     assert " fp32 " in session.backend
+    session.close()
+
+
+@pytest.mark.parametrize("device", ["auto", "tensorrt"])
+def test_a_gpu_that_takes_no_precision_says_so(tiny_model: Path, monkeypatch, device: str) -> None:
+    """The CPU's session stands for an engine's."""
+    session = open_session(tiny_model, "cpu", 1)
+    monkeypatch.setattr(runtime, "_open_tensorrt", lambda *others: session)
+    monkeypatch.setattr(runtime, "_open_gpu_if_usable", lambda *others: session)
+    said: list[str] = []
+    engine = EngineOptions(say=said.append)
+    for quiet in ("auto", "fp32"):
+        assert open_session(tiny_model, device, engine=engine, precision=quiet) is session
+    assert said == []
+    open_session(tiny_model, device, engine=engine, precision="bf16")
+    assert said == ["precision bf16 is left aside: it is of the CPU, and this is a GPU's engine"]
     session.close()
 
 
