@@ -183,3 +183,33 @@ def test_scores_at_another_size_stand_beside_those_of_the_models_own(
     assert recorded["depth delta1"] == pytest.approx(printed["depth"]["delta1"], abs=1e-4)
     assert recorded != both.scores["1.00"]
     assert resized(both, (32, 24)).scores == both.scores_at["32x24"]
+
+
+def test_scores_in_a_precision_stand_beside_those_in_float32(
+    rooms: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a processor without bfloat16 OpenVINO computes the same, slowly."""
+    monkeypatch.setattr(
+        "pag_ros.runtime.openvino.session._native_precisions", lambda: ["bf16", "int8"]
+    )
+    model = tmp_path / tiny_model.name
+    shutil.copy(tiny_model, model)
+    shutil.copy(manifest_path(tiny_model), manifest_path(model))
+    command = ["score", "--dataset", str(rooms), "--model", str(model), "--limit", "2"]
+    command += ["--device", "cpu", "--budgets", "1", "--record"]
+    assert main(command) == 0
+    whole = load_manifest(model).scores
+    assert main([*command, "--precision", "bf16"]) == 0
+    both = load_manifest(model)
+    assert both.scores == whole
+    assert both.scores_in.keys() == {"bf16"}
+    assert both.scores_in["bf16"]["1.00"].keys() == whole["1.00"].keys()
+    for wrong in (["--precision", "auto"], ["--precision", "bf16", "--size", "32x24"]):
+        capsys.readouterr()
+        assert main([*command, *wrong]) == 2
+        assert "in a precision by its name" in capsys.readouterr().err
+    assert load_manifest(model) == both

@@ -100,6 +100,18 @@ def test_with_all_patches_it_is_the_network_itself(network: GatedDepthAnything) 
     torch.testing.assert_close(depth, whole[:, 0])
 
 
+@pytest.mark.parametrize("keep", [(30, 5, 17, 40), (1, 1, 1, 1)])
+def test_with_fewer_patches_it_keeps_those_that_the_network_keeps(
+    network: GatedDepthAnything, keep: tuple[int, ...]
+) -> None:
+    image = torch.from_numpy(picture())[None]
+    counts = torch.tensor(keep, dtype=torch.int32)
+    with torch.no_grad():
+        depth = DeployedDepthAnything(network)(image, torch.tensor([90.0]), counts, no_limits(4))[0]
+        gated = network(image.permute(0, 3, 1, 2) / 255.0, keep)
+    torch.testing.assert_close(depth, gated[:, 0])
+
+
 def test_a_late_frame_is_trimmed_and_stages_are_timed(model: Path) -> None:
     session = open_session(model, "cpu", 1)
     whole = (PATCHES,) * 4
