@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pag_ros.errors import ParameterError
@@ -88,9 +88,24 @@ def chosen_mount(args: argparse.Namespace) -> Mount | None:
     """
     if args.camera_height is not None:
         return Mount.pitched(args.camera_height, args.camera_pitch)
-    if args.camera_pitch is not None:
-        raise ParameterError("--camera-pitch is of no use without --camera-height")
+    refuse(args, ["--camera-pitch"], "without --camera-height")
     return None
+
+
+def refuse(args: argparse.Namespace, options: Iterable[str], why: str) -> None:
+    """Refuse options that would change nothing.
+
+    Args:
+        options: as on the command line, "--camera-pitch"; their default is None, False or empty.
+        why: "without --camera-height".
+
+    Raises:
+        ParameterError: one of them was given.
+    """
+    for option in options:
+        value = getattr(args, option.removeprefix("--").replace("-", "_"))
+        if value is not None and value is not False and value != []:
+            raise ParameterError(f"{option} is of no use {why}")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

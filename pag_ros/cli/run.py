@@ -75,16 +75,12 @@ def main(args: argparse.Namespace) -> int:
         raise ParameterError("--camera-height needs --intrinsics: the floor is seen along rays")
     paths = _find_pictures(args.images)
     settings = ControllerSettings(mode="fixed", budget=args.budget)
-    perception = open_perception(
-        find_model(args.model),
-        args.device,
-        settings=settings,
-        size=args.size,
-        precision=args.precision,
-    )
-    names = _output_names(paths)
+    model, names = find_model(args.model), _output_names(paths)
     _make_folder(args.out)
     _spare_pictures(paths, [args.out / f"{name}.jpg" for name in names.values()])
+    perception = open_perception(
+        model, args.device, settings=settings, size=args.size, precision=args.precision
+    )
     if camera is None:
         _say(
             "no --intrinsics: the depth's scale is a guess, from an assumed horizontal field of "

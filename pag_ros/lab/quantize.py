@@ -17,6 +17,7 @@ from pag_ros.errors import BackendError, ModelError
 from pag_ros.image.letterbox import Letterbox
 from pag_ros.kernels import Workspace
 from pag_ros.lab.datasets import Dataset, Sample
+from pag_ros.lab.datasets.excerpt import Excerpt
 from pag_ros.manifest import Manifest, load_manifest
 from pag_ros.reading import reading
 from pag_ros.runtime.frame_clock import FrameClock, limit_rows
@@ -254,8 +255,8 @@ def _short(values: NDArray[np.float32]) -> tuple[float, ...]:
 def _spread(datasets: Sequence[Dataset], pictures: int) -> Iterator[Sample]:
     """The pictures of `shares`, evenly from each dataset's first to its last."""
     for dataset, share in zip(datasets, shares(datasets, pictures), strict=True):
-        for number in np.linspace(0, len(dataset) - 1, share).astype(int):
-            yield dataset[int(number)]
+        excerpt = Excerpt(dataset, share)
+        yield from (excerpt[number] for number in range(len(excerpt)))
 
 
 def _feeds(sample: Sample, manifest: Manifest, number: int) -> Feeds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pag_ros.budget import Controller, ControllerSettings, RecordedController
@@ -11,7 +12,7 @@ from pag_ros.runtime.calibration import table_for
 from pag_ros.runtime.models import find_model, shipped_models
 from pag_ros.runtime.network_size import Size, scaled_size, size_of, size_text
 from pag_ros.runtime.perception import FrameResult, Perception, PlannedSession
-from pag_ros.runtime.precision import PRECISIONS
+from pag_ros.runtime.precision import PRECISIONS, untried_text
 from pag_ros.runtime.session import Deadline, Prediction, Session
 from pag_ros.runtime.tensorrt.options import EngineOptions, Say
 
@@ -116,13 +117,16 @@ def _open_cpu(model: Path, threads: int, size: Size | None, precision: str, say:
             f"the CPU backend is not installed ({error}); pip install openvino"
         ) from error
     try:
-        return OpenVinoSession(model, threads, size, precision)
+        session = OpenVinoSession(model, threads, size, precision)
     except RangesError as error:
         # Their nodes may have other names in another OpenVINO: no reason not to start.
         if precision != "auto":
             raise
         say(f"precision auto does without int8: {error}")
-    return OpenVinoSession(model, threads, size, precision, may_round=False)
+        session = OpenVinoSession(model, threads, size, precision, may_round=False)
+    if session.untried:
+        say(untried_text(model, session.untried))
+    return session
 
 
 def open_perception(
@@ -152,7 +156,9 @@ def open_perception(
         return Perception(whole)
     try:
         half_size = scaled_size(session.manifest, 0.5)
-        half = open_session(model, "cpu", threads, half_size, precision=precision)
+        # What there is to say of the CPU was said of the whole.
+        quiet = replace(engine, say=lambda _: None)
+        half = open_session(model, "cpu", threads, half_size, quiet, precision)
     except (ModelError, ParameterError):  # its blocks do not allow it, or it is too small
         return Perception(whole)
     log = decision_log and decision_log.with_stem(f"{decision_log.stem}_half")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 
 from pag_ros.errors import BackendError, ParameterError
@@ -13,7 +14,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "int8")
 """As a user asks for them. "auto": the fastest whose measured loss is at most `ALLOWED_LOSS`."""
 
 ALLOWED_LOSS = 0.01
-_FASTEST_FIRST = ("int8", "bf16")
+FASTEST_FIRST = ("int8", "bf16")
 """What is faster than float32."""
 _ERRORS = ("AbsRel", "median")
 """Scores of which less is better."""
@@ -35,7 +36,7 @@ def chosen_precision(asked: str, manifest: Manifest, native: Collection[str]) ->
     if asked not in PRECISIONS:
         raise ParameterError(f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}")
     if asked == "auto":
-        usable = (name for name in _FASTEST_FIRST if name in native and is_allowed(name, manifest))
+        usable = (name for name in FASTEST_FIRST if name in native and is_allowed(name, manifest))
         return next(usable, "fp32")
     if asked == "bf16" and asked not in native:
         raise BackendError("this processor has no instructions for bf16; take precision fp32")
@@ -53,6 +54,34 @@ def is_allowed(precision: str, manifest: Manifest) -> bool:
     """Whether the model's loss in a precision was measured, and is at most `ALLOWED_LOSS`."""
     found = loss_in(precision, manifest)
     return found is not None and found <= ALLOWED_LOSS
+
+
+def unmeasured(manifest: Manifest, native: Collection[str]) -> list[str]:
+    """The precisions faster than float32 whose loss nobody has measured, the fastest first.
+
+    Args:
+        native: the precisions that the processor has instructions for, float32 aside.
+    """
+    return [p for p in FASTEST_FIRST if p in native and loss_in(p, manifest) is None]
+
+
+def untried_text(model: Path, precisions: Sequence[str]) -> str:
+    """What to say where "auto" takes float32 for want of a measured loss, and the way out.
+
+    Args:
+        model: path of the ONNX file.
+        precisions: what `unmeasured` gave.
+    """
+    command = score_command(model, "ROOMS", precisions[-1])
+    text = f"precision auto takes fp32: what {model.name} loses in {' and '.join(precisions)} was "
+    ranges = f"; int8 also needs the ranges of `pag_ros quantize {model} --data ROOMS`"
+    return f"{text}not measured; `{command}` does it{ranges if 'int8' in precisions else ''}"
+
+
+def score_command(model: Path, dataset: str | Path, precision: str) -> str:
+    """The command that measures and records what a model loses in a precision."""
+    data = f"--model {model} --dataset {dataset}"
+    return f"pag_ros score {data} --device cpu --precision {precision} --record"
 
 
 def loss_in(precision: str, manifest: Manifest) -> float | None:

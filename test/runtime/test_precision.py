@@ -9,7 +9,13 @@ import pytest
 
 from pag_ros.errors import BackendError, ParameterError
 from pag_ros.manifest import Manifest, load_manifest
-from pag_ros.runtime.precision import chosen_precision, float_precision, loss_in
+from pag_ros.runtime.precision import (
+    chosen_precision,
+    float_precision,
+    loss_in,
+    unmeasured,
+    untried_text,
+)
 
 SCORES = {"1.00": {"depth delta1": 0.5, "depth AbsRel": 0.2}, "0.50": {"depth delta1": 0.4}}
 
@@ -56,6 +62,17 @@ def test_auto_takes_the_fastest_of_those(manifest: Manifest) -> None:
     worse = {**both.scores_in, "int8": {"1.00": {"depth delta1": 0.48}}}
     slow = replace(both, scores_in=worse)
     assert chosen_precision("auto", slow, ["bf16", "int8"]) == "bf16"
+
+
+def test_what_nobody_has_measured_is_told_with_the_command(manifest: Manifest) -> None:
+    assert unmeasured(manifest, ["bf16", "int8"]) == ["int8", "bf16"]
+    assert unmeasured(manifest, ["int8"]) == ["int8"]
+    assert unmeasured(with_bf16(manifest, delta1=0.1), ["bf16", "int8"]) == ["int8"]
+    text = untried_text(Path("mine.onnx"), ["int8", "bf16"])
+    assert "what mine.onnx loses in int8 and bf16 was not measured" in text
+    assert "`pag_ros score --model mine.onnx --dataset ROOMS --device cpu --precision bf16" in text
+    assert "`pag_ros quantize mine.onnx" in text
+    assert "quantize" not in untried_text(Path("mine.onnx"), ["bf16"])
 
 
 def test_what_is_not_rounded_to_8_bits_takes_the_fastest_floats() -> None:

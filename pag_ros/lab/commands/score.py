@@ -3,9 +3,10 @@
 A dataset is NAME:PATH (docs/datasets.md has the names, their layouts and protocols) or a folder of
 `pag_ros data render`; such folders are scored as one. Prints a table; --out writes report.html and
 report.json, of several datasets in a folder each; --record writes the main scores into the model's
-manifest, with --size or --precision beside those of the model's own size in float32. --fit-sizes
-measures in place of scores how the distances that the network sees follow its input size, which
-keeps its depth metric.
+manifest, with --size beside those of the model's own size. With --precision it scores in float32,
+too, and keeps both: what a precision loses is told on the same samples. --fit-sizes measures in
+place of scores how the distances that the network sees follow its input size, which keeps its depth
+metric.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +27,7 @@ from pag_ros.cli.options import (
     add_precision,
     add_size,
     chosen_mount,
+    refuse,
     write_json,
 )
 from pag_ros.errors import ParameterError
@@ -33,7 +36,9 @@ from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
 if TYPE_CHECKING:
     from pag_ros.lab.datasets import Dataset
     from pag_ros.lab.datasets.scores import DatasetScores
+    from pag_ros.manifest import Manifest
     from pag_ros.runtime import Session
+    from pag_ros.runtime.network_size import Size
 
 BUDGETS = (1.0, 0.7, 0.5, 0.3)
 
@@ -47,11 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     add_size(parser)
     add_precision(parser, "fp32")
-    parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, metavar="B")
+    parser.add_argument(
+        "--budgets", type=float, nargs="+", metavar="B", help="(default: 1 .7 .5 .3)"
+    )
     parser.add_argument(
         "--mode",
         choices=("fixed", "adaptive"),
-        default="fixed",
         help="adaptive: the budget on average, less on easy scenes (default: fixed)",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N of each dataset")
@@ -79,36 +85,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from pag_ros.evaluation.report import write_report
-    from pag_ros.lab.datasets.scores import with_scores
-    from pag_ros.manifest import load_manifest, save_manifest
     from pag_ros.runtime import find_model, open_session
     from pag_ros.runtime.network_size import size_of
 
     if args.limit is not None and args.limit < 1:
         raise ParameterError(f"--limit must be at least 1, got {args.limit}")
     datasets = open_all(args.dataset, args.split)
-    reports = _report_folders(args.out, datasets)
-    if args.record and (len(datasets) > 1 or args.mode != "fixed"):
-        raise ParameterError("--record keeps the fixed budgets' scores of one --dataset")
-    if args.record and chosen_mount(args) is not None:
-        raise ParameterError("--record keeps the network's own scores; leave --camera-height out")
-    if args.record and args.precision != "fp32" and (args.size or args.precision == "auto"):
-        raise ParameterError(
-            "--record keeps the scores in a precision by its name, and of the model's own size"
-        )
-    model = find_model(args.model)
     if args.fit_sizes:
-        return _fit_sizes(datasets, model, args)
-    session = open_session(model, args.device, size=args.size, precision=args.precision)
-    try:
-        found = {dataset.name: _score(dataset, session, args) for dataset in datasets}
-    finally:
-        session.close()
+        return _fit_sizes(datasets, find_model(args.model), args)
+    reports = _report_folders(args.out, datasets)
     if args.record:
-        (scores,) = found.values()
+        _require_recordable(datasets, args)
+    model = find_model(args.model)
+    with closing(
+        open_session(model, args.device, size=args.size, precision=args.precision)
+    ) as session:
+        if args.record and args.precision != "fp32" and session.device != "cpu":
+            raise ParameterError("--record keeps the scores in a precision of --device cpu")
+        found = {dataset.name: _score(dataset, session, args) for dataset in datasets}
+    if args.record:
         size = size_of(session.manifest)
-        manifest = with_scores(load_manifest(model), scores.budgets, size, args.precision)
-        save_manifest(manifest, model)
+        _record(model, datasets[0], found[datasets[0].name], size, args)
     result = {name: _to_json(scores) for name, scores in found.items()}
     stdout_taken = write_json(result, args.json)
     for name, scores in found.items():
@@ -118,6 +115,40 @@ def main(args: argparse.Namespace) -> int:
             report = write_report(scores.evaluation, reports[name])
             print(f"report: {report}", file=sys.stderr if stdout_taken else sys.stdout)
     return 0
+
+
+def _require_recordable(datasets: Sequence[Dataset], args: argparse.Namespace) -> None:
+    """Refuse --record for what a manifest does not keep.
+
+    Raises:
+        ParameterError: the scores are not of one dataset, of fixed budgets, or the network's own,
+            or have no place in it.
+    """
+    if len(datasets) > 1 or args.mode == "adaptive":
+        raise ParameterError("--record keeps the fixed budgets' scores of one --dataset")
+    if chosen_mount(args) is not None:
+        raise ParameterError("--record keeps the network's own scores; leave --camera-height out")
+    if args.precision != "fp32" and (args.size or args.precision == "auto"):
+        raise ParameterError(
+            "--record keeps the scores in a precision by its name, and of the model's own size"
+        )
+
+
+def _record(
+    model: Path, dataset: Dataset, scores: DatasetScores, size: Size, args: argparse.Namespace
+) -> None:
+    """Do what --record asks for; scores in a precision are kept beside those in float32."""
+    from pag_ros.lab.datasets.scores import record_scores
+    from pag_ros.runtime import open_session
+
+    found = {args.precision: scores.budgets}
+    if args.precision != "fp32":
+        with closing(open_session(model, "cpu")) as session:
+            found = {"fp32": _run(dataset, session, args).budgets, **found}
+    void = record_scores(model, found, size)
+    if void:
+        told = f"dropped from the manifest: scores in {' and '.join(void)}, kept beside other fp32 "
+        print(f"{told}scores; `--precision {void[0]} --record` measures anew", file=sys.stderr)
 
 
 def open_all(specs: list[str], split: str | None) -> list[Dataset]:
@@ -155,19 +186,23 @@ def _fit_sizes(datasets: Sequence[Dataset], model: Path, args: argparse.Namespac
     from tqdm import tqdm
 
     from pag_ros.lab.datasets.size_exponent import SCALES, fit_sizes
-    from pag_ros.manifest import load_manifest, save_manifest
+    from pag_ros.manifest import load_manifest
 
     if len(datasets) > 1 or args.size or chosen_mount(args) is not None:
         raise ParameterError(
             "--fit-sizes takes one --dataset, and neither --size, it chooses the sizes, nor "
             "--camera-height: it measures the network's own scale"
         )
+    if args.precision != "fp32":
+        raise ParameterError("--precision is of no use with --fit-sizes, which measures in fp32")
+    scoring = ["--budgets", "--mode", "--protocol", "--trivial", "--out", "--pictures"]
+    refuse(args, scoring, "with --fit-sizes")
     (dataset,), manifest = datasets, load_manifest(model)
     total = len(SCALES) * min(args.limit or len(dataset), len(dataset))
     with tqdm(None, dataset.name, total, unit="frame", disable=None, file=sys.stderr) as bar:
         fit = fit_sizes(dataset, model, args.device, args.limit, bar.update)
     if args.record:
-        save_manifest(replace(manifest, size_exponent=fit.exponent), model)
+        _record_exponent(fit.exponent, manifest, model)
     if not write_json(asdict(fit), args.json):
         for size, scale in fit.scales.items():
             print(f"{size}: depth {scale:.3f} of the true one (median, mean over the samples)")
@@ -175,33 +210,53 @@ def _fit_sizes(datasets: Sequence[Dataset], model: Path, args: argparse.Namespac
     return 0
 
 
-def _score(dataset: Dataset, session: Session, args: argparse.Namespace) -> DatasetScores:
-    from tqdm import tqdm
+def _record_exponent(exponent: float, manifest: Manifest, model: Path) -> None:
+    """Keep the exponent, by which depth at other sizes, and so the scores there, changes."""
+    from pag_ros.manifest import save_manifest
 
+    kept = manifest.scores_at if exponent == manifest.size_exponent else {}
+    save_manifest(replace(manifest, size_exponent=exponent, scores_at=kept), model)
+    if kept != manifest.scores_at:
+        told = (
+            f"dropped from the manifest: scores at {' and '.join(manifest.scores_at)}, of another"
+        )
+        print(f"{told} size_exponent; `--size --record` measures anew", file=sys.stderr)
+
+
+def _score(dataset: Dataset, session: Session, args: argparse.Namespace) -> DatasetScores:
+    """Score a dataset, say what was left out, and write the sheets of --pictures."""
     from pag_ros.evaluation.passes import perception_at
     from pag_ros.lab.datasets.pictures import write_sheets
+
+    scores = _run(dataset, session, args)
+    for message in scores.messages:
+        print(message, file=sys.stderr)
+    if args.pictures:
+        budget = (args.budgets or BUDGETS)[0]
+        perception = perception_at(session, budget, args.mode or "fixed")
+        for path in write_sheets(dataset, scores.delta1, perception, args.pictures):
+            print(f"pictures: {path}", file=sys.stderr)
+    return scores
+
+
+def _run(dataset: Dataset, session: Session, args: argparse.Namespace) -> DatasetScores:
+    from tqdm import tqdm
+
     from pag_ros.lab.datasets.scores import score_dataset
 
     total = len(dataset) if args.limit is None else min(args.limit, len(dataset))
     with tqdm(None, dataset.name, total, unit="frame", disable=None, file=sys.stderr) as bar:
-        scores = score_dataset(
+        return score_dataset(
             dataset,
             session,
-            args.budgets,
+            args.budgets or BUDGETS,
             limit=args.limit,
-            mode=args.mode,
+            mode=args.mode or "fixed",
             trivial=args.trivial,
             protocol=DEPTH_PROTOCOLS.get(args.protocol),
             mount=chosen_mount(args),
             progress=bar.update,
         )
-    for message in scores.messages:
-        print(message, file=sys.stderr)
-    if args.pictures:
-        perception = perception_at(session, args.budgets[0], args.mode)
-        for path in write_sheets(dataset, scores.delta1, perception, args.pictures):
-            print(f"pictures: {path}", file=sys.stderr)
-    return scores
 
 
 def _to_json(scores: DatasetScores) -> dict[str, object]:

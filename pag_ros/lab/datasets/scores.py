@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from pag_ros.image.camera_info import Intrinsics
 from pag_ros.lab.datasets import Dataset, Sample
 from pag_ros.lab.datasets.class_names import CommonClasses, common_classes, plain
 from pag_ros.lab.datasets.trivial import TRIVIAL
-from pag_ros.manifest import Manifest
+from pag_ros.manifest import Manifest, load_manifest, save_manifest
 from pag_ros.runtime import Session
 from pag_ros.runtime.floor_scale import Mount
 from pag_ros.runtime.network_size import Size, size_of, size_text
@@ -145,6 +146,9 @@ def with_scores(
 ) -> Manifest:
     """The manifest with the main metrics of each budget, as "0.50" -> "depth delta1" -> value.
 
+    Other scores in float32 make those in other precisions void: what these lose is told by the
+    difference, and they were measured on other samples, or of another network.
+
     Args:
         manifest: of the model's own size.
         size: that they were measured at.
@@ -154,8 +158,33 @@ def with_scores(
     if precision != "fp32":
         return replace(manifest, scores_in={**manifest.scores_in, precision: rows})
     if size == size_of(manifest):
-        return replace(manifest, scores=rows)
+        kept = manifest.scores_in if rows == manifest.scores else {}
+        return replace(manifest, scores=rows, scores_in=kept)
     return replace(manifest, scores_at={**manifest.scores_at, size_text(size): rows})
+
+
+def record_scores(
+    model: Path, found: Mapping[str, Mapping[float, TaskTable]], size: Size
+) -> tuple[str, ...]:
+    """Keep scores in a model's manifest, see `with_scores`.
+
+    Args:
+        model: path of the ONNX file.
+        found: precision -> budget -> scores, all of the same samples; those in "fp32" first.
+        size: that they were measured at.
+
+    Returns:
+        The precisions whose scores the manifest had and that are void now.
+
+    Raises:
+        ModelError: the model or its manifest is missing or damaged.
+        OSError: the manifest cannot be written.
+    """
+    before = after = load_manifest(model)
+    for precision, scores in found.items():
+        after = with_scores(after, scores, size, precision)
+    save_manifest(after, model)
+    return tuple(name for name in before.scores_in if name not in after.scores_in)
 
 
 def main_scores(tasks: TaskTable) -> dict[str, float]:

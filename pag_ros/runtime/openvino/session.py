@@ -16,7 +16,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from pag_ros.errors import BackendError, ModelError
-from pag_ros.kernels import Workspace, chosen_instruction_set
+from pag_ros.kernels import Precision, Workspace, chosen_instruction_set, has_native_bf16
 from pag_ros.manifest import Manifest, load_manifest
 from pag_ros.runtime.frame_clock import FrameClock, limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
@@ -30,7 +30,7 @@ from pag_ros.runtime.openvino.quantization import (
     load_quantization,
     quantization_path,
 )
-from pag_ros.runtime.precision import chosen_precision, float_precision
+from pag_ros.runtime.precision import chosen_precision, float_precision, unmeasured
 from pag_ros.runtime.session import Deadline, Device, Prediction
 from pag_ros.runtime.signal_stack import kept_signal_stack
 
@@ -66,10 +66,13 @@ class OpenVinoSession:
         may_round: bool = True,
     ) -> None:
         self._exported = load_manifest(model)
-        native = _native_precisions()
+        native = native_precisions()
+        unknown = unmeasured(self._exported, native)
         if not (may_round and quantization_path(model).is_file()):
             native = [name for name in native if name != "int8"]
         self._precision = chosen_precision(precision, self._exported, native)
+        self.untried = unknown if (precision, self._precision) == ("auto", "fp32") else []
+        """Faster precisions that "auto" left aside only because their loss was not measured."""
         self._float_precision = float_precision(self._precision, native)
         self.manifest: Manifest = resized(self._exported, size)
         self._focal_factor = focal_factor(self._exported, self.manifest)
@@ -78,9 +81,7 @@ class OpenVinoSession:
         self._clock = FrameClock(names)
         self._workspace = Workspace(threads)
         self._operators = Operators(self._clock, self._workspace, self._float_precision)
-        self.backend = _describe_backend(self._precision, self._workspace.threads)
-        if self._is_resized:
-            self.backend += f", {size_text(size_of(self.manifest))}"
+        self.backend = self._describe_backend()
         with kept_signal_stack():
             compiled = self._compile(model)
         request = compiled.create_infer_request()
@@ -130,9 +131,13 @@ class OpenVinoSession:
         for kept in (self._compiled, self._request):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
-    @property
-    def _is_resized(self) -> bool:
-        return self.manifest is not self._exported
+    def _describe_backend(self) -> str:
+        version = ov.__version__.partition("-")[0]
+        runs_on = f"{self._precision} {_instruction_set(self._float_precision)}"
+        parts = [f"openvino {version} cpu {runs_on}", f"{self._workspace.threads} threads"]
+        if self.manifest is not self._exported:
+            parts.append(size_text(size_of(self.manifest)))
+        return ", ".join(parts)
 
     def _compile(self, model: Path) -> CompiledGraph:
         try:
@@ -170,8 +175,8 @@ def _keep_inherited_sessions() -> None:
 os.register_at_fork(after_in_child=_keep_inherited_sessions)
 
 
-def _native_precisions() -> list[str]:
-    """The precisions that OpenVINO has good instructions for here."""
+def native_precisions() -> list[str]:
+    """The precisions, float32 aside, that OpenVINO has good instructions for here."""
     capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     native = ["bf16"] if "BF16" in capabilities else []
     return ["int8", *native] if "INT8" in capabilities and _adds_up_in_32_bits() else native
@@ -188,13 +193,19 @@ def _adds_up_in_32_bits() -> bool:
     return any(name in cpu for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
-def _describe_backend(precision: str, threads: int) -> str:
-    version = ov.__version__.partition("-")[0]
+def _instruction_set(precision: Precision) -> str:
+    """What gated blocks compute with: float32 knows nothing of what is named after smaller numbers.
+
+    Raises:
+        BackendError: the processor does not have the instruction set that PAG_ROS_ISA names.
+    """
     try:
-        instruction_set = chosen_instruction_set()
+        name = chosen_instruction_set()
     except ValueError as error:
         raise BackendError(str(error)) from error
-    return f"openvino {version} cpu {precision} {instruction_set}, {threads} threads"
+    if precision == "bf16" and has_native_bf16():
+        return name
+    return "avx512" if name == "amx" else name.partition("_")[0]
 
 
 def _bind_inputs(request: InferRequest, manifest: Manifest) -> dict[str, NDArray[Any]]:

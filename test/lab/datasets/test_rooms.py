@@ -194,22 +194,43 @@ def test_scores_in_a_precision_stand_beside_those_in_float32(
 ) -> None:
     """On a processor without bfloat16 OpenVINO computes the same, slowly."""
     monkeypatch.setattr(
-        "pag_ros.runtime.openvino.session._native_precisions", lambda: ["bf16", "int8"]
+        "pag_ros.runtime.openvino.session.native_precisions", lambda: ["bf16", "int8"]
     )
     model = tmp_path / tiny_model.name
     shutil.copy(tiny_model, model)
     shutil.copy(manifest_path(tiny_model), manifest_path(model))
     command = ["score", "--dataset", str(rooms), "--model", str(model), "--limit", "2"]
     command += ["--device", "cpu", "--budgets", "1", "--record"]
-    assert main(command) == 0
-    whole = load_manifest(model).scores
     assert main([*command, "--precision", "bf16"]) == 0
     both = load_manifest(model)
-    assert both.scores == whole
+    assert main(command) == 0
+    assert load_manifest(model) == both, "the same scores in float32 leave the others"
+    whole = both.scores
     assert both.scores_in.keys() == {"bf16"}
     assert both.scores_in["bf16"]["1.00"].keys() == whole["1.00"].keys()
+    assert both.scores_in["bf16"] != whole
     for wrong in (["--precision", "auto"], ["--precision", "bf16", "--size", "32x24"]):
         capsys.readouterr()
         assert main([*command, *wrong]) == 2
         assert "in a precision by its name" in capsys.readouterr().err
     assert load_manifest(model) == both
+    assert main([*command, "--limit", "1"]) == 0
+    said = capsys.readouterr().err
+    assert "dropped from the manifest: scores in bf16" in said
+    assert load_manifest(model).scores_in == {}
+
+
+def test_scores_of_a_gpu_are_not_recorded_as_a_precision_of_the_cpu(
+    rooms: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The CPU's session stands for an engine's."""
+    session = open_session(tiny_model, "cpu", 1)
+    session.device = "gpu"
+    monkeypatch.setattr("pag_ros.runtime._open_gpu_if_usable", lambda *_: session)
+    command = ["score", "--dataset", str(rooms), "--model", str(tiny_model), "--record"]
+    assert main([*command, "--precision", "bf16"]) == 2
+    assert "in a precision of --device cpu" in capsys.readouterr().err
+    assert load_manifest(tiny_model).scores == {}

@@ -68,6 +68,26 @@ def test_the_command_tells_it_and_keeps_it(
     for option in (["--size", "96x72"], ["--camera-height", "1.2"]):
         assert main([*command, "--fit-sizes", *option]) == 2
         assert "--fit-sizes takes one --dataset" in capsys.readouterr().err
+    for option in (["--budgets", "1"], ["--mode", "fixed"], ["--trivial"], ["--out", "report"]):
+        assert main([*command, "--fit-sizes", *option]) == 2
+        assert f"{option[0]} is of no use with --fit-sizes" in capsys.readouterr().err
+    assert main([*command, "--fit-sizes", "--precision", "bf16"]) == 2
+    assert "--precision is of no use with --fit-sizes" in capsys.readouterr().err
+
+
+def test_another_exponent_makes_scores_at_other_sizes_void(
+    rooms: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["score", "--dataset", str(rooms), "--model", str(model), "--device", "cpu"]
+    command += ["--limit", "2", "--record"]
+    assert main([*command, "--size", "32x24"]) == 0
+    assert load_manifest(model).scores_at.keys() == {"32x24"}
+    assert main([*command, "--fit-sizes"]) == 0
+    assert load_manifest(model).scores_at.keys() == {"32x24"}, "the exponent is the same"
+    _set_exponent(model, 0.25)
+    assert main([*command, "--fit-sizes"]) == 0
+    assert "dropped from the manifest: scores at 32x24" in capsys.readouterr().err
+    assert load_manifest(model).scores_at == {}
 
 
 def test_rooms_without_depth_are_refused(rooms: Path, model: Path) -> None:

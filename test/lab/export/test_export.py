@@ -20,7 +20,7 @@ from pag_ros.lab.export.graph import DeployedNetwork  # noqa: E402
 from pag_ros.lab.model import NetworkConfig, build_network  # noqa: E402
 from pag_ros.lab.model.gating import DenseGating  # noqa: E402
 from pag_ros.lab.model.operators import no_limits  # noqa: E402
-from pag_ros.manifest import LabelClass, load_manifest  # noqa: E402
+from pag_ros.manifest import LabelClass, load_manifest, save_manifest  # noqa: E402
 from pag_ros.runtime import find_model, open_session  # noqa: E402
 from pag_ros.runtime.network_size import resized  # noqa: E402
 
@@ -116,6 +116,17 @@ def test_file_holds_no_paths_of_the_machine_that_wrote_it(model: Path) -> None:
     source = str(Path(pag_ros.lab.export.__file__).parents[3])
     assert source.encode() not in model.read_bytes()
     assert b"stack_trace" not in model.read_bytes()
+
+
+def test_other_weights_keep_nothing_that_was_measured_of_those_before(
+    network: torch.nn.Module, tmp_path: Path
+) -> None:
+    path, scores = tmp_path / "tiny.onnx", {"1.00": {"depth delta1": 0.5}}
+    known = export_model(network, CARD, SIZE, path)
+    measured = {"scores": scores, "scores_at": {"48x32": scores}, "scores_in": {"bf16": scores}}
+    save_manifest(replace(known, **measured), path)
+    export_model(network, CARD, SIZE, path)
+    assert load_manifest(path) == known
 
 
 def test_manifest_describes_the_file(model: Path) -> None:

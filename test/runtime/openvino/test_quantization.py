@@ -67,7 +67,7 @@ def test_a_range_clips_what_its_input_reads_and_nothing_else(
     model: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """51 is 0.2 of the brightest value, and both ranges have all values of the picture."""
-    monkeypatch.setattr("pag_ros.runtime.openvino.session._native_precisions", list)
+    monkeypatch.setattr("pag_ros.runtime.openvino.session.native_precisions", list)
     quantize(model, PICTURE)
     wanted = depth(model, np.minimum(image, 51))
     assert not np.allclose(depth(model, image), wanted, rtol=1e-2)
@@ -148,7 +148,7 @@ def test_auto_starts_without_ranges_that_do_not_fit_and_says_so(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In another OpenVINO a node may have another name."""
-    monkeypatch.setattr("pag_ros.runtime.openvino.session._native_precisions", lambda: ["int8"])
+    monkeypatch.setattr("pag_ros.runtime.openvino.session.native_precisions", lambda: ["int8"])
     scores = {"1.00": {"depth delta1": 0.5}}
     known = replace(load_manifest(model), scores=scores, scores_in={"int8": scores})
     save_manifest(known, model)

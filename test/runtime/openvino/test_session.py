@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,17 @@ import pytest
 
 from pag_ros import runtime
 from pag_ros.errors import BackendError, ImageError, ModelError, ParameterError
-from pag_ros.manifest import manifest_path, sha256_of
-from pag_ros.runtime import Deadline, EngineOptions, Session, open_session
+from pag_ros.kernels import instruction_sets
+from pag_ros.manifest import load_manifest, manifest_path, save_manifest, sha256_of
+from pag_ros.runtime import (
+    Deadline,
+    EngineOptions,
+    Session,
+    open_perception,
+    open_session,
+)
 from pag_ros.runtime.openvino import operators
-from pag_ros.runtime.openvino.session import _native_precisions
+from pag_ros.runtime.openvino.session import native_precisions
 
 FOCAL_PX = 50.0
 
@@ -268,19 +276,79 @@ def test_gated_blocks_compute_in_the_precision_of_the_session(tiny_model: Path, 
         return branch(convolutions, residual, precision)
 
     monkeypatch.setattr(operators, "Branch", spy)
-    for precision in {"fp32", *_native_precisions()} - {"int8"}:
+    for precision in {"fp32", *native_precisions()} - {"int8"}:
         made.clear()
         open_session(tiny_model, "cpu", threads=1, precision=precision).close()
         assert set(made) == {precision}
 
 
 def test_a_precision_without_instructions_is_refused(tiny_model: Path, monkeypatch) -> None:
-    monkeypatch.setattr("pag_ros.runtime.openvino.session._native_precisions", list)
+    monkeypatch.setattr("pag_ros.runtime.openvino.session.native_precisions", list)
     with pytest.raises(BackendError, match="no instructions for bf16"):
         open_session(tiny_model, "cpu", precision="bf16")
     session = open_session(tiny_model, "cpu", precision="auto")
     assert " fp32 " in session.backend
     session.close()
+
+
+def test_auto_says_once_what_was_not_measured(tiny_model: Path, monkeypatch) -> None:
+    monkeypatch.setattr("pag_ros.runtime.openvino.session.native_precisions", lambda: ["bf16"])
+    said: list[str] = []
+    engine = EngineOptions(say=said.append)
+    for quiet in ("fp32", "bf16"):
+        open_session(tiny_model, "cpu", 1, engine=engine, precision=quiet).close()
+    assert said == []
+    perception = open_perception(
+        tiny_model, "cpu", 1, escalate=True, precision="auto", engine=engine
+    )
+    perception.close()
+    (line,) = [line for line in said if "precision auto" in line]
+    assert "loses in bf16 was not measured" in line
+
+
+@pytest.mark.parametrize(
+    ("native", "delta1", "taken"),
+    [
+        (["bf16"], 0.5, " bf16 "),
+        (["bf16"], 0.4, " fp32 "),
+        (["int8", "bf16"], 0.5, " bf16 "),  # not in float32, though int8 is not measured
+    ],
+)
+def test_auto_says_nothing_where_it_could_choose(
+    tiny_model: Path, tmp_path, monkeypatch, native: list[str], delta1: float, taken: str
+) -> None:
+    monkeypatch.setattr("pag_ros.runtime.openvino.session.native_precisions", lambda: native)
+    model = tmp_path / "known.onnx"
+    shutil.copy(tiny_model, model)
+    scores, scores_in = ({"1.00": {"depth delta1": value}} for value in (0.5, delta1))
+    known = replace(load_manifest(tiny_model), scores=scores, scores_in={"bf16": scores_in})
+    save_manifest(known, model)
+    said: list[str] = []
+    engine = EngineOptions(say=said.append)
+    session = open_session(model, "cpu", 1, engine=engine, precision="auto")
+    session.close()
+    assert taken in session.backend
+    assert said == []
+
+
+@pytest.mark.parametrize("name", instruction_sets())
+def test_the_backend_tells_what_float_blocks_run_on(tiny_model: Path, monkeypatch, name) -> None:
+    monkeypatch.setenv("PAG_ROS_ISA", name)
+    session = open_session(tiny_model, "cpu", 1)
+    session.close()
+    float_names = {"amx": "avx512", "avx512_bf16": "avx512", "avx512_vnni": "avx512"}
+    float_names |= {"avx2_vnni": "avx2"}
+    assert session.backend.endswith(f" cpu fp32 {float_names.get(name, name)}, 1 threads")
+
+
+@pytest.mark.parametrize("name", [n for n in ("amx", "avx512_bf16") if n in instruction_sets()])
+def test_the_backend_tells_what_bfloat16_blocks_run_on(
+    tiny_model: Path, monkeypatch, name: str
+) -> None:
+    monkeypatch.setenv("PAG_ROS_ISA", name)
+    session = open_session(tiny_model, "cpu", 1, precision="bf16")
+    session.close()
+    assert session.backend.endswith(f" cpu bf16 {name}, 1 threads")
 
 
 @pytest.mark.parametrize("device", ["auto", "tensorrt"])
@@ -327,6 +395,7 @@ def test_thresholds_for_other_blocks_are_refused(session: Session, image):
 def test_a_forked_process_may_use_and_close_what_it_inherits(task: str, tiny_model: Path) -> None:
     program = f"""
 import os, signal, sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 import numpy as np
