@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pag_ros.lab.tuning.changes import WORSE, Agreement, ScoreChange
 from pag_ros.lab.tuning.frame_pictures import CAPTIONS, LARGEST_RATIO
 from pag_ros.lab.tuning.judging import FORGOTTEN, Judgement, share_text
 from pag_ros.lab.tuning.paired_scores import MAIN_METRICS, FrameScores
+from pag_ros.lab.tuning.precisions import PrecisionLoss
 from pag_ros.manifest import LabelClass
 from pag_ros.writing import write_text
 
@@ -41,6 +42,7 @@ class TuningResult:
         pictures: of single held-out frames; see `picture_frames`.
         times_s: of every held-out frame, for the chart; empty numbers them.
         curves: picture of the training's curves, .png, .jpg or .svg.
+        losses: what precisions faster than float32 lose.
     """
 
     title: str
@@ -55,6 +57,7 @@ class TuningResult:
     pictures: Sequence[FramePictures] = ()
     times_s: Sequence[float] = ()
     curves: Path | None = None
+    losses: Sequence[PrecisionLoss] = ()
 
 
 def write_report(result: TuningResult, folder: Path) -> Path:
@@ -99,6 +102,7 @@ def to_json(result: TuningResult) -> dict[str, Any]:
         "forgotten": [
             {"metric": change.metric.key, "budget": change.budget} for change in judgement.forgotten
         ],
+        "precisions": [asdict(loss) for loss in result.losses],
         "frames": [_frame_json(frame, result.times_s) for frame in result.held_out],
     }
 

@@ -4,6 +4,7 @@ OUT/data/          frames to train on, and held-out ones
 OUT/rendered/      the rendered rooms that ship
 OUT/training/      checkpoint, log and curves of the training
 OUT/NAME.onnx      the tuned model, with .json, .safetensors and all else that a shipped one has
+                   (.int8.json if NNCF is installed)
 OUT/report.html    whether it is better, and how much; report.json
 
 Whatever stops a run, the same command goes on where it was.
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -25,7 +26,6 @@ from pag_ros import checks
 from pag_ros.errors import PagError, ParameterError
 from pag_ros.lab.datasets import Dataset
 from pag_ros.lab.datasets.rooms import RoomPictures, read_index
-from pag_ros.lab.datasets.scores import with_scores
 from pag_ros.lab.export import ModelCard, export_model
 from pag_ros.lab.recordings import Account, import_recordings
 from pag_ros.lab.recordings.importing import forget, save_account
@@ -44,14 +44,15 @@ from pag_ros.lab.tuning.frame_pictures import picture_frames
 from pag_ros.lab.tuning.judging import Judgement, judge
 from pag_ros.lab.tuning.options import TuneOptions, weights_of
 from pag_ros.lab.tuning.paired_scores import score_frames
+from pag_ros.lab.tuning.precisions import PrecisionLoss, record_precisions
+from pag_ros.lab.tuning.progress import Progress
 from pag_ros.lab.tuning.recipe import recipe
 from pag_ros.lab.tuning.rendered import unpack
 from pag_ros.lab.tuning.report import TuningResult, to_json, write_report
 from pag_ros.lab.tuning.units import depth_ratio, require_plausible
-from pag_ros.manifest import Manifest, load_manifest, save_manifest
+from pag_ros.manifest import Manifest, load_manifest
 from pag_ros.reading import read_limited, reading
 from pag_ros.runtime import Session, open_session
-from pag_ros.runtime.network_size import size_of
 from pag_ros.runtime.tensorrt.self_check import write_reference
 from pag_ros.writing import write_text
 
@@ -60,19 +61,6 @@ NOTES = "tune.json"
 DEVICE = "cpu"
 """Where models are judged: the numbers are then the same on every machine."""
 _MAX_STATE_BYTES = 1 << 20
-
-
-class Progress(Protocol):
-    """Shows how far a stage is."""
-
-    def stage(self, text: str, total: int | None = 0) -> None:
-        """A new stage begins, of so many steps; None if nobody knows how many."""
-
-    def step(self) -> None:
-        """One more is done."""
-
-    def say(self, line: str) -> None:
-        """Something that the user should read."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +107,12 @@ def tune(
                 forget(options.out / "data")
                 (options.out / NOTES).unlink()
             raise
-        rehearsal, forgetting = unpack(options.out / "rendered")
+        rendered = unpack(options.out / "rendered")
         manifest = load_manifest(options.model)
-        trained = _train(options, manifest, weights, rehearsal, progress, stop)
+        trained = _train(options, manifest, weights, rendered[0], progress, stop)
         model = _export(options, manifest, trained, account, progress)
-        return _judge(options, model, forgetting, account, progress)
+        losses = _record(options, model, rendered[0], progress)
+        return _judge(options, model, losses, rendered[1], account, progress)
 
 
 @contextmanager
@@ -262,8 +251,26 @@ def card_of(options: TuneOptions, start: Manifest, account: Account) -> ModelCar
     )
 
 
+def _record(
+    options: TuneOptions, model: Path, rehearsal: Path, progress: Progress
+) -> list[PrecisionLoss]:
+    """Let precision auto choose: scores on held-out frames, ranges on those of the training."""
+    held_out, pictures = _side(options, Side.HELD_OUT), [_side(options, Side.TRAIN)]
+    folder = options.out / "data" / Side.HELD_OUT.value
+    pictures.append(RoomPictures([rehearsal]))
+    losses = record_precisions(model, held_out, folder, pictures, options.budgets, progress)
+    for loss in losses:
+        progress.say(f"precision {loss.precision}: {loss.text()}")
+    return losses
+
+
 def _judge(
-    options: TuneOptions, model: Path, forgetting: Path, account: Account, progress: Progress
+    options: TuneOptions,
+    model: Path,
+    losses: Sequence[PrecisionLoss],
+    forgetting: Path,
+    account: Account,
+    progress: Progress,
 ) -> Tuned:
     held_out, rendered = _side(options, Side.HELD_OUT), RoomPictures([forgetting])
     with (
@@ -281,7 +288,7 @@ def _judge(
         curves = options.out / "training" / "curves.png"
         result = TuningResult(
             title=f"{options.name}, tuned from {before.manifest.name}",
-            about=_about(options, account, before),
+            about=_about(options, account, before, losses),
             judgement=judgement,
             held_out=own,
             changes=changes,
@@ -291,9 +298,9 @@ def _judge(
             depth_range_m=before.manifest.depth_range_m,
             pictures=picture_frames(held_out, before, after, own, judgement.main),
             curves=curves if curves.is_file() else None,
+            losses=losses,
         )
         report = write_report(result, options.out)
-    _record(model, changes)
     numbers = {**to_json(result), "images": account.to_json()}
     return Tuned(model, report, judgement, tuple(changes), tuple(rooms), account, numbers)
 
@@ -303,20 +310,13 @@ def stretch_for(frames: int) -> int:
     return min(STRETCH_FRAMES, max(1, frames // 4))
 
 
-def _record(model: Path, held_out: Sequence[ScoreChange]) -> None:
-    """Keep the held-out scores in the manifest."""
-    tables: dict[float, dict[str, dict[str, float]]] = {}
-    for change in held_out:
-        task = tables.setdefault(change.budget, {}).setdefault(change.metric.task, {})
-        task[change.metric.name] = change.after
-    manifest = load_manifest(model)
-    save_manifest(with_scores(manifest, tables, size_of(manifest)), model)
-
-
-def _about(options: TuneOptions, account: Account, session: Session) -> dict[str, str]:
+def _about(
+    options: TuneOptions, account: Account, session: Session, losses: Sequence[PrecisionLoss]
+) -> dict[str, str]:
     return {
         "recordings": ", ".join(str(bag) for bag in options.bags),
         **{f"frames, {n}": line for n, line in enumerate(account.lines(), 1)},
         "minutes of training": f"{options.minutes:g}",
         "judged on": session.backend,
+        **{f"precision {loss.precision}": loss.text() for loss in losses},
     }
