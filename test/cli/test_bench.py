@@ -70,6 +70,19 @@ def test_sizes_take_turns_over_all_budgets(tiny_model: Path, capsys):
     assert "| 320x240 | 0.5" in capsys.readouterr().out
 
 
+def test_sizes_are_measured_in_the_precision_that_is_asked_for(
+    tiny_model: Path, capsys, monkeypatch
+):
+    monkeypatch.setattr("pag_ros.runtime.openvino.session.native_precisions", lambda: ["bf16"])
+    arguments = ["--model", str(tiny_model), "--threads", "1", "--rounds", "1", "--budgets", "1"]
+    arguments += ["--sizes", "64x48", "32x24"]
+    for precision, taken in (("bf16", "bf16"), ("fp32", "fp32"), ("auto", "fp32")):
+        assert main(["bench", "sizes", *arguments, "--precision", precision]) == 0
+        told = capsys.readouterr()
+        assert f" cpu {taken} " in told.out
+        assert told.err.count("precision auto takes fp32") == (precision == "auto")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

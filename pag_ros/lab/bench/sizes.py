@@ -12,7 +12,7 @@ import numpy as np
 
 from pag_ros.lab.bench.text import markdown
 from pag_ros.lab.bench.timing import Progress, take_turns
-from pag_ros.runtime import open_session
+from pag_ros.runtime import EngineOptions, open_session
 from pag_ros.runtime.network_size import Size, size_text
 
 
@@ -22,22 +22,29 @@ def measure_sizes(
     budgets: Sequence[float],
     threads: int,
     rounds: int,
+    precision: str = "auto",
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each size and budget: "size", "budget", "ms" and "ratio".
+    """A row for each size and budget: "size", "budget", "backend", "ms" and "ratio".
 
     The ratio is to the first size at the first budget. Pictures are noise: their content does not
     change what is computed.
 
+    Args:
+        precision: one of `PRECISIONS`; the backend tells what "auto" has taken.
+
     Raises:
-        ParameterError: the model cannot run at a size.
-        ModelError, BackendError: the model or OpenVINO cannot be used.
+        ParameterError: the model cannot run at a size, or there is no such precision.
+        ModelError, BackendError: the model, OpenVINO or the precision cannot be used.
     """
     runs: dict[str, Callable[[], object]] = {}
+    backends: dict[Size, str] = {}
     with ExitStack() as stack:
-        for size in sizes:
-            opened = open_session(model, "cpu", threads, size)
+        for place, size in enumerate(sizes):
+            told = None if place == 0 else EngineOptions(say=lambda _: None)  # once is enough
+            opened = open_session(model, "cpu", threads, size, told, precision)
             session = stack.enter_context(closing(opened))
+            backends[size] = session.backend
             image = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
             focal_px = sum(session.manifest.focal_range) / 2.0
             for budget in budgets:
@@ -49,6 +56,7 @@ def measure_sizes(
         {
             "size": size_text(size),
             "budget": budget,
+            "backend": backends[size],
             "ms": round(1e3 * seconds[_name(size, budget)], 3),
             "ratio": round(seconds[_name(size, budget)] / first, 3),
         }
@@ -58,12 +66,13 @@ def measure_sizes(
 
 
 def sizes_table(rows: Sequence[dict[str, Any]]) -> str:
-    """A line for each size and budget."""
+    """What they ran on, and a line for each size and budget."""
     lines = [
         [row["size"], f"{row['budget']:g}", f"{row['ms']:.1f}", f"{row['ratio']:.2f}x"]
         for row in rows
     ]
-    return markdown([["size", "budget", "ms", "of the first"], *lines])
+    table = markdown([["size", "budget", "ms", "of the first"], *lines])
+    return "\n".join([*dict.fromkeys(row["backend"] for row in rows), "", table])
 
 
 def _name(size: Size, budget: float) -> str:

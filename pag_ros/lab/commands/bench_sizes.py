@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from pag_ros.cli.options import add_json, add_model, image_size, whole, write_json
+from pag_ros.cli.options import (
+    add_json,
+    add_model,
+    add_precision,
+    image_size,
+    whole,
+    write_json,
+)
 from pag_ros.errors import ParameterError
 from pag_ros.kernels import available_cpus
 from pag_ros.runtime import find_model
@@ -27,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budgets", type=float, nargs="+", default=_BUDGETS, metavar="B", help="(default: 1 .5 .3)"
     )
+    add_precision(parser)
     parser.add_argument("--threads", type=whole(1), default=2, metavar="N", help="(default: 2)")
     parser.add_argument("--rounds", type=whole(1), default=9, metavar="N", help="(default: 9)")
     add_json(parser)
@@ -49,7 +57,15 @@ def main(args: argparse.Namespace) -> int:
     about = {**machine.describe(args.threads), **machine.versions()}
     model = find_model(args.model)
     with tqdm(total=args.rounds, unit="round", disable=None, file=sys.stderr) as bar:
-        rows = measure_sizes(model, args.sizes, args.budgets, args.threads, args.rounds, bar.update)
+        rows = measure_sizes(
+            model,
+            args.sizes,
+            args.budgets,
+            args.threads,
+            args.rounds,
+            args.precision,
+            bar.update,
+        )
     if not write_json({"machine": about, "rows": rows}, args.json):
         print(", ".join(f"{name} {value}" for name, value in about.items()))
         print(sizes_table(rows))
