@@ -30,9 +30,10 @@ from pag_ros.cli.options import (
     add_mount,
     add_size,
     chosen_mount,
+    refuse,
     write_json,
 )
-from pag_ros.errors import NodeError
+from pag_ros.errors import NodeError, ParameterError
 from pag_ros.evaluation.metrics import DEPTH_PROTOCOLS
 from pag_ros.evaluation.results import Evaluation, percentiles, to_json
 
@@ -83,6 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     chosen_mount(args)  # refuses what no camera has
+    if args.no_node:
+        refuse(args, ["--params-file"], "with --no-node: the running node has its parameters")
+        if args.device != "auto":
+            raise ParameterError("--device is of no use with --no-node: the running node has its")
     options = require_ros()(
         bag=args.bag,
         out=args.out,

@@ -75,6 +75,50 @@ def test_the_commands_that_have_them() -> None:
     assert sized <= having["size"]
 
 
+ADOPT = ["adopt", "none.pth", "--out", "out", "--max-depth", "20"]
+RENDER = ["data", "render", "--out", "out", "--furniture", "none"]
+EXPORT = ["export", "none.safetensors", "--out", "a.onnx", "--size", "64x48"]
+COMPARE = ["compare", "--init", "none", "--data", "none", "--validation", "none"]
+REPLAY = ["replay", "none.mcap", "--out", "out", "--no-node"]
+DEADLINE = ["bench", "deadline"]
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ([*ADOPT, "--minutes", "0"], "--minutes"),
+        ([*ADOPT, "--gates", "none.safetensors", "--minutes", "20"], "--minutes"),
+        ([*RENDER, "--walk", "--workers", "2"], "--workers"),
+        ([*RENDER, "--walk", "--scheduler", "tcp://host:8786"], "--scheduler"),
+        ([*RENDER, "--scheduler", "tcp://host:8786", "--workers", "2"], "--workers"),
+        ([*EXPORT, "--dense", "--card", "none.yaml"], "--card"),
+        ([*COMPARE, "--rounds", "0", "--threads", "1"], "--threads"),
+        ([*REPLAY, "--params-file", "none.yaml"], "--params-file"),
+        ([*REPLAY, "--device", "cpu"], "--device"),
+        ([*DEADLINE, "--tune", "--seeds", "5"], "--seeds"),
+        ([*DEADLINE, "--tune", "--only", "steps"], "--only"),
+        ([*DEADLINE, "--tune", "--trace", "none.json"], "--trace"),
+        ([*DEADLINE, "--tune", "--json", "-"], "--json"),
+        ([*DEADLINE, "--tune", "--plot", "a.png"], "--plot"),
+        ([*DEADLINE, "--trace", "none.json", "--only", "steps"], "--only"),
+    ],
+    ids=lambda value: " ".join(value[:1]) if isinstance(value, list) else value,
+)
+def test_an_option_that_would_change_nothing_is_refused(
+    words: list[str],
+    option: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if words[0] in ("adopt", "compare", "export"):
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"pag_ros: error: {option} is of no use with")
+
+
 def test_a_json_file_that_cannot_be_written_is_refused_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pag_ros.cli.options import image_size
+from pag_ros.cli.options import image_size, refuse
 
 if TYPE_CHECKING:
     from pag_ros.lab.datasets import Dataset
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pag_ros.lab.transformers.teaching import Lesson
 
 _UNTAUGHT = "Its gates have learned nothing: below budget 1 they leave out any patches (--teach)."
+_MINUTES = 20.0
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}"
 
 
@@ -51,14 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="teach the gates on a folder of pictures, or on NAME:PATH (docs/datasets.md)",
     )
     gates.add_argument("--gates", type=Path, metavar="FILE", help="taught before")
-    parser.add_argument(
-        "--minutes", type=float, default=20.0, help="of teaching (default: %(default)g)"
-    )
+    parser.add_argument("--minutes", type=float, help="of --teach (default: 20)")
 
 
 def main(args: argparse.Namespace) -> int:
     from pag_ros.lab.threads import wait_passively
 
+    if not args.teach:
+        refuse(args, ["--minutes"], "without --teach")
     wait_passively()
     from pag_ros.lab.transformers.adopt import adopt
 
@@ -80,7 +81,8 @@ def _prepare(args: argparse.Namespace) -> Callable[[GatedDepthAnything], None]:
         return lambda network: load_gates(network, args.gates)
     if not args.teach:
         return lambda network: None
-    lesson, dataset = Lesson(minutes=args.minutes), open_pictures(args.teach)
+    minutes = _MINUTES if args.minutes is None else args.minutes
+    lesson, dataset = Lesson(minutes=minutes), open_pictures(args.teach)
     gates: Path = args.out / f"{args.checkpoint.stem}.gates.safetensors"
     require_writable(gates)
     return lambda network: _teach(network, dataset, args.size, lesson, gates)

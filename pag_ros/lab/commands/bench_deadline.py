@@ -16,7 +16,7 @@ from typing import Any
 
 from pag_ros.budget import Controller
 from pag_ros.budget.refresh import FRAMES_A_BATCH
-from pag_ros.cli.options import add_json, add_model, add_plot, add_size, write_json
+from pag_ros.cli.options import add_json, add_model, add_plot, add_size, refuse, write_json
 from pag_ros.errors import ParameterError
 from pag_ros.lab.simulation import (
     CONTROLLERS,
@@ -42,6 +42,7 @@ from pag_ros.runtime.network_size import resized
 
 _MAX_TRACE_BYTES = 100_000_000
 _MIN_FRAMES = 120
+_SEEDS = 5
 _TIMED_FRAMES, _STRETCH = 4000, 2 * FRAMES_A_BATCH
 
 
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_size(parser)
     parser.add_argument("--frames", type=int, default=9000, help="of each trace (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=5, help="traces of each kind (%(default)s)")
+    parser.add_argument("--seeds", type=int, help=f"traces of each kind ({_SEEDS})")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="traces with TEXT in the name")
     parser.add_argument(
         "--trace", type=Path, metavar="FILE", help='recorded: {"step_s": .., "slowdown": [..]}'
@@ -62,7 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    if args.frames < _MIN_FRAMES or not 1 <= args.seeds <= len(HELD_OUT.seeds):
+    if args.tune:
+        refuse(args, ["--seeds", "--only", "--trace", "--json", "--plot"], "with --tune")
+    if args.trace:
+        refuse(args, ["--only"], "with --trace, which names the one trace")
+    seeds = _SEEDS if args.seeds is None else args.seeds
+    if args.frames < _MIN_FRAMES or not 1 <= seeds <= len(HELD_OUT.seeds):
         raise ParameterError(
             f"--frames must be {_MIN_FRAMES} or more, --seeds 1 to {len(HELD_OUT.seeds)}"
         )
@@ -71,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
     if args.tune:
         print(json.dumps(_tuned(model, args.frames), indent=1))
         return 0
-    runs = _play_all(model, _traces(args), args.frames)
+    runs = _play_all(model, _traces(args, seeds), args.frames)
     rows = [score(controller, played) for (_, controller), played in runs.items()]
     result = {
         "model": model.manifest.name,
@@ -90,16 +96,16 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _traces(args: argparse.Namespace) -> dict[str, list[Trace]]:
+def _traces(args: argparse.Namespace, count: int) -> dict[str, list[Trace]]:
     """Kind of load -> its traces."""
     seconds = args.frames * PERIOD_S
     if args.trace:
         trace = read_trace(args.trace)
-        return {trace.name: [replace(trace, seed=seed) for seed in HELD_OUT.seeds[: args.seeds]]}
+        return {trace.name: [replace(trace, seed=seed) for seed in HELD_OUT.seeds[:count]]}
     kinds = [k for k in KINDS if not args.only or any(text in k for text in args.only)]
     if not kinds:
         raise ParameterError(f"--only {' '.join(args.only)}: there are {', '.join(KINDS)}")
-    return {kind: _of_kind(kind, HELD_OUT, args.seeds, seconds) for kind in kinds}
+    return {kind: _of_kind(kind, HELD_OUT, count, seconds) for kind in kinds}
 
 
 def _of_kind(kind: str, loads: LoadSet, seeds: int, seconds: float) -> list[Trace]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pag_ros.cli.options import image_size, whole
+from pag_ros.cli.options import image_size, refuse, whole
 
 if TYPE_CHECKING:
     from pag_ros.lab.baselines import Comparison
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-4, help="at the start (0.0003)")
     parser.add_argument("--size", type=image_size, default=(160, 120), help="WIDTHxHEIGHT, pixels")
     parser.add_argument("--limit", type=whole(1), metavar="N", help="score on N frames only")
-    parser.add_argument("--threads", type=whole(1), default=1, help="of the timed runtime (1)")
+    parser.add_argument("--threads", type=whole(1), help="of the timed runtime (1)")
     parser.add_argument("--rounds", type=whole(0), default=9, help="of timing; 0 leaves it out (9)")
 
 
@@ -67,6 +67,8 @@ def main(args: argparse.Namespace) -> int:
         raise ParameterError(f"--budgets must lie in (0, 1], got {args.budgets}")
     if not 0.0 < args.learning_rate < 1.0:
         raise ParameterError(f"--learning-rate must lie in (0, 1), got {args.learning_rate}")
+    if args.rounds == 0:
+        refuse(args, ["--threads"], "with --rounds 0, which times nothing")
     require_writable(args.out / "a result")
     recipe = Recipe(args.size, args.iterations, args.batch, args.learning_rate)
     comparison = Comparison(
@@ -84,7 +86,7 @@ def main(args: argparse.Namespace) -> int:
             text = f"{job.method} {budgets} seed {job.seed}: {seconds:.0f} s"
             tqdm.write(text, file=sys.stderr)  # A log shows no bar.
     if args.rounds > 0:
-        _add_times(comparison, args.threads, args.rounds)
+        _add_times(comparison, args.threads or 1, args.rounds)
     print(f"results: {args.out}; tables and plots of them: pag_ros results")
     return 0
 

@@ -15,9 +15,11 @@ import sys
 from pathlib import Path
 
 from pag_ros.cli.evaluate import add_topic_arguments
-from pag_ros.cli.options import add_model, image_size, whole
+from pag_ros.cli.options import add_model, image_size, refuse, whole
 from pag_ros.lab.commands.options import add_teacher
 from pag_ros.lab.commands.recordings import add_recording_arguments, chosen_import
+
+_WORKERS = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--textures", type=Path, nargs="*", default=[], help="folders with pictures of surfaces"
     )
     render.add_argument("--cache", type=Path, help="processed meshes (default: OUT/meshes)")
-    render.add_argument("--workers", type=whole(1), default=2, help="processes")
+    render.add_argument("--workers", type=whole(1), help=f"processes ({_WORKERS})")
     render.add_argument(
         "--scheduler",
         metavar="ADDRESS",
@@ -122,6 +124,10 @@ def _render(args: argparse.Namespace) -> int:
     from pag_ros.errors import ParameterError
     from pag_ros.lab.scenes import Walk, render_dataset, render_walk
 
+    if args.walk:
+        refuse(args, ["--workers", "--scheduler"], "with --walk, which one process renders")
+    if args.scheduler:
+        refuse(args, ["--workers"], "with --scheduler, whose workers render")
     for folder in args.textures:
         if not folder.is_dir():
             raise ParameterError(f"--textures {folder}: no such folder")
@@ -139,7 +145,7 @@ def _render(args: argparse.Namespace) -> int:
         print(f"{args.out} holds {done} frames")
         return 0
     account = render_dataset(
-        args.out, args.frames, workers=args.workers, scheduler=args.scheduler, **common
+        args.out, args.frames, workers=args.workers or _WORKERS, scheduler=args.scheduler, **common
     )
     print(f"{args.out} holds {account.total} frames; {account.line()}")
     return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pag_ros.cli.options import image_size
+from pag_ros.cli.options import image_size, refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +28,13 @@ def main(args: argparse.Namespace) -> int:
     from pag_ros.lab.export import export_dense, export_model, read_card
     from pag_ros.lab.training.checkpoint import load_checkpoint
 
+    if args.dense:
+        refuse(args, ["--card"], "with --dense, which writes no manifest")
+    elif args.card is None:
+        raise ParameterError("--card is needed: the manifest says what the model was trained on")
     network = load_checkpoint(args.checkpoint)
     if args.dense:
         export_dense(network, args.size, args.out)
-    elif args.card is None:
-        raise ParameterError("--card is needed: the manifest says what the model was trained on")
     else:
         export_model(network, read_card(args.card), args.size, args.out)
     print(f"written: {args.out}")
