@@ -223,11 +223,14 @@ def test_a_machine_with_more_cpus_than_threads_are_allowed_gets_as_many_as_are(m
 def test_a_system_that_gives_no_more_threads_is_an_error_and_not_the_end_of_the_process():
     """Threads want room for their stacks, and there is room for some of them only."""
     code = """
-import resource
+import resource, sys
 from pag_ros.kernels import Workspace
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_STACK, (8 << 20, 8 << 20))
-resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), used + (100 << 20)))
+limit = (used + (100 << 20), used + (100 << 20))
+resource.setrlimit(resource.RLIMIT_AS, limit)
+if resource.getrlimit(resource.RLIMIT_AS) != limit:
+    sys.exit("an emulator that does not limit memory")
 try:
     Workspace(200)
 except RuntimeError:
@@ -236,6 +239,8 @@ Workspace(2).close()
 print("goes on")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if "an emulator" in done.stderr:
+        pytest.skip(done.stderr)
     assert done.stdout.split("\n") == ["refused", "goes on", ""], done.stderr
 
 

@@ -133,6 +133,32 @@ static void convolve_depthwise_bf16(const Tile& tile, const float* weights, cons
 
 constexpr int kBf16Rows = kTileRows;
 
+#if defined(PAG_HAS_BLOCKS)
+constexpr bool kMultipliesBf16 = true;
+
+// Rows x (2 * kLanes) sums in registers, of the output channels from `inner` of a panel on.
+template <int Rows>
+static void convolve_columns(const Tile& tile, const Bf16* weights, const float* bias, int inner,
+                             int column, int columns) {
+    Vector blocks[Rows / 2][kBlocks];
+    for (int pair = 0; pair < Rows / 2; ++pair) fill_rows(load(bias + inner), load(bias + inner + kLanes), blocks[pair]);
+    weights += inner / 16 * kBf16Half + inner % 16 * 2;
+    const int steps = padded_to_steps(tile.channels) / kBf16Step;
+    for (int tap = 0; tap < tile.taps; ++tap) {
+        if (!(tile.live_taps >> tap & 1)) continue;
+        const Bf16* from = weights + std::int64_t(tap) * steps * 2 * kBf16Half;
+        const void* rows[Rows];
+        for (int m = 0; m < Rows; ++m) rows[m] = tile.rows[tap][m];
+        for (int step = 0; step < steps; ++step, from += 2 * kBf16Half)
+            add_step(rows, step, from, blocks);
+    }
+    for (int m = 0; m < Rows && m < tile.count; ++m)
+        for (int n = 0; n < 2; ++n)
+            finish_bf16(tile, m, column + n * kLanes, columns - n * kLanes,
+                        row_of(blocks[m / 2], m % 2, n));
+}
+#else
+
 #if defined(PAG_MULTIPLY_BF16)
 constexpr bool kMultipliesBf16 = true;
 static inline Pairs factors(Pairs pairs) { return pairs; }
@@ -188,6 +214,7 @@ static void convolve_columns(const Tile& tile, const Bf16* weights, const float*
         for (int n = 0; n < kVectors; ++n)
             finish_bf16(tile, m, column + n * kLanes, columns - n * kLanes, sum[m][n]);
 }
+#endif
 
 static void convolve_panel(const Tile& tile, const Bf16* weights, const float* bias, int column,
                            int columns) {

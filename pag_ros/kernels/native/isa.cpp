@@ -7,6 +7,7 @@
 #include <cpuid.h>
 #endif
 #if defined(__linux__)
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -60,6 +61,13 @@ bool has_avx_vnni() {
 }
 
 }  // namespace
+#elif defined(PAG_HAS_ARM_EXTENSIONS)
+namespace neon_bf16 {
+extern const Isa kIsa;
+}
+namespace neon_dotprod {
+extern const Isa kIsa;
+}
 #endif
 
 const std::vector<const Isa*>& available_isas() {
@@ -79,6 +87,14 @@ const std::vector<const Isa*>& available_isas() {
         if (has_avx512) found.push_back(&avx512::kIsa);
         if (has_avx2 && has_avx_vnni()) found.push_back(&avx2_vnni::kIsa);
         if (has_avx2) found.push_back(&avx2::kIsa);
+#elif defined(PAG_HAS_ARM_EXTENSIONS)
+        // ASIMDDP, I8MM and BF16 by name; the system's headers may be older than they are.
+        constexpr unsigned long kDotProducts = 1UL << 20, kBytes = 1UL << 13, kBf16 = 1UL << 14;
+        constexpr unsigned long kMatrices = kBytes | kBf16;
+        const bool has_dot_products = (getauxval(AT_HWCAP) & kDotProducts) != 0;
+        const bool has_matrices = (getauxval(AT_HWCAP2) & kMatrices) == kMatrices;
+        if (has_dot_products && has_matrices) found.push_back(&neon_bf16::kIsa);
+        if (has_dot_products) found.push_back(&neon_dotprod::kIsa);
 #endif
         found.push_back(&portable::kIsa);
         return found;

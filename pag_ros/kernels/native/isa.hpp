@@ -5,6 +5,11 @@
 #include <string>
 #include <vector>
 
+// What a 64-bit Arm processor may have beside NEON. Clang knows it in single functions since version 16.
+#if defined(__aarch64__) && defined(__linux__) && !(defined(__clang__) && __clang_major__ < 16)
+#define PAG_HAS_ARM_EXTENSIONS
+#endif
+
 namespace pag {
 
 // A float's upper half: its sign, its exponent and 7 bits of its fraction.
@@ -95,13 +100,14 @@ struct QuantizedTile {
 
 struct QuantizedWeights {
     const std::int8_t* packed;
-    const std::int32_t* bias;  // [panels * 32], the zero point of the input taken into account
+    const std::int32_t* bias;  // [panels * 32], zero point and shift of the input taken into account
     const float* scale;        // [panels * 32], what one unit of the sum counts in the result
 };
 
 // The routines of layers with int8 weights and uint8 inputs. All instruction sets give the same bits.
 struct QuantizedRoutines {
-    int tile_rows;  // most pixels of a tile
+    int tile_rows;    // most pixels of a tile
+    int input_shift;  // what `convolve` subtracts from every input; the bias has to make up for it
     // All output channels of a tile.
     void (*convolve)(const QuantizedTile&, const QuantizedWeights&);
     // count floats to whole multiples of 1 / inverse_scale, zero at zero_point.

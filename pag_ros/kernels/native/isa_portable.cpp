@@ -5,6 +5,11 @@
 #include <immintrin.h>
 #endif
 
+// GCC would load the inputs of all rows at once, and the sums would have no registers left.
+#if defined(__aarch64__) && !defined(__clang__)
+#pragma GCC optimize("no-schedule-insns")
+#endif
+
 #define PAG_VECTOR_BYTES 16
 #if defined(__aarch64__)
 #define PAG_ISA_NAME "neon"

@@ -249,7 +249,8 @@ QuantizedLayer::QuantizedLayer(const Form& form, const std::int8_t* weight, cons
         if (most > std::numeric_limits<std::int32_t>::max())
             throw std::invalid_argument("weight must give sums of 32 bits, those of output channel " +
                                         std::to_string(n) + " may reach " + std::to_string(most));
-        bias_[n] = std::int32_t(bias[n] - form.zero_point * sum(row, inputs, false));
+        const int shift = isa.quantized.input_shift - form.zero_point;
+        bias_[n] = std::int32_t(bias[n] + shift * sum(row, inputs, false));
         std::int8_t* packed = weights_.data() + n / 16 % 2 * kQuantizedHalf + n % 16 * 4;
         packed += n / kQuantizedPanel * steps_ * 2 * kQuantizedHalf;
         for (std::size_t k = 0; k < inputs; ++k) {

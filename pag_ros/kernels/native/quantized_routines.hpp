@@ -54,6 +54,13 @@ static void quantize(const float* from, std::uint8_t* to, int count, float inver
     store_bytes(to + i, to_units(rest, inverse_scale, zero_point), count - i);
 }
 
+// Where the instruction set multiplies signed bytes only, 0 to 255 become -128 to 127.
+#if defined(PAG_SIGNED_INPUTS)
+constexpr int kInputShift = 128;
+#else
+constexpr int kInputShift = 0;
+#endif
+
 // The channels of one tap of all pixels, to the bytes from `at` on of their rows.
 static inline void gather_tap(const QuantizedTile& tile, int tap, std::int64_t at) {
     typedef std::uint8_t Bytes __attribute__((vector_size(PAG_VECTOR_BYTES), aligned(1), may_alias));
@@ -65,8 +72,8 @@ static inline void gather_tap(const QuantizedTile& tile, int tap, std::int64_t a
         const std::uint8_t* from = rows[m];
         std::int64_t c = 0;
         for (; c + PAG_VECTOR_BYTES <= channels; c += PAG_VECTOR_BYTES)
-            *reinterpret_cast<Bytes*>(to + c) = *reinterpret_cast<const Bytes*>(from + c);
-        for (; c < channels; ++c) to[c] = from[c];
+            *reinterpret_cast<Bytes*>(to + c) = *reinterpret_cast<const Bytes*>(from + c) ^ kInputShift;
+        for (; c < channels; ++c) to[c] = from[c] ^ kInputShift;
     }
 }
 
@@ -151,12 +158,38 @@ static inline void finish_panel(const QuantizedTile& tile, const QuantizedWeight
 
 constexpr int kQuantizedRows = kTileRows;
 
+#if defined(PAG_HAS_BLOCKS)
+#include "blocks.hpp"
+
+// Rows x (2 * kLanes) sums in registers, of the output channels from `column` of a panel on.
+template <int Rows>
+static void multiply_columns(const QuantizedTile& tile, const std::int8_t* weights, int column,
+                             std::int32_t (*sums)[kQuantizedPanel]) {
+    Ints blocks[Rows / 2][kBlocks] = {};
+    const void* rows[Rows];
+    for (int m = 0; m < Rows; ++m) rows[m] = tile.inputs + m * tile.stride;
+    weights += column / 16 * kQuantizedHalf + column % 16 * 4;
+    for (int step = 0; step < tile.steps; ++step, weights += 2 * kQuantizedHalf)
+        add_step(rows, step, weights, blocks);
+    for (int m = 0; m < Rows; ++m)
+        for (int n = 0; n < 2; ++n)
+            *reinterpret_cast<Ints*>(sums[m] + column + n * kLanes) = row_of(blocks[m / 2], m % 2, n);
+}
+#else
+
 #if defined(PAG_MULTIPLY_BYTES)
-// The instruction set multiplies bytes: sum + the products of 4 unsigned and 4 signed ones in each lane.
+// The instruction set multiplies bytes: sum + the products of 4 inputs and 4 signed weights in each lane.
 typedef Ints Quads;
-static inline Quads unsigned_quads(Ints bytes) { return bytes; }
 static inline Quads signed_quads(Ints bytes) { return bytes; }
-static inline Ints add_products(Ints sum, Quads inputs, Quads weights) {
+static inline auto spread(std::int32_t four) {
+#if defined(PAG_SPREAD)
+    return PAG_SPREAD(four);
+#else
+    return four - Ints{};
+#endif
+}
+template <typename Inputs>
+static inline Ints add_products(Ints sum, Inputs inputs, Quads weights) {
     return PAG_MULTIPLY_BYTES(sum, inputs, weights);
 }
 #else
@@ -168,9 +201,9 @@ struct Quads {
     Shorts even, odd;
 };
 
-static inline Quads unsigned_quads(Ints bytes) {
+static inline Quads spread(std::int32_t four) {
     typedef std::uint32_t Unsigned __attribute__((vector_size(PAG_VECTOR_BYTES)));
-    const Unsigned all = reinterpret_cast<Unsigned>(bytes);
+    const Unsigned all = std::uint32_t(four) - Unsigned{};
     return {reinterpret_cast<Shorts>(all & 0x00FF00FFU),
             reinterpret_cast<Shorts>(all >> 8 & 0x00FF00FFU)};
 }
@@ -218,7 +251,7 @@ static void multiply_columns(const QuantizedTile& tile, const std::int8_t* weigh
                 typedef std::int32_t Four __attribute__((aligned(1), may_alias));
                 const Four four =
                     *reinterpret_cast<const Four*>(inputs + m * tile.stride + group * 4);
-                const Quads input = unsigned_quads(four - Ints{});
+                const auto input = spread(four);
 #pragma GCC unroll 2
                 for (int n = 0; n < kVectors; ++n)
                     sum[m][n] = add_products(sum[m][n], input, weight[n]);
@@ -229,6 +262,7 @@ static void multiply_columns(const QuantizedTile& tile, const std::int8_t* weigh
         for (int n = 0; n < kVectors; ++n)
             *reinterpret_cast<Ints*>(sums[m] + column + n * kLanes) = sum[m][n];
 }
+#endif
 
 static void multiply(const QuantizedTile& tile, const std::int8_t* weights, int columns,
                      std::int32_t (*sums)[kQuantizedPanel]) {

@@ -195,5 +195,5 @@ static double multiply_add(int rounds, float* sink) {
 extern const Isa kIsa{
     PAG_ISA_NAME, kTileRows, kPanel,       convolve,
     convolve_depthwise,      classify,     multiply_add,
-    {kQuantizedRows, convolve_quantized, quantize},
+    {kQuantizedRows, kInputShift, convolve_quantized, quantize},
     {kBf16Rows, kMultipliesBf16, convolve_bf16, convolve_depthwise_bf16, round_row}};
