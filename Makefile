@@ -3,6 +3,7 @@
 # make fuzz   damaged files and messages of every kind, 1,000 each (FUZZ=), and a table of what came of them
 # make soak   the node for a long time: 100,000 frames (SOAK=) of a camera that changes, 10,000 transitions
 # make sanitize  the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer
+# make test-arm  the kernels built for 64-bit Arm, their tests in an emulator (Debian on x86-64)
 # make clean  forget the environment
 #
 # Both set up .venv by themselves (Linux x86-64, Python 3.11 to 3.13) and need neither ROS nor a GPU.
@@ -31,7 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Threads of torch that spin while they wait stand still on a busy machine.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test fuzz soak sanitize clean
+.PHONY: demo test test-arm fuzz soak sanitize clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -56,6 +57,9 @@ sanitize: $(VENV)/.test
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitize/lib PYTHONMALLOC=malloc \
 	    $(BIN)/pytest test/kernels $(ARGS)
+
+test-arm: | $(BIN)/pip
+	$(BIN)/python tools/arm_check $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

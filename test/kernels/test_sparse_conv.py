@@ -236,6 +236,11 @@ def test_bf16_is_the_nearest_and_of_two_the_even_one(instruction_set, depthwise)
         assert y.item() == reference.to_bf16(value.reshape(1)).item()
 
 
+def test_bf16_is_native_where_the_processor_multiplies_it(instruction_set):
+    native = instruction_set in ("amx", "avx512_bf16", "neon_bf16")
+    assert kernels.has_native_bf16() is native
+
+
 def test_the_definition_agrees_with_a_convolution_by_hand():
     x = np.arange(9, dtype=np.float32).reshape(3, 3, 1)
     weight = np.ones((1, 3, 3, 1), np.float32)

@@ -140,8 +140,8 @@ constexpr bool kMultipliesBf16 = true;
 template <int Rows>
 static void convolve_columns(const Tile& tile, const Bf16* weights, const float* bias, int inner,
                              int column, int columns) {
-    Vector blocks[Rows / 2][kBlocks];
-    for (int pair = 0; pair < Rows / 2; ++pair) fill_rows(load(bias + inner), load(bias + inner + kLanes), blocks[pair]);
+    Twins blocks[Rows / 2][kBlocks];
+    for (Twins* pair : blocks) fill_rows(load(bias + inner), load(bias + inner + kLanes), pair);
     weights += inner / 16 * kBf16Half + inner % 16 * 2;
     const int steps = padded_to_steps(tile.channels) / kBf16Step;
     for (int tap = 0; tap < tile.taps; ++tap) {
@@ -150,12 +150,12 @@ static void convolve_columns(const Tile& tile, const Bf16* weights, const float*
         const void* rows[Rows];
         for (int m = 0; m < Rows; ++m) rows[m] = tile.rows[tap][m];
         for (int step = 0; step < steps; ++step, from += 2 * kBf16Half)
-            add_step(rows, step, from, blocks);
+            add_step<Factor::bf16>(rows, step, from, blocks);
     }
     for (int m = 0; m < Rows && m < tile.count; ++m)
         for (int n = 0; n < 2; ++n)
             finish_bf16(tile, m, column + n * kLanes, columns - n * kLanes,
-                        row_of(blocks[m / 2], m % 2, n));
+                        Vector(row_of(blocks[m / 2], m % 2, n)));
 }
 #else
 

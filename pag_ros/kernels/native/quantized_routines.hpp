@@ -165,15 +165,16 @@ constexpr int kQuantizedRows = kTileRows;
 template <int Rows>
 static void multiply_columns(const QuantizedTile& tile, const std::int8_t* weights, int column,
                              std::int32_t (*sums)[kQuantizedPanel]) {
-    Ints blocks[Rows / 2][kBlocks] = {};
+    Twins blocks[Rows / 2][kBlocks] = {};
     const void* rows[Rows];
     for (int m = 0; m < Rows; ++m) rows[m] = tile.inputs + m * tile.stride;
     weights += column / 16 * kQuantizedHalf + column % 16 * 4;
     for (int step = 0; step < tile.steps; ++step, weights += 2 * kQuantizedHalf)
-        add_step(rows, step, weights, blocks);
+        add_step<Factor::byte>(rows, step, weights, blocks);
     for (int m = 0; m < Rows; ++m)
         for (int n = 0; n < 2; ++n)
-            *reinterpret_cast<Ints*>(sums[m] + column + n * kLanes) = row_of(blocks[m / 2], m % 2, n);
+            *reinterpret_cast<Twins*>(sums[m] + column + n * kLanes) =
+                row_of(blocks[m / 2], m % 2, n);
 }
 #else
 
