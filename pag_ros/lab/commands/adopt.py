@@ -1,11 +1,13 @@
-"""Make a model for the node of a published checkpoint of Depth Anything V2 (metric variants).
+"""Make a model for the node of a published checkpoint of Depth Anything V2.
 
-    pag_ros adopt CHECKPOINT --out da2 --max-depth 20 --teach pictures/
+    pag_ros adopt CHECKPOINT --out da2 --teach pictures/
+    pag_ros adopt RELATIVE_CHECKPOINT --out da2 --depths frames/train --teach pictures/
 
-writes OUT/NAME.onnx and its manifest. --teach lets the gates learn from the network itself which
-patches it can do without, on any pictures such as the robot sees, and keeps them in
-OUT/NAME.gates.safetensors; --gates takes them from there. docs/transformers.md: where checkpoints
-come from, their licences, and what taught gates are worth.
+writes OUT/NAME.onnx and its manifest. Metric variants are taken as they are; the metres of relative
+ones are fitted to pictures with true depth (--depths). --teach lets the gates learn from the
+network itself which patches it can do without, on any pictures such as the robot sees, and keeps
+them in OUT/NAME.gates.safetensors; --gates takes them from there. docs/transformers.md: where
+checkpoints come from, their licences, and what fitted metres and taught gates are worth.
 """
 
 from __future__ import annotations
@@ -32,18 +34,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint",
         type=Path,
-        help="depth_anything_v2_metric_*.pth, or model.safetensors",
+        help="depth_anything_v2_*.pth, or model.safetensors",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument(
         "--size", type=image_size, default=(518, 392), help="network input (default: 518x392)"
     )
-    parser.add_argument(
+    metres = parser.add_mutually_exclusive_group()
+    metres.add_argument(
         "--max-depth",
         type=float,
-        required=True,
         metavar="METRES",
-        help="what the checkpoint was trained up to: 20 indoors, 80 outdoors",
+        help="what a metric checkpoint was trained up to: 20 indoors, 80 outdoors "
+        "(default: as its name or config.json says)",
+    )
+    metres.add_argument(
+        "--depths",
+        metavar="NAME:PATH",
+        help="true depth that a relative checkpoint's metres are fitted to (docs/datasets.md)",
     )
     gates = parser.add_mutually_exclusive_group()
     gates.add_argument(
@@ -62,15 +70,46 @@ def main(args: argparse.Namespace) -> int:
         refuse(args, ["--minutes"], "without --teach")
     wait_passively()
     from pag_ros.lab.transformers.adopt import adopt
+    from pag_ros.lab.transformers.variants import max_depth_of
 
-    manifest = adopt(args.checkpoint, args.out, args.size, args.max_depth, _prepare(args))
+    max_depth_m = max_depth_of(args.checkpoint, args.max_depth, args.depths is not None)
+    steps = [_give_metres(args), _give_gates(args)]
+
+    def prepare(network: GatedDepthAnything) -> None:
+        for step in steps:
+            step(network)
+
+    manifest = adopt(args.checkpoint, args.out, args.size, max_depth_m, prepare)
     print(f"written: {args.out / manifest.name}.onnx ({manifest.license})")
     if not (args.teach or args.gates):
         print(_UNTAUGHT)
     return 0
 
 
-def _prepare(args: argparse.Namespace) -> Callable[[GatedDepthAnything], None]:
+def _give_metres(args: argparse.Namespace) -> Callable[[GatedDepthAnything], None]:
+    """What gives a relative network its metres; that there is data for it is seen to before."""
+    from pag_ros.lab.transformers.disparities import open_depths
+
+    if not args.depths:
+        return lambda network: None
+    dataset = open_depths(args.depths)
+    return lambda network: _fit_metres(network, dataset, args.size)
+
+
+def _fit_metres(network: GatedDepthAnything, dataset: Dataset, size: tuple[int, int]) -> None:
+    from tqdm import tqdm
+
+    from pag_ros.lab.transformers.disparities import count_depths, read_disparities
+    from pag_ros.lab.transformers.scale_fit import fit_scale
+
+    count = count_depths(dataset)
+    with tqdm(total=count, desc="metres", unit="picture", disable=None, file=sys.stderr) as bar:
+        metres = fit_scale(read_disparities(network, dataset, size, bar.update))
+    network.give_metres(metres)
+    print("\n".join(metres.lines()))
+
+
+def _give_gates(args: argparse.Namespace) -> Callable[[GatedDepthAnything], None]:
     """What gives the network its gates; what the user can have got wrong is seen to before."""
     from pag_ros.evaluation.results import require_writable
     from pag_ros.lab.transformers.gates import load_gates

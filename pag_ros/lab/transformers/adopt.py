@@ -13,6 +13,7 @@ from pag_ros.lab.model.cost import count_macs
 from pag_ros.lab.model.operators import no_limits
 from pag_ros.lab.transformers.deployed import DeployedDepthAnything, UngatedDepthAnything
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, read_depth_anything
+from pag_ros.lab.transformers.variants import DEEPEST_M
 from pag_ros.lab.transformers.vit import PATCH, macs_per_token
 from pag_ros.manifest import BlockSpec, Manifest, save_manifest, sha256_of
 
@@ -28,6 +29,7 @@ _TRAINING_DATA = (
     "Depth Anything V2 (Yang et al., NeurIPS 2024): DINOv2, synthetic and pseudo-labelled pictures"
 )
 _FOCAL_WIDTHS = (0.5, 1.5)
+_AROUND = 1.1
 _NEAREST_M = 0.1
 
 
@@ -35,21 +37,22 @@ def adopt(
     checkpoint: Path,
     out: Path,
     size: tuple[int, int],
-    max_depth_m: float,
+    max_depth_m: float | None,
     prepare: Callable[[GatedDepthAnything], None] = lambda network: None,
 ) -> Manifest:
     """Write `out`/NAME.onnx and its manifest; NAME is the checkpoint's.
 
     Args:
-        checkpoint: of a metric Depth Anything V2, see `read_depth_anything`.
+        checkpoint: of a Depth Anything V2, see `read_depth_anything`.
         out: folder; it is made.
         size: (width, height) of the network's input in pixels.
-        max_depth_m: what the checkpoint was trained up to, metres.
-        prepare: what is done to the network before it is written: its gates are taught.
+        max_depth_m: what a metric checkpoint was trained up to, metres; None: it is relative.
+        prepare: what is done to the network before it is written: a relative one is given metres,
+            gates are taught.
 
     Raises:
         ParameterError: the size is none of whole patches, or the depth or the folder cannot be.
-        ModelError: the checkpoint cannot be read, or is another network.
+        ModelError: the checkpoint cannot be read, is another network, or has no metres.
     """
     _check(size, max_depth_m)
     network = read_depth_anything(checkpoint, max_depth_m)
@@ -61,15 +64,17 @@ def adopt(
 def export_depth_anything(
     network: GatedDepthAnything, name: str, size: tuple[int, int], path: Path
 ) -> Manifest:
-    """Write a metric network and its manifest.
+    """Write a network and its manifest.
 
     Raises:
         ParameterError: `path` cannot be written.
-        ModelError: the network is not metric, or torch cannot export it.
+        ModelError: its depth has no metres, or torch cannot export it.
     """
-    max_depth_m = network.depth_head.config.max_depth_m
-    if max_depth_m is None:
-        raise ModelError(f"{name}: a relative depth has no metres; take a metric checkpoint")
+    farthest_m = network.farthest_m
+    if farthest_m is None:
+        raise ModelError(
+            f"{name}: a relative depth has no metres; --depths fits them to true depth"
+        )
     width, height = size
     trunk = network.pretrained.config
     inputs = {
@@ -81,20 +86,19 @@ def export_depth_anything(
     deployed = DeployedDepthAnything(network)
     write_graph(deployed, inputs, deployed.output_names(), path)
     blocks, dense_macs = _count(network, size)
-    trained_on = "its user's pictures" if network.size == "tiny" else _TRAINING_DATA
     manifest = Manifest(
         name=name,
         sha256=sha256_of(path),
         height=height,
         width=width,
-        focal_range=(_FOCAL_WIDTHS[0] * width, _FOCAL_WIDTHS[1] * width),
-        depth_range_m=(_NEAREST_M, max_depth_m),
+        focal_range=_focal_range(network, width),
+        depth_range_m=(_NEAREST_M, farthest_m),
         classes=(),
         blocks=blocks,
         dense_macs=dense_macs,
         heads=("depth", "normals"),
         license=LICENCES[network.size],
-        training_data=f"{trained_on}; gates {network.taught_on or 'untaught'}",
+        training_data=_training_data(network),
         budgets=_budgets(network, blocks),
     )
     save_manifest(manifest, path)
@@ -123,15 +127,34 @@ def _budgets(
     return {f"{b:.2f}": tuple(network.keep_for(b, blocks[0].pixels)) for b in rows}
 
 
-def _check(size: tuple[int, int], max_depth_m: float) -> None:
+def _focal_range(network: GatedDepthAnything, width: int) -> tuple[float, float]:
+    """In pixels; of a relative network around those of the pictures that gave it its metres."""
+    low, high = _FOCAL_WIDTHS
+    if network.metres is not None:
+        low, high = network.metres.focal_widths
+        low, high = low / _AROUND, high * _AROUND
+    return low * width, high * width
+
+
+def _training_data(network: GatedDepthAnything) -> str:
+    """For people: what it has seen, and where relative depth has its metres from."""
+    trained_on = "its user's pictures" if network.size == "tiny" else _TRAINING_DATA
+    parts = [trained_on, f"gates {network.taught_on or 'untaught'}"]
+    if network.metres is not None:
+        parts.append(f"metres: {network.metres.summary()}")
+    return "; ".join(parts)
+
+
+def _check(size: tuple[int, int], max_depth_m: float | None) -> None:
     if any(side % PATCH or not PATCH <= side <= LARGEST_PX for side in size):
         near = tuple(min(max(1, round(side / PATCH)) * PATCH, LARGEST_PX) for side in size)
         raise ParameterError(
             f"size {size[0]}x{size[1]}: sides are whole multiples of {PATCH} up to {LARGEST_PX}, "
             f"such as {near[0]}x{near[1]}"
         )
-    if not 0.5 <= max_depth_m <= 1000.0:
-        raise ParameterError(f"max depth must lie in .5 to 1000 m, got {max_depth_m:g}")
+    low, high = DEEPEST_M
+    if max_depth_m is not None and not low <= max_depth_m <= high:
+        raise ParameterError(f"max depth must lie in {low:g} to {high:g} m, got {max_depth_m:g}")
 
 
 def _count(network: GatedDepthAnything, size: tuple[int, int]) -> tuple[tuple[BlockSpec, ...], int]:

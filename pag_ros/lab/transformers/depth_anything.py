@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pag_ros.errors import ModelError
 from pag_ros.lab.model.finite import require_finite
 from pag_ros.lab.transformers.dpt import DptConfig, DptHead
+from pag_ros.lab.transformers.scale_fit import ScaleFit
 from pag_ros.lab.transformers.sharing import counts
 from pag_ros.lab.transformers.vit import Block, Vit, VitConfig
 from pag_ros.reading import reading
@@ -90,11 +91,12 @@ class GatedDepthAnything(nn.Module):
 
     Args:
         size: one of `SIZES`.
-        max_depth_m: of a metric variant; None for relative inverse depth.
+        max_depth_m: of a metric variant; None for relative inverse depth, see `give_metres`.
 
     Attributes:
         taught_on: what its gates have learned from, for people; empty: nothing.
         tilt: how its blocks share a budget, see `sharing`.
+        metres: of a relative variant, where they come from; None: it has none.
     """
 
     def __init__(self, size: str, max_depth_m: float | None = None) -> None:
@@ -103,12 +105,23 @@ class GatedDepthAnything(nn.Module):
         self.size = size
         self.taught_on = ""
         self.tilt = 0.0
+        self.metres: ScaleFit | None = None
         self.pretrained = Vit(trunk)
         self.depth_head = DptHead(replace(head, max_depth_m=max_depth_m))
 
     def keep_for(self, budget: float, patches: int) -> list[int]:
         """How many of so many patches each block computes at a budget, 0 to 1."""
         return counts(budget, self.tilt, self.pretrained.config.depth, patches)
+
+    @property
+    def farthest_m(self) -> float | None:
+        """The farthest depth to be trusted, metres; None: the depth is relative."""
+        return self.depth_head.config.farthest_m
+
+    def give_metres(self, metres: ScaleFit) -> None:
+        """Make a relative variant give metres from now on."""
+        self.metres = metres
+        self.depth_head.config = replace(self.depth_head.config, scale=metres.best)
 
     def forward(self, image: Tensor, keep: Sequence[int] | None = None) -> Tensor:
         """Depth of pictures.

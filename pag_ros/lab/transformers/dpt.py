@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from pag_ros.lab.transformers.metres import ScaleAndShift
 from pag_ros.lab.transformers.vit import PATCH
 
 _HIDDEN = 32
@@ -26,12 +27,19 @@ class DptConfig:
         channels: of the four maps, finest first.
         features: channels while they are fused.
         max_depth_m: depth is a sigmoid times it; None: relative inverse depth, 0 or more.
+        scale: makes metres of relative inverse depth; None leaves it.
     """
 
     width: int
     channels: tuple[int, int, int, int]
     features: int
     max_depth_m: float | None = None
+    scale: ScaleAndShift | None = None
+
+    @property
+    def farthest_m(self) -> float | None:
+        """The farthest depth to be trusted, metres; None: the depth is relative."""
+        return self.max_depth_m if self.scale is None else self.scale.farthest_m
 
 
 class DptHead(nn.Module):
@@ -69,9 +77,10 @@ class DptHead(nn.Module):
         path = scratch.fuse(1, path, near[0], None)
         large = _resized(scratch.output_conv1(path), (height * PATCH, width * PATCH))
         result: Tensor = scratch.output_conv2(large)
-        if self.config.max_depth_m is None:
-            return F.relu(result)
-        return result.sigmoid() * self.config.max_depth_m
+        if self.config.max_depth_m is not None:
+            return result.sigmoid() * self.config.max_depth_m
+        disparity = F.relu(result)
+        return disparity if self.config.scale is None else self.config.scale.metres(disparity)
 
 
 class _Scratch(nn.Module):

@@ -364,7 +364,7 @@ def _fitting_batch(network: GatedDepthAnything, pictures: Tensor) -> int:
 
 
 def _is_metric(network: GatedDepthAnything) -> bool:
-    return network.depth_head.config.max_depth_m is not None
+    return network.farthest_m is not None
 
 
 def _log(depth: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ from pag_ros.lab.transformers.adopt import adopt, export_depth_anything  # noqa:
 from pag_ros.lab.transformers.deployed import DeployedDepthAnything, normals_of  # noqa: E402
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything  # noqa: E402
 from pag_ros.lab.transformers.dpt import DptConfig  # noqa: E402
+from pag_ros.lab.transformers.metres import ScaleAndShift  # noqa: E402
+from pag_ros.lab.transformers.scale_fit import ScaleFit  # noqa: E402
 from pag_ros.lab.transformers.vit import VitConfig  # noqa: E402
 from pag_ros.manifest import load_manifest  # noqa: E402
 from pag_ros.runtime import Deadline, open_session  # noqa: E402
@@ -192,7 +194,7 @@ def test_the_command_writes_a_model_that_runs(
             "320x240: sides are whole multiples of 14 up to 1036, such as 322x238",
         ),
         ((1050, 14), 20.0, "such as 1036x14"),
-        (SIZE, 0.0, "max depth must lie in .5 to 1000 m, got 0"),
+        (SIZE, 0.0, "max depth must lie in 0.5 to 1000 m, got 0"),
     ],
 )
 def test_what_cannot_be_adopted_is_said(
@@ -203,6 +205,105 @@ def test_what_cannot_be_adopted_is_said(
     assert text in str(raised.value)
 
 
-def test_a_relative_depth_is_no_model_yet(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="take a metric checkpoint"):
+def test_a_relative_depth_without_metres_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="relative: a relative depth has no metres; --depths"):
         export_depth_anything(tiny(None), "relative", SIZE, tmp_path / "relative.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+SCALE, SHIFT = 0.5, 0.2
+"""1/m, of the relative network below."""
+
+
+def relative() -> GatedDepthAnything:
+    network = tiny(None)
+    last = network.depth_head.scratch.output_conv2[2]
+    last.weight.data *= 30.0
+    last.bias.data += 0.8  # without it half of the disparities would be 0
+    for value in network.parameters():  # as the file stores them
+        value.data = value.data.half().float()
+    return network
+
+
+def metres(farthest_m: float = 8.0) -> ScaleFit:
+    best = ScaleAndShift(SCALE, SHIFT, farthest_m)
+    return ScaleFit(best, "rooms", 20, (0.8, 0.9), 0.1, (0.5, 0.6, 0.7))
+
+
+def disparity_of(image: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return relative()(torch.from_numpy(image)[None].permute(0, 3, 1, 2) / 255.0)[0, 0].numpy()
+
+
+def test_a_relative_network_with_metres_runs_as_torch_says(tmp_path: Path) -> None:
+    network = relative()
+    network.give_metres(metres())
+    path = tmp_path / "relative.onnx"
+    export_depth_anything(network, "relative", SIZE, path)
+    session = open_session(path, "cpu", 1)
+    got = session.infer(picture(), 90.0, (PATCHES,) * 4)
+    session.close()
+    disparity = disparity_of(picture())
+    assert disparity.std() > 0.1
+    # Where it is clamped at 0 and where it is not.
+    assert 0.0 < (disparity == 0.0).mean() < 0.5
+    np.testing.assert_allclose(got.depth, 1.0 / (SCALE * disparity + SHIFT), rtol=2e-3)
+
+
+def test_the_manifest_says_where_metres_come_from(tmp_path: Path) -> None:
+    network, path = relative(), tmp_path / "relative.onnx"
+    network.give_metres(metres())
+    export_depth_anything(network, "relative", SIZE, path)
+    manifest = load_manifest(path)
+    assert manifest.depth_range_m == (0.1, 8.0)
+    assert manifest.focal_range == pytest.approx((112 * 0.8 / 1.1, 112 * 0.9 * 1.1))
+    assert "metres: 1 / (0.5 * disparity +0.2), fitted to 20 pictures" in manifest.training_data
+    assert "standard deviation of the logarithm 0.10" in manifest.training_data
+
+
+def rooms(folder: Path) -> Path:
+    """Noise whose true depth is the relative network's, times a factor of each picture's own."""
+    cv2 = pytest.importorskip("cv2")
+    (folder / "frames").mkdir(parents=True)
+    lines = []
+    for number, factor in enumerate(np.exp(np.linspace(-0.16, 0.16, 16))):
+        stem = f"{folder}/frames/{number}"
+        noise = np.random.default_rng(number).integers(0, 256, (SIZE[1], SIZE[0], 3), np.uint8)
+        cv2.imwrite(f"{stem}.color.jpg", noise)
+        seen = cv2.cvtColor(cv2.imread(f"{stem}.color.jpg"), cv2.COLOR_BGR2RGB)
+        depth = factor / (SCALE * disparity_of(seen) + SHIFT)
+        cv2.imwrite(f"{stem}.depth.png", (1000.0 * depth).astype(np.uint16))
+        lines.append(f'{{"id": "{number}", "fx": 90.0, "truths": ["depth"]}}\n')
+    (folder / "frames.jsonl").write_text("".join(lines))
+    return folder
+
+
+def test_the_command_fits_a_relative_checkpoints_metres(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {k: v for k, v in relative().state_dict().items() if ".gate." not in k}
+    checkpoint = tmp_path / "depth_anything_v2_vits.pth"
+    torch.save(state, checkpoint)
+    command = ["adopt", str(checkpoint), "--out", str(tmp_path / "da2"), "--size", "112x84"]
+    assert main(command) == 2
+    assert "a relative depth has no metres; --depths NAME:PATH fits" in capsys.readouterr().err
+    assert not (tmp_path / "da2").exists()
+    assert main([*command, "--depths", str(rooms(tmp_path / "rooms"))]) == 0
+    printed = capsys.readouterr().out
+    assert "fitted to 16 pictures of rooms rooms, each of which is off by a factor" in printed
+    assert "(standard deviation of the logarithm 0.10)" in printed
+    model = tmp_path / "da2" / "depth_anything_v2_vits.onnx"
+    assert load_manifest(model).depth_range_m[1] == pytest.approx(1.17 / SHIFT, rel=0.05)
+    session = open_session(model, "cpu", 1)
+    got = session.infer(picture(), 90.0, (PATCHES,) * 4).depth
+    session.close()
+    wanted = 1.0 / (SCALE * disparity_of(picture()) + SHIFT)
+    np.testing.assert_allclose(got, wanted, rtol=0.05)
+
+
+def test_a_metric_checkpoint_needs_no_max_depth_where_its_name_says_it(tmp_path: Path) -> None:
+    state = {k: v for k, v in tiny().state_dict().items() if ".gate." not in k}
+    checkpoint = tmp_path / "depth_anything_v2_metric_vkitti_vits.pth"
+    torch.save(state, checkpoint)
+    assert main(["adopt", str(checkpoint), "--out", str(tmp_path), "--size", "112x84"]) == 0
+    assert load_manifest(checkpoint.with_suffix(".onnx")).depth_range_m == (0.1, 80.0)

@@ -16,6 +16,8 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from pag_ros.errors import ModelError  # noqa: E402
+from pag_ros.lab.model.operators import no_limits  # noqa: E402
+from pag_ros.lab.transformers.deployed import DeployedDepthAnything  # noqa: E402
 from pag_ros.lab.transformers.depth_anything import (  # noqa: E402
     DEVIATION,
     MEAN,
@@ -24,6 +26,9 @@ from pag_ros.lab.transformers.depth_anything import (  # noqa: E402
     published_names,
     read_depth_anything,
 )
+from pag_ros.lab.transformers.metres import ScaleAndShift  # noqa: E402
+from pag_ros.lab.transformers.scale_fit import ScaleFit  # noqa: E402
+from pag_ros.lab.transformers.variants import Variant, declared_variant  # noqa: E402
 from pag_ros.lab.transformers.vit import Vit, VitConfig  # noqa: E402
 
 TINY = VitConfig(48, 4, 3, (0, 1, 2, 3), registers=2, grid=5)
@@ -97,6 +102,30 @@ def test_with_all_tokens_it_is_hugging_faces(
     got = ours(image)[:, 0]
     assert expected.std() > 1e-4 * expected.abs().mean()
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+    assert declared_variant(tmp_path / "model.safetensors") == Variant(metric, "config.json")
+    if metric is None:
+        depth = _deployed_depth(ours, image)
+        disparity = (1.0 / depth - METRES.shift) / METRES.scale
+        expected = theirs(pixel_values=(_of_bytes(image) - mean) / deviation).predicted_depth
+        torch.testing.assert_close(disparity, expected, atol=1e-4, rtol=1e-4)
+
+
+METRES = ScaleAndShift(0.3, 0.05, farthest_m=20.0)
+
+
+def _of_bytes(image: torch.Tensor) -> torch.Tensor:
+    """Rounded to 8 bits, as a camera gives it."""
+    return (image * 255.0).round() / 255.0
+
+
+def _deployed_depth(network: GatedDepthAnything, image: torch.Tensor) -> torch.Tensor:
+    """[1,H,W] metres, of the graph that a robot runs, every patch kept."""
+    network.give_metres(ScaleFit(METRES, "", 0, (1.0, 1.0), 0.0, (1.0, 1.0, 1.0)))
+    blocks, patches = len(network.pretrained.gated), image.shape[2] * image.shape[3] // 14**2
+    picture = (image * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
+    keep = torch.full((blocks,), patches, dtype=torch.int32)
+    outputs = DeployedDepthAnything(network)(picture, torch.tensor([90.0]), keep, no_limits(blocks))
+    return outputs[0]
 
 
 @torch.no_grad()

@@ -1,0 +1,118 @@
+"""Whether a checkpoint gives metres or relative inverse depth: names and shapes are the same.
+
+What it is called, or the config.json that Hugging Face puts beside it, may say; else the user must.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pag_ros import checks
+from pag_ros.errors import ModelError, ParameterError
+from pag_ros.reading import read_limited, reading
+
+DEEPEST_M = (0.5, 1000.0)
+"""What a metric variant may have been trained up to."""
+
+_NAME = re.compile(r"depth_anything_v2_(?:metric_(hypersim|vkitti)_)?vit[sbl]")
+_FIRST_EDITION = re.compile(r"depth_anything_(metric_depth_\w+|vit[sbl]14)")
+_MAX_DEPTHS_M = {"hypersim": 20.0, "vkitti": 80.0}
+_MAX_CONFIG_BYTES = 1 << 20
+_METRIC = "--max-depth METRES for a metric one (20 indoors, 80 outdoors)"
+_RELATIVE = "--depths NAME:PATH for a relative one: true depth that its metres are fitted to"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is said of a checkpoint.
+
+    Attributes:
+        max_depth_m: what a metric one was trained up to; None: it is relative.
+        source: what says so, for people.
+    """
+
+    max_depth_m: float | None
+    source: str
+
+    def __str__(self) -> str:
+        kind = "relative" if self.max_depth_m is None else f"metric up to {self.max_depth_m:g} m"
+        return f"{kind} by {self.source}"
+
+
+def max_depth_of(checkpoint: Path, max_depth_m: float | None, has_depths: bool) -> float | None:
+    """What a checkpoint was trained up to in metres; None: it is relative, and has true depths.
+
+    Args:
+        max_depth_m: what the user says; None: nothing.
+        has_depths: whether the user has true depths to fit a relative one's metres to.
+
+    Raises:
+        ParameterError: nobody says which it is, the user says something else than name or
+            config.json, or it is relative and there are no true depths.
+        ModelError: config.json is damaged, or tells of another network.
+    """
+    said = declared_variant(checkpoint)
+    if max_depth_m is not None or has_depths:
+        if said is not None and said.max_depth_m != max_depth_m:
+            raise ParameterError(
+                f"{checkpoint}: is {said}; take {_METRIC}, {_RELATIVE}, and rename the file if it "
+                "is not what it is called"
+            )
+        return max_depth_m
+    if said is None:
+        raise ParameterError(
+            f"{checkpoint}: nothing in it says whether its depth is metric or relative; give "
+            f"{_METRIC}, or {_RELATIVE}"
+        )
+    if said.max_depth_m is None:
+        raise ParameterError(
+            f"{checkpoint}: is {said}, and a relative depth has no metres; --depths NAME:PATH fits "
+            "them to true depth (of a recording with a depth camera: `pag_ros data from-bag`), or "
+            "take a metric checkpoint"
+        )
+    return said.max_depth_m
+
+
+def declared_variant(checkpoint: Path) -> Variant | None:
+    """What config.json beside a checkpoint of Hugging Face's, or the authors' name says.
+
+    Raises:
+        ModelError: config.json is damaged, or either tells of another network.
+    """
+    config = checkpoint.with_name("config.json")
+    if checkpoint.suffix == ".safetensors" and config.is_file():
+        with reading(config, "a configuration of Depth Anything V2", ModelError):
+            data = checks.entries(json.loads(read_limited(config, _MAX_CONFIG_BYTES)), "config")
+            if data.get("model_type") == "depth_anything":
+                return _configured(data)
+    if _FIRST_EDITION.fullmatch(checkpoint.stem):
+        raise ModelError(f"{checkpoint}: named as Depth Anything V1's; {_ONLY_V2}")
+    if match := _NAME.fullmatch(checkpoint.stem):
+        return Variant(_MAX_DEPTHS_M.get(match[1]), "its name")
+    return None
+
+
+_ONLY_V2 = "take a checkpoint of V2, which reads other blocks' features"
+
+
+def _configured(data: Mapping[Any, Any]) -> Variant:
+    """What transformers makes of a configuration.
+
+    Raises:
+        ValueError: a value is none that it may be.
+    """
+    backbone = checks.entries(data.get("backbone_config") or {}, "backbone_config")
+    taps = list(checks.items(backbone.get("out_indices") or [], "out_indices", 0, 64))
+    if taps in ([9, 10, 11, 12], [21, 22, 23, 24]):
+        raise ValueError(f"the features of blocks {taps} are Depth Anything V1's; {_ONLY_V2}")
+    kind = data.get("depth_estimation_type", "relative")
+    if kind == "metric":
+        return Variant(checks.number(data.get("max_depth"), "max_depth", *DEEPEST_M), "config.json")
+    if kind != "relative":
+        raise ValueError(f"depth_estimation_type: relative or metric, not {checks.shown(kind)}")
+    return Variant(None, "config.json")

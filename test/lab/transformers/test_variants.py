@@ -1,0 +1,113 @@
+"""Name, config.json or the user say whether a checkpoint is metric; nobody guesses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pag_ros.errors import ModelError, ParameterError
+from pag_ros.lab.transformers.variants import Variant, declared_variant, max_depth_of
+
+METRIC = {"model_type": "depth_anything", "depth_estimation_type": "metric", "max_depth": 80}
+
+
+def configured(folder: Path, config: dict[str, Any] | str) -> Path:
+    text = config if isinstance(config, str) else json.dumps(config)
+    (folder / "config.json").write_text(text)
+    return folder / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("depth_anything_v2_metric_hypersim_vits.pth", Variant(20.0, "its name")),
+        ("depth_anything_v2_metric_vkitti_vitl.pth", Variant(80.0, "its name")),
+        ("depth_anything_v2_vitb.pth", Variant(None, "its name")),
+        ("depth_anything_v2_vits_of_mine.pth", None),
+        ("model.safetensors", None),
+    ],
+)
+def test_the_authors_names_say_what_a_checkpoint_is(name: str, variant: Variant | None) -> None:
+    assert declared_variant(Path(name)) == variant
+
+
+@pytest.mark.parametrize(
+    ("config", "variant"),
+    [
+        (METRIC, Variant(80.0, "config.json")),
+        ({"model_type": "depth_anything"}, Variant(None, "config.json")),
+        ({**METRIC, "depth_estimation_type": "relative"}, Variant(None, "config.json")),
+        ({"model_type": "dinov2"}, None),
+    ],
+)
+def test_hugging_faces_configuration_says_it(
+    config: dict[str, Any], variant: Variant | None, tmp_path: Path
+) -> None:
+    checkpoint = configured(tmp_path, config)
+    assert declared_variant(checkpoint) == variant
+    assert declared_variant(checkpoint.with_name("other.pth")) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({**METRIC, "max_depth": None}, "max_depth: expected a number from 0.5 to 1000"),
+        ({**METRIC, "depth_estimation_type": "both"}, "relative or metric, not 'both'"),
+        (
+            {**METRIC, "backbone_config": {"out_indices": [9, 10, 11, 12]}},
+            "are Depth Anything V1's",
+        ),
+        ("{", "not a configuration of Depth Anything V2"),
+        ("[]", "config: expected a mapping"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused(
+    config: dict[str, Any] | str, text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError) as raised:
+        declared_variant(configured(tmp_path, config))
+    assert text in str(raised.value)
+    assert str(tmp_path / "config.json") in str(raised.value)
+
+
+def test_the_first_edition_is_refused_by_its_name() -> None:
+    for name in ("depth_anything_vits14.pth", "depth_anything_metric_depth_indoor.pt"):
+        with pytest.raises(ModelError, match="named as Depth Anything V1's"):
+            declared_variant(Path(name))
+
+
+def test_what_the_user_says_stands_where_nothing_else_does() -> None:
+    unknown = Path("mine.pth")
+    assert max_depth_of(unknown, 30.0, has_depths=False) == 30.0
+    assert max_depth_of(unknown, None, has_depths=True) is None
+    assert max_depth_of(Path("depth_anything_v2_vits.pth"), None, has_depths=True) is None
+
+
+def test_what_is_said_already_need_not_be_said_again() -> None:
+    checkpoint = Path("depth_anything_v2_metric_hypersim_vits.pth")
+    assert max_depth_of(checkpoint, None, has_depths=False) == 20.0
+
+
+@pytest.mark.parametrize(
+    ("name", "max_depth_m", "has_depths", "text"),
+    [
+        ("mine.pth", None, False, "nothing in it says whether its depth is metric or relative"),
+        ("depth_anything_v2_vits.pth", None, False, "a relative depth has no metres; --depths"),
+        ("depth_anything_v2_vits.pth", 20.0, False, "is relative by its name"),
+        ("depth_anything_v2_metric_vkitti_vits.pth", None, True, "is metric up to 80 m by its"),
+        ("depth_anything_v2_metric_vkitti_vits.pth", 20.0, False, "is metric up to 80 m by its"),
+    ],
+)
+def test_who_does_not_say_it_or_contradicts_is_told_the_ways_out(
+    name: str, max_depth_m: float | None, has_depths: bool, text: str
+) -> None:
+    with pytest.raises(ParameterError) as raised:
+        max_depth_of(Path(name), max_depth_m, has_depths)
+    message = str(raised.value)
+    assert message.startswith(name)
+    assert text in message
+    assert "--depths NAME:PATH" in message
+    assert "\n" not in message
