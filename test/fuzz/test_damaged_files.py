@@ -179,6 +179,23 @@ def test_training_configurations(tmp_path: Path) -> None:
     assert_refusals_are_ours("training files", damage, "train.yaml", 60)
 
 
+def test_configurations_of_checkpoints(tmp_path: Path) -> None:
+    from pag_ros.lab.transformers.variants import declared_variant
+
+    sound: dict[str, Any] = {
+        "model_type": "depth_anything",
+        "depth_estimation_type": "metric",
+        "max_depth": 20,
+        "backbone_config": {"out_indices": [3, 6, 9, 12]},
+    }
+
+    def damage(rng: random.Random) -> None:
+        (tmp_path / "config.json").write_bytes(damaged_json(sound, rng))
+        declared_variant(tmp_path / "model.safetensors")
+
+    assert_refusals_are_ours("configurations", damage, "config.json", 500)
+
+
 def test_taught_gates(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from pag_ros.lab.transformers.depth_anything import GatedDepthAnything

@@ -18,12 +18,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pag_ros.cli.options import image_size, refuse
+from pag_ros.cli.options import add_mount, chosen_mount, image_size, refuse
+from pag_ros.errors import ParameterError
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from pag_ros.lab.datasets import Dataset
     from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
+    from pag_ros.lab.transformers.scale_fit import ScaleFit
     from pag_ros.lab.transformers.teaching import Lesson
+    from pag_ros.runtime.floor_scale import Mount
 
 _UNTAUGHT = "Its gates have learned nothing: below budget 1 they leave out any patches (--teach)."
 _MINUTES = 20.0
@@ -53,6 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME:PATH",
         help="true depth that a relative checkpoint's metres are fitted to (docs/datasets.md)",
     )
+    metres.add_argument(
+        "--floor",
+        metavar="NAME:PATH",
+        help="pictures that show the floor, for a relative checkpoint without true depth; needs "
+        "--camera-height and --camera-pitch",
+    )
+    add_mount(parser)
     gates = parser.add_mutually_exclusive_group()
     gates.add_argument(
         "--teach",
@@ -72,7 +84,8 @@ def main(args: argparse.Namespace) -> int:
     from pag_ros.lab.transformers.adopt import adopt
     from pag_ros.lab.transformers.variants import max_depth_of
 
-    max_depth_m = max_depth_of(args.checkpoint, args.max_depth, args.depths is not None)
+    has_metres = args.depths is not None or args.floor is not None
+    max_depth_m = max_depth_of(args.checkpoint, args.max_depth, has_metres)
     steps = [_give_metres(args), _give_gates(args)]
 
     def prepare(network: GatedDepthAnything) -> None:
@@ -89,24 +102,51 @@ def main(args: argparse.Namespace) -> int:
 def _give_metres(args: argparse.Namespace) -> Callable[[GatedDepthAnything], None]:
     """What gives a relative network its metres; that there is data for it is seen to before."""
     from pag_ros.lab.transformers.disparities import open_depths
+    from pag_ros.lab.transformers.floor_fit import open_floors
 
-    if not args.depths:
-        return lambda network: None
-    dataset = open_depths(args.depths)
-    return lambda network: _fit_metres(network, dataset, args.size)
+    mount = chosen_mount(args)
+    if (mount is None) != (args.floor is None):
+        raise ParameterError("--floor and --camera-height go together")
+    if mount is not None:
+        floors = open_floors(args.floor, mount)
+        return lambda network: _give(network, _fit_floor(network, floors, args.size, mount))
+    if args.depths is not None:
+        depths = open_depths(args.depths)
+        return lambda network: _give(network, _fit_depths(network, depths, args.size))
+    return lambda network: None
 
 
-def _fit_metres(network: GatedDepthAnything, dataset: Dataset, size: tuple[int, int]) -> None:
-    from tqdm import tqdm
-
-    from pag_ros.lab.transformers.disparities import count_depths, read_disparities
-    from pag_ros.lab.transformers.scale_fit import fit_scale
-
-    count = count_depths(dataset)
-    with tqdm(total=count, desc="metres", unit="picture", disable=None, file=sys.stderr) as bar:
-        metres = fit_scale(read_disparities(network, dataset, size, bar.update))
+def _give(network: GatedDepthAnything, metres: ScaleFit) -> None:
     network.give_metres(metres)
     print("\n".join(metres.lines()))
+
+
+def _fit_depths(network: GatedDepthAnything, dataset: Dataset, size: tuple[int, int]) -> ScaleFit:
+    from pag_ros.lab.transformers.disparities import read_disparities
+    from pag_ros.lab.transformers.scale_fit import fit_scale
+
+    with _looking_at(dataset) as bar:
+        pixels = read_disparities(network, dataset, size, bar.update)
+    return fit_scale(pixels)
+
+
+def _fit_floor(
+    network: GatedDepthAnything, dataset: Dataset, size: tuple[int, int], mount: Mount
+) -> ScaleFit:
+    from pag_ros.lab.transformers.floor_fit import fit_floor, read_views
+
+    with _looking_at(dataset) as bar:
+        views = read_views(network, dataset, size, bar.update)
+    return fit_floor(views, mount, dataset.name)
+
+
+def _looking_at(dataset: Dataset) -> tqdm:
+    from tqdm import tqdm
+
+    from pag_ros.lab.transformers.disparities import count_depths
+
+    total = count_depths(dataset)
+    return tqdm(total=total, desc="metres", unit="picture", disable=None, file=sys.stderr)
 
 
 def _give_gates(args: argparse.Namespace) -> Callable[[GatedDepthAnything], None]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError
 from pag_ros.evaluation.metrics import DepthProtocol
@@ -41,11 +42,22 @@ def open_depths(spec: str) -> Dataset:
 
 
 def count_depths(dataset: Dataset) -> int:
-    """How many pictures `read_disparities` looks at."""
+    """How many pictures of a dataset are looked at."""
     return min(len(dataset), MAX_PICTURES)
 
 
+def spread_over(dataset: Dataset) -> list[int]:
+    """The pictures that are looked at, evenly spread."""
+    return [int(i) for i in np.linspace(0, len(dataset) - 1, count_depths(dataset))]
+
+
 @torch.no_grad()
+def disparity_of(network: GatedDepthAnything, color: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """[H,W] of a picture [H,W,3] at the network's size."""
+    image = torch.from_numpy(color).permute(2, 0, 1)[None].float() / 255.0
+    return np.asarray(network(image)[0, 0].numpy(), np.float32)
+
+
 def read_disparities(
     network: GatedDepthAnything,
     dataset: Dataset,
@@ -65,14 +77,13 @@ def read_disparities(
     protocol = replace(dataset.protocol, min_m=_DEPTHS_M[0], cap_m=_DEPTHS_M[1])
     generator = np.random.default_rng(0)
     disparities, depths, focal_widths = [], [], []
-    for index in np.linspace(0, len(dataset) - 1, count_depths(dataset)).astype(int):
-        sample = fit(_counted(dataset[int(index)], protocol), size)
+    for index in spread_over(dataset):
+        sample = fit(_counted(dataset[index], protocol), size)
         progress()
         if sample.depth is None or np.isfinite(sample.depth).sum() < _MIN_KNOWN:
             continue
         chosen = generator.choice(np.flatnonzero(np.isfinite(sample.depth)), _PIXELS)
-        image = torch.from_numpy(sample.color).permute(2, 0, 1)[None].float() / 255.0
-        disparities.append(network(image).numpy().ravel()[chosen])
+        disparities.append(disparity_of(network, sample.color).ravel()[chosen])
         depths.append(sample.depth.ravel()[chosen])
         focal_widths.append(sample.focal_px / size[0])
     if len(depths) < FEWEST:

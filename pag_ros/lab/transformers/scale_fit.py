@@ -20,7 +20,7 @@ _DELTA1 = math.log(1.25)
 _MIN_GAIN = 0.1
 """Share of the error of one depth for all pixels that disparity must save to be trusted."""
 
-_FARTHEST_SHARE = 0.999
+FARTHEST_SHARE = 0.999
 """Of the true depths are nearer than the farthest: the last ones are a depth camera's errors."""
 
 _CANDIDATES = np.array([0.0, *np.geomspace(0.01, 100.0, 40)])
@@ -59,36 +59,35 @@ class ScaleFit:
 
     Attributes:
         best: for all pictures together.
-        source: of the pictures, for people.
-        pictures: how many.
+        how: they were found, for people.
         focal_widths: (smallest, largest) focal length over the width of the network's input.
         wander: standard deviation of the logarithm of the factor that would put each picture right.
         delta1: share of the pixels less than 1.25 times off: as fitted, with each picture's own
-            factor besides, and with its own scale and shift instead.
+            factor besides, and with its own scale and shift instead; None: there is no true depth.
     """
 
     best: ScaleAndShift
-    source: str
-    pictures: int
+    how: str
     focal_widths: tuple[float, float]
     wander: float
-    delta1: tuple[float, float, float]
+    delta1: tuple[float, float, float] | None = None
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        fitted, scaled, own = self.delta1
         yield f"metres: {self.summary()}"
-        yield (
-            f"delta1 {fitted:.3f}; with each picture's right factor {scaled:.3f}, with its own "
-            f"scale and shift {own:.3f}"
-        )
+        if self.delta1 is not None:
+            fitted, scaled, own = self.delta1
+            yield (
+                f"delta1 {fitted:.3f}; with each picture's right factor {scaled:.3f}, with its own "
+                f"scale and shift {own:.3f}"
+            )
 
     def summary(self) -> str:
         """One line for people."""
         return (
-            f"1 / ({self.best.scale:.4g} * disparity {self.best.shift:+.4g}), fitted to "
-            f"{self.pictures} pictures of {self.source}, each of which is off by a factor of its "
-            f"own (standard deviation of the logarithm {self.wander:.2f})"
+            f"1 / ({self.best.scale:.4g} * disparity {self.best.shift:+.4g}), {self.how}, each of "
+            f"which is off by a factor of its own (standard deviation of the logarithm "
+            f"{self.wander:.2f})"
         )
 
 
@@ -114,9 +113,8 @@ def fit_scale(pixels: Disparities) -> ScaleFit:
     factors = np.median(off, axis=1)
     scale = math.exp(log_scale)
     return ScaleFit(
-        ScaleAndShift(scale, scale * shift, float(np.quantile(depth, _FARTHEST_SHARE))),
-        pixels.source,
-        len(depth),
+        ScaleAndShift(scale, scale * shift, float(np.quantile(depth, FARTHEST_SHARE))),
+        f"fitted to {len(depth)} pictures of {pixels.source}",
         pixels.focal_widths,
         float(factors.std()),
         (_delta1(off), _delta1(off - factors[:, None]), _own_delta1(disparity, log_depth)),

@@ -24,7 +24,7 @@ _FIRST_EDITION = re.compile(r"depth_anything_(metric_depth_\w+|vit[sbl]14)")
 _MAX_DEPTHS_M = {"hypersim": 20.0, "vkitti": 80.0}
 _MAX_CONFIG_BYTES = 1 << 20
 _METRIC = "--max-depth METRES for a metric one (20 indoors, 80 outdoors)"
-_RELATIVE = "--depths NAME:PATH for a relative one: true depth that its metres are fitted to"
+_RELATIVE = "for a relative one --depths NAME:PATH (true depth) or --floor NAME:PATH"
 
 
 @dataclass(frozen=True)
@@ -44,36 +44,36 @@ class Variant:
         return f"{kind} by {self.source}"
 
 
-def max_depth_of(checkpoint: Path, max_depth_m: float | None, has_depths: bool) -> float | None:
-    """What a checkpoint was trained up to in metres; None: it is relative, and has true depths.
+def max_depth_of(checkpoint: Path, max_depth_m: float | None, has_metres: bool) -> float | None:
+    """What a checkpoint was trained up to in metres; None: it is relative.
 
     Args:
         max_depth_m: what the user says; None: nothing.
-        has_depths: whether the user has true depths to fit a relative one's metres to.
+        has_metres: whether the user has something that a relative one's metres can be fitted to.
 
     Raises:
         ParameterError: nobody says which it is, the user says something else than name or
-            config.json, or it is relative and there are no true depths.
+            config.json, or it is relative and nothing gives it metres.
         ModelError: config.json is damaged, or tells of another network.
     """
     said = declared_variant(checkpoint)
-    if max_depth_m is not None or has_depths:
+    if max_depth_m is not None or has_metres:
         if said is not None and said.max_depth_m != max_depth_m:
             raise ParameterError(
-                f"{checkpoint}: is {said}; take {_METRIC}, {_RELATIVE}, and rename the file if it "
-                "is not what it is called"
+                f"{checkpoint}: is {said}; take {_METRIC}, {_RELATIVE}; rename the file if it is "
+                "not what it is called"
             )
         return max_depth_m
     if said is None:
         raise ParameterError(
             f"{checkpoint}: nothing in it says whether its depth is metric or relative; give "
-            f"{_METRIC}, or {_RELATIVE}"
+            f"{_METRIC}, {_RELATIVE}"
         )
     if said.max_depth_m is None:
         raise ParameterError(
             f"{checkpoint}: is {said}, and a relative depth has no metres; --depths NAME:PATH fits "
-            "them to true depth (of a recording with a depth camera: `pag_ros data from-bag`), or "
-            "take a metric checkpoint"
+            "them to true depth (of a recording with a depth camera: `pag_ros data from-bag`), "
+            "--floor NAME:PATH to the camera's height; or take a metric checkpoint"
         )
     return said.max_depth_m
 

@@ -227,7 +227,7 @@ def relative() -> GatedDepthAnything:
 
 def metres(farthest_m: float = 8.0) -> ScaleFit:
     best = ScaleAndShift(SCALE, SHIFT, farthest_m)
-    return ScaleFit(best, "rooms", 20, (0.8, 0.9), 0.1, (0.5, 0.6, 0.7))
+    return ScaleFit(best, "fitted to 20 pictures", (0.8, 0.9), 0.1)
 
 
 def disparity_of(image: np.ndarray) -> np.ndarray:
@@ -299,6 +299,28 @@ def test_the_command_fits_a_relative_checkpoints_metres(
     session.close()
     wanted = 1.0 / (SCALE * disparity_of(picture()) + SHIFT)
     np.testing.assert_allclose(got, wanted, rtol=0.05)
+
+
+def test_the_command_takes_height_and_pitch_where_there_is_no_depth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {k: v for k, v in relative().state_dict().items() if ".gate." not in k}
+    checkpoint, pictures = tmp_path / "depth_anything_v2_vits.pth", str(rooms(tmp_path / "rooms"))
+    torch.save(state, checkpoint)
+    command = ["adopt", str(checkpoint), "--out", str(tmp_path / "da2"), "--size", "112x84"]
+    for options, text in (
+        (["--floor", pictures], "--floor and --camera-height go together"),
+        (["--depths", pictures, "--camera-height", "1"], "--floor and --camera-height go together"),
+        (["--floor", pictures, "--camera-height", "1"], "--floor needs --camera-pitch"),
+        # Random weights see none.
+        (
+            ["--floor", pictures, "--camera-height", "1", "--camera-pitch", "15"],
+            "rooms rooms: a floor is seen in 0 of 16 pictures",
+        ),
+    ):
+        assert main([*command, *options]) == 2
+        assert text in capsys.readouterr().err
+    assert not (tmp_path / "da2").exists()
 
 
 def test_a_metric_checkpoint_needs_no_max_depth_where_its_name_says_it(tmp_path: Path) -> None:

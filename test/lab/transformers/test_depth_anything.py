@@ -120,7 +120,7 @@ def _of_bytes(image: torch.Tensor) -> torch.Tensor:
 
 def _deployed_depth(network: GatedDepthAnything, image: torch.Tensor) -> torch.Tensor:
     """[1,H,W] metres, of the graph that a robot runs, every patch kept."""
-    network.give_metres(ScaleFit(METRES, "", 0, (1.0, 1.0), 0.0, (1.0, 1.0, 1.0)))
+    network.give_metres(ScaleFit(METRES, "", (1.0, 1.0), 0.0))
     blocks, patches = len(network.pretrained.gated), image.shape[2] * image.shape[3] // 14**2
     picture = (image * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
     keep = torch.full((blocks,), patches, dtype=torch.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from pag_ros.lab.transformers import depth_anything, teaching  # noqa: E402
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything  # noqa: E402
 from pag_ros.lab.transformers.dpt import DptConfig  # noqa: E402
 from pag_ros.lab.transformers.gates import load_gates, save_gates  # noqa: E402
+from pag_ros.lab.transformers.metres import ScaleAndShift  # noqa: E402
 from pag_ros.lab.transformers.pictures import held_back, open_pictures, read_pictures  # noqa: E402
+from pag_ros.lab.transformers.scale_fit import ScaleFit  # noqa: E402
 from pag_ros.lab.transformers.sharing import counts  # noqa: E402
 from pag_ros.lab.transformers.teaching import (  # noqa: E402
     Lesson,
@@ -210,6 +213,17 @@ def test_more_goes_to_the_blocks_that_change_more() -> None:
     images, _ = pictures(4, 5)
     choose_tilt(network, images)
     assert network.tilt <= -0.6
+
+
+def test_a_relative_network_with_metres_is_judged_in_metres() -> None:
+    """Its depth is the same at every budget but for a disparity that the shift makes little of."""
+    network = network_of_bright_patches()
+    network.depth_head.config = replace(network.depth_head.config, max_depth_m=None)
+    network.depth_head.scratch.output_conv2[2].bias.data += 5.0
+    pictures = torch.randint(0, 256, (2, 3, SIZE[1], SIZE[0]), dtype=torch.uint8)
+    relative = losses(network, pictures, [0.3])[0.3]
+    network.give_metres(ScaleFit(ScaleAndShift(1e-4, 1.0, 8.0), "", (1.0, 1.0), 0.0))
+    assert 0.0 < losses(network, pictures, [0.3])[0.3] < 0.01 * relative
 
 
 def test_relative_depth_has_no_scale() -> None:

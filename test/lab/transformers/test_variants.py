@@ -81,18 +81,18 @@ def test_the_first_edition_is_refused_by_its_name() -> None:
 
 def test_what_the_user_says_stands_where_nothing_else_does() -> None:
     unknown = Path("mine.pth")
-    assert max_depth_of(unknown, 30.0, has_depths=False) == 30.0
-    assert max_depth_of(unknown, None, has_depths=True) is None
-    assert max_depth_of(Path("depth_anything_v2_vits.pth"), None, has_depths=True) is None
+    assert max_depth_of(unknown, 30.0, has_metres=False) == 30.0
+    assert max_depth_of(unknown, None, has_metres=True) is None
+    assert max_depth_of(Path("depth_anything_v2_vits.pth"), None, has_metres=True) is None
 
 
 def test_what_is_said_already_need_not_be_said_again() -> None:
     checkpoint = Path("depth_anything_v2_metric_hypersim_vits.pth")
-    assert max_depth_of(checkpoint, None, has_depths=False) == 20.0
+    assert max_depth_of(checkpoint, None, has_metres=False) == 20.0
 
 
 @pytest.mark.parametrize(
-    ("name", "max_depth_m", "has_depths", "text"),
+    ("name", "max_depth_m", "has_metres", "text"),
     [
         ("mine.pth", None, False, "nothing in it says whether its depth is metric or relative"),
         ("depth_anything_v2_vits.pth", None, False, "a relative depth has no metres; --depths"),
@@ -102,10 +102,10 @@ def test_what_is_said_already_need_not_be_said_again() -> None:
     ],
 )
 def test_who_does_not_say_it_or_contradicts_is_told_the_ways_out(
-    name: str, max_depth_m: float | None, has_depths: bool, text: str
+    name: str, max_depth_m: float | None, has_metres: bool, text: str
 ) -> None:
     with pytest.raises(ParameterError) as raised:
-        max_depth_of(Path(name), max_depth_m, has_depths)
+        max_depth_of(Path(name), max_depth_m, has_metres)
     message = str(raised.value)
     assert message.startswith(name)
     assert text in message
