@@ -23,7 +23,7 @@ MAX_PICTURES = 200
 _PIXELS = 2000
 """Of a picture, drawn from those whose depth is known."""
 _MIN_KNOWN = 200
-_DEPTHS_M = (0.1, 200.0)
+DEPTHS_M = (0.1, 200.0)
 """That count: a dataset's own cap is that of its published scores."""
 
 
@@ -74,7 +74,7 @@ def read_disparities(
     Raises:
         DatasetError: a picture is damaged, or too few have true depth.
     """
-    protocol = replace(dataset.protocol, min_m=_DEPTHS_M[0], cap_m=_DEPTHS_M[1])
+    protocol = replace(dataset.protocol, min_m=DEPTHS_M[0], cap_m=DEPTHS_M[1])
     generator = np.random.default_rng(0)
     disparities, depths, focal_widths = [], [], []
     for index in spread_over(dataset):

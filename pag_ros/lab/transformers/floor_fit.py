@@ -21,7 +21,7 @@ from pag_ros.lab.datasets import TRAINING, Dataset, open_dataset
 from pag_ros.lab.datasets.picture_folder import PictureFolder
 from pag_ros.lab.transformers.deployed import normals_of
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
-from pag_ros.lab.transformers.disparities import disparity_of, spread_over
+from pag_ros.lab.transformers.disparities import DEPTHS_M, disparity_of, spread_over
 from pag_ros.lab.transformers.metres import ScaleAndShift
 from pag_ros.lab.transformers.pictures import FEWEST
 from pag_ros.lab.transformers.scale_fit import FARTHEST_SHARE, ScaleFit
@@ -39,7 +39,7 @@ _TO_DEVIATION = 1.4826
 
 
 @dataclass(frozen=True)
-class View:
+class FloorView:
     """What a relative network says of a picture, without the bars around it.
 
     Attributes:
@@ -79,7 +79,7 @@ def read_views(
     dataset: Dataset,
     size: tuple[int, int],
     progress: Callable[[], object] = lambda: None,
-) -> list[View]:
+) -> list[FloorView]:
     """Run the network, every token kept, on pictures.
 
     Args:
@@ -97,12 +97,12 @@ def read_views(
         inside = disparity_of(network, box.shrink(sample.color))[box.inside]
         step = max(1, round(math.sqrt(inside.size / SAMPLED_PIXELS)))
         focal_px = sample.focal_px * box.scale
-        views.append(View(inside[::step, ::step], focal_px / step, focal_px / size[0]))
+        views.append(FloorView(inside[::step, ::step], focal_px / step, focal_px / size[0]))
         progress()
     return views
 
 
-def fit_floor(views: Sequence[View], mount: Mount, source: str) -> ScaleFit:
+def fit_floor(views: Sequence[FloorView], mount: Mount, source: str) -> ScaleFit:
     """Find the scale and shift with which most is seen of a floor.
 
     Args:
@@ -127,7 +127,7 @@ def fit_floor(views: Sequence[View], mount: Mount, source: str) -> ScaleFit:
     far = max(float(np.quantile(disparities, 1.0 - FARTHEST_SHARE)), _LEAST * typical)
     focal_widths = [view.focal_width for view in views]
     return ScaleFit(
-        ScaleAndShift(scale, shift, 1.0 / (scale * far + shift)),
+        ScaleAndShift(scale, shift, min(1.0 / (scale * far + shift), DEPTHS_M[1])),
         f"fitted to the floor in {len(sightings)} of {len(views)} pictures of {source}",
         (min(focal_widths), max(focal_widths)),
         _TO_DEVIATION * float(np.median(np.abs(factors - np.median(factors)))),
@@ -139,14 +139,14 @@ def _seen(sightings: Sequence[FloorSighting]) -> float:
 
 
 def _sightings(
-    views: Sequence[View], mount: Mount, typical: float, ratio: float
+    views: Sequence[FloorView], mount: Mount, typical: float, ratio: float
 ) -> list[FloorSighting]:
     """The floors that are seen with a scale of 1."""
     found = (sight_floor(_sampled(view, typical, ratio), mount) for view in views)
     return [sighting for sighting in found if sighting is not None]
 
 
-def _sampled(view: View, typical: float, ratio: float) -> Sampled:
+def _sampled(view: FloorView, typical: float, ratio: float) -> Sampled:
     depth = 1.0 / np.maximum(view.disparity + ratio * typical, _LEAST * typical).astype(np.float32)
     normals = normals_of(torch.from_numpy(depth)[None], torch.tensor([view.focal_px]))[0]
     height, width = depth.shape

@@ -28,7 +28,7 @@ _RELATIVE = "for a relative one --depths NAME:PATH (true depth) or --floor NAME:
 
 
 @dataclass(frozen=True)
-class Variant:
+class DeclaredVariant:
     """What is said of a checkpoint.
 
     Attributes:
@@ -60,7 +60,7 @@ def max_depth_of(checkpoint: Path, max_depth_m: float | None, has_metres: bool) 
     if max_depth_m is not None or has_metres:
         if said is not None and said.max_depth_m != max_depth_m:
             raise ParameterError(
-                f"{checkpoint}: is {said}; take {_METRIC}, {_RELATIVE}; rename the file if it is "
+                f"{checkpoint} is {said}; take {_METRIC}, {_RELATIVE}; rename the file if it is "
                 "not what it is called"
             )
         return max_depth_m
@@ -71,14 +71,14 @@ def max_depth_of(checkpoint: Path, max_depth_m: float | None, has_metres: bool) 
         )
     if said.max_depth_m is None:
         raise ParameterError(
-            f"{checkpoint}: is {said}, and a relative depth has no metres; --depths NAME:PATH fits "
+            f"{checkpoint} is {said}, and a relative depth has no metres; --depths NAME:PATH fits "
             "them to true depth (of a recording with a depth camera: `pag_ros data from-bag`), "
             "--floor NAME:PATH to the camera's height; or take a metric checkpoint"
         )
     return said.max_depth_m
 
 
-def declared_variant(checkpoint: Path) -> Variant | None:
+def declared_variant(checkpoint: Path) -> DeclaredVariant | None:
     """What config.json beside a checkpoint of Hugging Face's, or the authors' name says.
 
     Raises:
@@ -93,14 +93,14 @@ def declared_variant(checkpoint: Path) -> Variant | None:
     if _FIRST_EDITION.fullmatch(checkpoint.stem):
         raise ModelError(f"{checkpoint}: named as Depth Anything V1's; {_ONLY_V2}")
     if match := _NAME.fullmatch(checkpoint.stem):
-        return Variant(_MAX_DEPTHS_M.get(match[1]), "its name")
+        return DeclaredVariant(_MAX_DEPTHS_M.get(match[1]), "its name")
     return None
 
 
 _ONLY_V2 = "take a checkpoint of V2, which reads other blocks' features"
 
 
-def _configured(data: Mapping[Any, Any]) -> Variant:
+def _configured(data: Mapping[Any, Any]) -> DeclaredVariant:
     """What transformers makes of a configuration.
 
     Raises:
@@ -112,7 +112,9 @@ def _configured(data: Mapping[Any, Any]) -> Variant:
         raise ValueError(f"the features of blocks {taps} are Depth Anything V1's; {_ONLY_V2}")
     kind = data.get("depth_estimation_type", "relative")
     if kind == "metric":
-        return Variant(checks.number(data.get("max_depth"), "max_depth", *DEEPEST_M), "config.json")
+        return DeclaredVariant(
+            checks.number(data.get("max_depth"), "max_depth", *DEEPEST_M), "config.json"
+        )
     if kind != "relative":
         raise ValueError(f"depth_estimation_type: relative or metric, not {checks.shown(kind)}")
-    return Variant(None, "config.json")
+    return DeclaredVariant(None, "config.json")

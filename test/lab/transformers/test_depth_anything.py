@@ -28,7 +28,7 @@ from pag_ros.lab.transformers.depth_anything import (  # noqa: E402
 )
 from pag_ros.lab.transformers.metres import ScaleAndShift  # noqa: E402
 from pag_ros.lab.transformers.scale_fit import ScaleFit  # noqa: E402
-from pag_ros.lab.transformers.variants import Variant, declared_variant  # noqa: E402
+from pag_ros.lab.transformers.variants import DeclaredVariant, declared_variant  # noqa: E402
 from pag_ros.lab.transformers.vit import Vit, VitConfig  # noqa: E402
 
 TINY = VitConfig(48, 4, 3, (0, 1, 2, 3), registers=2, grid=5)
@@ -102,7 +102,9 @@ def test_with_all_tokens_it_is_hugging_faces(
     got = ours(image)[:, 0]
     assert expected.std() > 1e-4 * expected.abs().mean()
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
-    assert declared_variant(tmp_path / "model.safetensors") == Variant(metric, "config.json")
+    assert declared_variant(tmp_path / "model.safetensors") == DeclaredVariant(
+        metric, "config.json"
+    )
     if metric is None:
         depth = _deployed_depth(ours, image)
         disparity = (1.0 / depth - METRES.shift) / METRES.scale

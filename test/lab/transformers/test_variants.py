@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pag_ros.errors import ModelError, ParameterError
-from pag_ros.lab.transformers.variants import Variant, declared_variant, max_depth_of
+from pag_ros.lab.transformers.variants import DeclaredVariant, declared_variant, max_depth_of
 
 METRIC = {"model_type": "depth_anything", "depth_estimation_type": "metric", "max_depth": 80}
 
@@ -23,28 +23,30 @@ def configured(folder: Path, config: dict[str, Any] | str) -> Path:
 @pytest.mark.parametrize(
     ("name", "variant"),
     [
-        ("depth_anything_v2_metric_hypersim_vits.pth", Variant(20.0, "its name")),
-        ("depth_anything_v2_metric_vkitti_vitl.pth", Variant(80.0, "its name")),
-        ("depth_anything_v2_vitb.pth", Variant(None, "its name")),
+        ("depth_anything_v2_metric_hypersim_vits.pth", DeclaredVariant(20.0, "its name")),
+        ("depth_anything_v2_metric_vkitti_vitl.pth", DeclaredVariant(80.0, "its name")),
+        ("depth_anything_v2_vitb.pth", DeclaredVariant(None, "its name")),
         ("depth_anything_v2_vits_of_mine.pth", None),
         ("model.safetensors", None),
     ],
 )
-def test_the_authors_names_say_what_a_checkpoint_is(name: str, variant: Variant | None) -> None:
+def test_the_authors_names_say_what_a_checkpoint_is(
+    name: str, variant: DeclaredVariant | None
+) -> None:
     assert declared_variant(Path(name)) == variant
 
 
 @pytest.mark.parametrize(
     ("config", "variant"),
     [
-        (METRIC, Variant(80.0, "config.json")),
-        ({"model_type": "depth_anything"}, Variant(None, "config.json")),
-        ({**METRIC, "depth_estimation_type": "relative"}, Variant(None, "config.json")),
+        (METRIC, DeclaredVariant(80.0, "config.json")),
+        ({"model_type": "depth_anything"}, DeclaredVariant(None, "config.json")),
+        ({**METRIC, "depth_estimation_type": "relative"}, DeclaredVariant(None, "config.json")),
         ({"model_type": "dinov2"}, None),
     ],
 )
 def test_hugging_faces_configuration_says_it(
-    config: dict[str, Any], variant: Variant | None, tmp_path: Path
+    config: dict[str, Any], variant: DeclaredVariant | None, tmp_path: Path
 ) -> None:
     checkpoint = configured(tmp_path, config)
     assert declared_variant(checkpoint) == variant
