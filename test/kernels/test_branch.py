@@ -48,15 +48,16 @@ WIDE: list[Form] = [
 
 
 class Chain:
-    """A branch from 20 channels, and the same by the definition.
+    """A branch and the same by the definition.
 
     In bf16 all sums are exact: else their order would decide to which side an inner result is
     rounded.
     """
 
-    def __init__(self, forms: list[Form], precision: Any = "fp32", residual: bool = True) -> None:
+    def __init__(
+        self, forms: list[Form], precision: Any = "fp32", residual: bool = True, inputs: int = 20
+    ) -> None:
         rng = np.random.default_rng(3)
-        inputs = 20
         make = Operands.exact if precision == "bf16" else Operands.random
         self.precision = precision
         self.x = make(SIZE, inputs, 1, 1, 3).x
@@ -108,9 +109,12 @@ def test_a_block_gives_what_its_convolutions_give(
         chain.check(chain.run(count, workspace(threads), base=chain.x), expected)
 
 
+@pytest.mark.parametrize("channels", [20, 70])
 @pytest.mark.parametrize("count", COUNTS)
-def test_a_block_may_work_in_place(instruction_set, precision, workspace, count):
-    chain = Chain(BASIC, precision)
+def test_a_block_may_work_in_place(instruction_set, precision, workspace, count, channels):
+    """Also of more channels than a panel of weights has: each result is written once."""
+    forms = [{**form, "outputs": channels} for form in BASIC]
+    chain = Chain(forms, precision, inputs=channels)
     expected = chain.expected(count, base=chain.x)
     y = chain.run(count, workspace(2), base=chain.x, out=chain.x)
     assert y is chain.x

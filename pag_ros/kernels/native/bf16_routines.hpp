@@ -233,8 +233,10 @@ static void convolve_panel(const Tile& tile, const Bf16* weights, const float* b
 static void convolve_bf16(const Tile& tile, const Bf16* weights, const float* bias, int column,
                           int end) {
     const std::int64_t panel = std::int64_t(tile.taps) * padded_to_steps(tile.channels) * kBf16Panel;
-    for (; column < end; column += kBf16Panel, weights += panel, bias += kBf16Panel)
-        convolve_panel(tile, weights, bias, column, end - column);
+    for (; column < end; column += kBf16Panel, weights += panel, bias += kBf16Panel) {
+        const int left = end - column;
+        convolve_panel(tile, weights, bias, column, left < kBf16Panel ? left : kBf16Panel);
+    }
 }
 
 #endif
