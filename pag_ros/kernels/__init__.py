@@ -2,7 +2,8 @@
 
 `select` and `sparse_conv2d` do that; `classify` ends a network. A network that runs them again and
 again packs its weights once, as `Convolution`s, and joins those that follow one another into a
-`Branch`. C++ in `native/` computes; `reference` is the plain definition and the oracle of every
+`Branch`. Gated blocks that follow one another are a `Trunk`, which scores, selects and convolves in
+one call. C++ in `native/` computes; `reference` is the plain definition and the oracle of every
 backend.
 
 Pixels are numbered row by row (y * W + x), layout is channels-last, batch of one. The best
@@ -13,7 +14,9 @@ instruction set of the processor is used; the environment variable PAG_ROS_ISA n
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -29,8 +32,11 @@ __all__ = [
     "Precision",
     "QuantizedBranch",
     "QuantizedConvolution",
+    "Trunk",
+    "TrunkBlock",
     "Workspace",
     "available_cpus",
+    "bf16_is_faster",
     "chosen_instruction_set",
     "classify",
     "has_native_bf16",
@@ -153,7 +159,7 @@ class Branch:
         precision: Precision = "fp32",
     ) -> None:
         layers = [each.native for each in convolutions]
-        self._native = _native.Branch(layers, residual, precision)
+        self.native = _native.Branch(layers, residual, precision)
 
     def __call__(
         self,
@@ -185,7 +191,81 @@ class Branch:
             ValueError: an argument has a wrong shape, type, layout or value.
             RuntimeError: the workspace is closed, or at work in another thread.
         """
-        return self._native.run(x, index, count, base, dilation_map, out, workspace.native)
+        return self.native.run(x, index, count, base, dilation_map, out, workspace.native)
+
+
+class TrunkBlock:
+    """y = x, and at the pixels with the highest scores what a branch makes of x.
+
+    Args:
+        gate: [C] float32, weighs the channels of a pixel into its score.
+        gate_bias: what is added to every score.
+        branch: of C channels to C; x is its base.
+        predictor: of a branch whose convolutions are `by_map`, and of no other: a branch of C
+            channels to K, computed first at the same pixels. It chooses each one's dilation.
+        dilations: [K], of which a pixel takes the one where its largest output is, of equal ones
+            the first.
+
+    Raises:
+        ValueError: an argument has a wrong shape, type or value, or they do not fit together.
+    """
+
+    def __init__(
+        self,
+        gate: NDArray[np.float32],
+        gate_bias: float,
+        branch: Branch | QuantizedBranch,
+        predictor: Branch | QuantizedBranch | None = None,
+        dilations: Sequence[int] = (),
+    ) -> None:
+        chooser = None if predictor is None else predictor.native
+        self.native = _native.TrunkBlock(gate, gate_bias, branch.native, chooser, [*dilations])
+
+
+class Trunk:
+    """Gated blocks one after another on one map; the GIL is released once for all of them.
+
+    If they are quantized, the map is rounded to uint8 once, and follows the blocks' results.
+
+    Raises:
+        ValueError: there is no block; they have different channels; some are quantized and some are
+            not, in different units, or with one convolution only.
+    """
+
+    def __init__(self, blocks: Sequence[TrunkBlock]) -> None:
+        self._native = _native.Trunk([block.native for block in blocks])
+
+    def __call__(
+        self,
+        x: NDArray[np.float32],
+        keep: NDArray[np.int32],
+        plan: NDArray[np.float32],
+        elapsed: float,
+        *,
+        index: Sequence[NDArray[np.int32]],
+        workspace: Workspace,
+    ) -> tuple[list[int], list[float]]:
+        """Compute all blocks, in place.
+
+        Args:
+            x: [H,W,C] float32, the map before the first block and then behind the last one.
+            keep: [L] int32, pixels that each block may compute.
+            plan: [L,3] float32, see `pag_ros.runtime.frame_clock.limit_rows`: a block that begins
+                late computes fewer pixels, and none whose score is not above its threshold.
+            elapsed: seconds since the frame's start.
+            index: for each block [H*W] int32 to write the pixels that it computed into; the entries
+                behind its count mean nothing.
+            workspace: threads and buffers.
+
+        Returns:
+            The count of each block; and the seconds after the frame's start at which each block
+            had its scores, with the end of the last one behind them.
+
+        Raises:
+            ValueError: an argument has a wrong shape, type, layout or value.
+            RuntimeError: the workspace is closed, or at work in another thread.
+        """
+        return self._native.run(x, keep, plan, elapsed, [*index], workspace.native)
 
 
 class QuantizedConvolution:
@@ -202,6 +282,9 @@ class QuantizedConvolution:
             one.
         zero_point: the input that stands for zero, 0 to 255; 0 after a ReLU.
         dilation: distance of the taps in pixels.
+        by_map: see `Convolution`.
+        passed: of one `by_map`, [N] float32: what one unit of an input that takes the convolution's
+            place counts in the result, which is `scale` without the weight scale.
         activation: "none" or "relu".
 
     Raises:
@@ -217,6 +300,8 @@ class QuantizedConvolution:
         *,
         zero_point: int = 0,
         dilation: int = 1,
+        by_map: bool = False,
+        passed: NDArray[np.float32] | None = None,
         activation: Literal["none", "relu"] = "none",
     ) -> None:
         if activation not in ("none", "relu"):
@@ -227,6 +312,8 @@ class QuantizedConvolution:
             scale,
             zero_point=zero_point,
             dilation=dilation,
+            by_map=by_map,
+            passed=passed,
             relu=activation == "relu",
         )
         self.inputs = weight.shape[3]
@@ -243,22 +330,26 @@ class QuantizedBranch:
 
     Args:
         convolutions: in order of execution; each takes the channels that the one before gives.
-        input_scale: what one unit of the first convolution's input counts.
+        input_scale: what one unit of the first convolution's input counts, [C] float32 or for all
+            channels alike. The weights of its channels are in proportion.
         residual: the last one adds `base` before its activation.
 
     Raises:
         ValueError: there is no convolution, two of them do not fit together, or the input scale is
-            not a positive number.
+            not of positive numbers.
     """
 
     def __init__(
         self,
         convolutions: Sequence[QuantizedConvolution],
-        input_scale: float,
+        input_scale: float | NDArray[np.float32],
         residual: bool = False,
     ) -> None:
         layers = [each.native for each in convolutions]
-        self._native = _native.QuantizedBranch(layers, input_scale, residual)
+        scales = np.float32(input_scale)
+        if scales.ndim == 0 and convolutions:
+            scales = np.full(convolutions[0].inputs, scales)
+        self.native = _native.QuantizedBranch(layers, scales, residual)
 
     def __call__(
         self,
@@ -267,6 +358,7 @@ class QuantizedBranch:
         count: int,
         *,
         base: NDArray[np.float32] | None = None,
+        dilation_map: NDArray[np.int32] | None = None,
         stream: NDArray[np.uint8] | None = None,
         out: NDArray[np.float32] | None = None,
         workspace: Workspace,
@@ -281,7 +373,7 @@ class QuantizedBranch:
                 that follow one another with `base` and `out` equal to `x`, one input scale and one
                 zero point round the whole map once. It takes two convolutions or more, and as many
                 outputs as inputs.
-            x, index, count, base, out, workspace: see `Branch.__call__`.
+            x, index, count, base, dilation_map, out, workspace: see `Branch.__call__`.
 
         Returns:
             y [H,W,N] float32.
@@ -290,7 +382,7 @@ class QuantizedBranch:
             ValueError: an argument has a wrong shape, type, layout or value.
             RuntimeError: the workspace is closed, or at work in another thread.
         """
-        return self._native.run(x, index, count, base, stream, out, workspace.native)
+        return self.native.run(x, index, count, base, dilation_map, stream, out, workspace.native)
 
     def quantize(self, x: NDArray[np.float32]) -> NDArray[np.uint8]:
         """All of `x` [H,W,C] in units of the first convolution's input: [H,W,C] uint8.
@@ -298,7 +390,7 @@ class QuantizedBranch:
         Raises:
             ValueError: x has a wrong shape, type or layout.
         """
-        return self._native.quantize(x)
+        return self.native.quantize(x)
 
 
 def select(
@@ -410,6 +502,34 @@ def peak_flops(workspace: Workspace) -> float:
     No code can be faster with the same instruction set; takes about a millisecond.
     """
     return _native.peak_flops(workspace.native)
+
+
+def bf16_is_faster() -> bool:
+    """Whether a convolution in bf16 takes less time here than in float32.
+
+    Not so on every processor with instructions for it: without AMX, Intel's take twice as long. It
+    is measured once, in some milliseconds.
+    """
+    return has_native_bf16() and _bf16_is_faster(chosen_instruction_set())
+
+
+@cache
+def _bf16_is_faster(instruction_set: str) -> bool:
+    channels, side, rounds = 64, 16, 5
+    weight = np.ones((channels, 3, 3, channels), np.float32)
+    convolution = Convolution(weight, np.zeros(channels, np.float32))
+    x = np.ones((side, side, channels), np.float32)
+    index = np.arange(side * side, dtype=np.int32)
+    workspace = Workspace(threads=1)
+    seconds: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
+    branches = {precision: Branch([convolution], precision=precision) for precision in seconds}
+    for _ in range(rounds):
+        for precision, branch in branches.items():
+            began = time.perf_counter()
+            branch(x, index, len(index), workspace=workspace)
+            seconds[precision].append(time.perf_counter() - began)
+    workspace.close()
+    return min(seconds["bf16"]) < min(seconds["fp32"])
 
 
 def available_cpus() -> int:

@@ -20,7 +20,9 @@ class Layer:
         upper: float = ...,
     ) -> None: ...
 
-class Branch:
+class Computation: ...
+
+class Branch(Computation):
     def __init__(
         self, layers: list[Layer], residual: bool = False, precision: str = "fp32"
     ) -> None: ...
@@ -35,6 +37,28 @@ class Branch:
         workspace: Workspace,
     ) -> NDArray[np.float32]: ...
 
+class TrunkBlock:
+    def __init__(
+        self,
+        gate: NDArray[np.float32],
+        gate_bias: float,
+        branch: Computation,
+        predictor: Computation | None,
+        dilations: list[int],
+    ) -> None: ...
+
+class Trunk:
+    def __init__(self, blocks: list[TrunkBlock]) -> None: ...
+    def run(
+        self,
+        map: NDArray[np.float32],
+        keep: NDArray[np.int32],
+        plan: NDArray[np.float32],
+        elapsed: float,
+        index: list[NDArray[np.int32]],
+        workspace: Workspace,
+    ) -> tuple[list[int], list[float]]: ...
+
 class QuantizedLayer:
     def __init__(
         self,
@@ -44,12 +68,17 @@ class QuantizedLayer:
         *,
         zero_point: int = 0,
         dilation: int = 1,
+        by_map: bool = False,
+        passed: NDArray[np.float32] | None = None,
         relu: bool = False,
     ) -> None: ...
 
-class QuantizedBranch:
+class QuantizedBranch(Computation):
     def __init__(
-        self, layers: list[QuantizedLayer], input_scale: float, residual: bool = False
+        self,
+        layers: list[QuantizedLayer],
+        input_scale: NDArray[np.float32],
+        residual: bool = False,
     ) -> None: ...
     def run(
         self,
@@ -57,6 +86,7 @@ class QuantizedBranch:
         index: NDArray[np.int32],
         count: int,
         base: NDArray[np.float32] | None,
+        dilation_map: NDArray[np.int32] | None,
         stream: NDArray[np.uint8] | None,
         out: NDArray[np.float32] | None,
         workspace: Workspace,

@@ -76,6 +76,8 @@ class QuantizedStep:
     scale: NDArray[np.float32]
     zero_point: int = 0
     dilation: int = 1
+    by_map: bool = False
+    passed: NDArray[np.float32] | None = None
     activation: str = "none"
 
 
@@ -84,9 +86,10 @@ def quantized_branch(
     index: NDArray[np.int32],
     count: int,
     steps: Sequence[QuantizedStep],
-    input_scale: float,
+    input_scale: float | NDArray[np.float32],
     *,
     base: NDArray[np.float32] | None = None,
+    dilation_map: NDArray[np.int32] | None = None,
     residual: bool = False,
 ) -> NDArray[np.float32]:
     """y [H,W,N] = base, and at the listed pixels the result of the steps; exact to the last bit.
@@ -98,11 +101,11 @@ def quantized_branch(
     active = active.reshape(x.shape[0], x.shape[1], 1)
     values = _to_uint8(x * (np.float32(1) / np.float32(input_scale)), steps[0].zero_point)
     for step, following in pairwise(steps):
-        scaled = quantized_sums(values, step).astype(np.float32) * step.scale
+        scaled = _quantized_result(values, step, dilation_map)
         if step.activation == "relu":
             scaled = np.maximum(scaled, np.float32(0))
         values = np.where(active, _to_uint8(scaled, following.zero_point), following.zero_point)
-    result = quantized_sums(values, steps[-1]).astype(np.float32) * steps[-1].scale
+    result = _quantized_result(values, steps[-1], dilation_map)
     y = np.zeros_like(result) if base is None else base
     if residual:
         result = result + y
@@ -111,14 +114,29 @@ def quantized_branch(
     return np.where(active, result, y)
 
 
-def quantized_sums(values: NDArray[np.int64], step: QuantizedStep) -> NDArray[np.int64]:
+def _quantized_result(
+    values: NDArray[np.int64], step: QuantizedStep, dilation_map: NDArray[np.int32] | None
+) -> NDArray[np.float32]:
+    """The step's results before the activation: [H,W,C] -> [H,W,N]."""
+    if dilation_map is None or step.passed is None:
+        return quantized_sums(values, step, step.dilation).astype(np.float32) * step.scale
+    result = (values - step.zero_point).astype(np.float32) * step.passed
+    dilations = dilation_map.reshape(values.shape[:2])
+    for dilation in np.unique(dilations[dilations > 0]):
+        sums = quantized_sums(values, step, int(dilation)).astype(np.float32) * step.scale
+        result[dilations == dilation] = sums[dilations == dilation]
+    return result
+
+
+def quantized_sums(
+    values: NDArray[np.int64], step: QuantizedStep, dilation: int
+) -> NDArray[np.int64]:
     """bias + sum of weight * (input - zero_point) everywhere: [H,W,C] -> [H,W,N]."""
     # Exact: float64 holds every integer of 53 bits.
     centred = values.astype(np.float32) - np.float32(step.zero_point)
     weight = step.weight.astype(np.float32)
-    return (
-        convolve(centred, weight, np.zeros(len(weight)), step.dilation).astype(np.int64) + step.bias
-    )
+    sums = convolve(centred, weight, np.zeros(len(weight)), dilation)
+    return sums.astype(np.int64) + step.bias
 
 
 def _to_uint8(values: NDArray[np.float32], zero_point: int) -> NDArray[np.int64]:

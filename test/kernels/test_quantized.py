@@ -39,7 +39,7 @@ def random_step(
 
 
 def branch_of(
-    steps: list[QuantizedStep], input_scale: float = 0.02, residual: bool = False
+    steps: list[QuantizedStep], input_scale: Any = 0.02, residual: bool = False
 ) -> QuantizedBranch:
     return QuantizedBranch(
         [QuantizedConvolution(**vars(step)) for step in steps], input_scale, residual
@@ -206,6 +206,65 @@ def test_blocks_that_follow_one_another_keep_the_rounded_map(instruction_set, wo
     np.testing.assert_array_equal(stream, branch_of(blocks[0]).quantize(expected))
 
 
+def units_of(channels: int, seed: int = 8) -> Any:
+    return np.random.default_rng(seed).uniform(0.005, 0.05, channels).astype(np.float32)
+
+
+def multipool_block(channels: int, place: int) -> list[QuantizedStep]:
+    """A block whose convolution at `place` takes its dilations from the map."""
+    steps = basic_block(channels)
+    passed = units_of(channels, 9) * (20 if place == 0 else 1)
+    steps[place] = replace(steps[place], by_map=True, passed=passed)
+    return steps
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("with_stream", [False, True])
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("count", [0, 5, 40, PIXELS])
+def test_every_pixel_may_have_a_dilation_of_its_own(
+    instruction_set, workspace, count, place, with_stream, threads
+):
+    x, steps, units = random_map(20), multipool_block(20, place), units_of(20)
+    dilations = np.random.default_rng(5).integers(0, 12, PIXELS).astype(np.int32)
+    index = listed(PIXELS, count)
+    expected = reference.quantized_branch(
+        x, index, count, steps, units, base=x, dilation_map=dilations, residual=True
+    )
+    branch = branch_of(steps, units, residual=True)
+    y, stream = x.copy(), branch.quantize(x) if with_stream else None
+    more = {"out": y, "stream": stream, "workspace": workspace(threads)}
+    branch(y, index, count, base=y, dilation_map=dilations, **more)
+    np.testing.assert_array_equal(y, expected)
+    if stream is not None:
+        np.testing.assert_array_equal(stream, branch.quantize(expected))
+
+
+def test_every_channel_may_have_units_of_its_own(instruction_set, workspace):
+    x, steps, units = random_map(37), basic_block(37), units_of(37)
+    expected = reference.quantized_branch(x, INDEX, 16, steps, units, base=x, residual=True)
+    branch = branch_of(steps, units, residual=True)
+    y = branch(x, INDEX, 16, base=x, workspace=workspace(1))
+    np.testing.assert_array_equal(y, expected)
+    rounded = np.rint(np.clip(x * (np.float32(1) / units), -31, 224)) + 31
+    np.testing.assert_array_equal(branch.quantize(x), rounded)
+
+
+def test_an_input_that_is_no_number_passes_through_as_the_lowest(instruction_set, workspace):
+    x, steps = random_map(20), multipool_block(20, 1)
+    x[2, 3] = np.nan
+    dilations = np.zeros(PIXELS, np.int32)
+    options = {"dilation_map": dilations, "base": x, "residual": True}
+    expected = reference.quantized_branch(x, INDEX, 16, steps, 0.02, **options)
+    branch = branch_of(steps, residual=True)
+    y, stream = x.copy(), branch.quantize(x)
+    branch(
+        y, INDEX, 16, base=y, dilation_map=dilations, stream=stream, out=y, workspace=workspace(1)
+    )
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(stream, branch.quantize(expected))
+
+
 def test_the_rounded_map_is_that_of_the_definition(instruction_set):
     x, steps = random_map(20, (7, 5)), basic_block(20)
     expected = np.rint(np.clip(x * np.float32(1 / np.float32(0.02)), -31, 224)) + 31
@@ -341,6 +400,7 @@ print(kernels.chosen_instruction_set(), "amx" in kernels.instruction_sets())
 WEIGHT = np.zeros((2, 3, 3, 4), np.int8)
 BIAS = np.zeros(2, np.int32)
 SCALE = np.ones(2, np.float32)
+SQUARE = np.ones((2, 3, 3, 2), np.int8)
 
 
 @pytest.mark.parametrize(
@@ -366,6 +426,10 @@ SCALE = np.ones(2, np.float32)
         ("zero_point", {"zero_point": -1}),
         ("zero_point", {"zero_point": 256}),
         ("dilation", {"dilation": 0}),
+        ("dilation_map", {"by_map": True, "passed": SCALE}),
+        ("passed", {"weight": SQUARE, "by_map": True}),
+        ("passed", {"weight": SQUARE, "by_map": True, "passed": np.ones(3, np.float32)}),
+        ("passed", {"weight": SQUARE, "by_map": True, "passed": SCALE * np.float32(np.inf)}),
         ("activation", {"activation": "relu6"}),
     ],
 )
@@ -413,12 +477,17 @@ def test_a_wrong_argument_of_a_call_is_named_and_nothing_is_written(workspace, n
     assert (out == 7.0).all()
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf, 1e-45, 1e39])
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf, 1e-45])
 def test_a_wrong_input_scale_is_named(scale):
-    with pytest.raises(
-        (ValueError, OverflowError), match=r"^input_scale must be a positive number"
-    ):
-        QuantizedBranch([QuantizedConvolution(WEIGHT, BIAS, SCALE)], scale)
+    scales = np.array([1.0, 1.0, 1.0, scale], np.float32)
+    for each in (scale, scales):
+        with pytest.raises(ValueError, match=r"^input_scale must be positive numbers"):
+            QuantizedBranch([QuantizedConvolution(WEIGHT, BIAS, SCALE)], each)
+
+
+def test_there_is_an_input_scale_for_every_channel():
+    with pytest.raises(ValueError, match=r"^input_scale must be \[4\] float32, got \[3\]"):
+        QuantizedBranch([QuantizedConvolution(WEIGHT, BIAS, SCALE)], np.ones(3, np.float32))
 
 
 def test_convolutions_that_do_not_fit_together_are_refused():

@@ -469,6 +469,11 @@ Branch::Branch(std::vector<std::shared_ptr<Layer>> layers, bool residual, Precis
         for (auto& layer : layers_) layer = layer->in_bf16();
 }
 
+bool Branch::is_by_map() const {
+    return std::any_of(layers_.begin(), layers_.end(),
+                       [](const auto& layer) { return layer->form.by_map; });
+}
+
 void Branch::run(const Job& given, Workspace& workspace) const {
     const Job job = with_own_lists(given, workspace);
     locate(job, workspace);

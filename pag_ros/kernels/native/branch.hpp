@@ -67,21 +67,24 @@ class Layer {
     std::shared_ptr<Layer> in_bf16_;
 };
 
-class Branch {
+class Branch : public Computation {
    public:
     // Every layer takes the outputs of the one before; at least one, all of one instruction set.
     // residual: the last layer adds the base before its activation.
     Branch(std::vector<std::shared_ptr<Layer>> layers, bool residual, Precision precision);
 
     const std::vector<std::shared_ptr<Layer>>& layers() const { return layers_; }
-    bool residual() const { return residual_; }
+    int inputs() const override { return layers_.front()->form.channels; }
+    int outputs() const override { return layers_.back()->form.outputs; }
+    bool is_by_map() const override;
+    bool residual() const override { return residual_; }
 
     // out = base, and at the listed pixels the layers' result. A pixel that is not listed gives
     // nothing to its neighbours between two layers; the first layer sees x everywhere.
     // Throws std::invalid_argument, before anything is written, if index names a pixel outside the
     // map or one pixel twice, or a dilation is negative. Other threads may write to any input
     // meanwhile: that changes results and nothing else.
-    void run(const Job& job, Workspace& workspace) const;
+    void run(const Job& job, Workspace& workspace) const override;
 
    private:
     void run_fp32(const Job& job, Workspace& workspace) const;

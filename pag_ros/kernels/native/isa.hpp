@@ -95,7 +95,7 @@ struct QuantizedTile {
     const float* base[kMaxQuantizedRows];  // what to add to a float result
     float lower, upper;                    // of the result, before the zero point is added
     int zero_point;                        // of a quantized result
-    float inverse_scale;                   // float results are quantized by
+    const float* inverse_scale;            // [panels * 32], float results are quantized by
 };
 
 struct QuantizedWeights {
@@ -110,8 +110,8 @@ struct QuantizedRoutines {
     int input_shift;  // what `convolve` subtracts from every input; the bias has to make up for it
     // All output channels of a tile.
     void (*convolve)(const QuantizedTile&, const QuantizedWeights&);
-    // count floats to whole multiples of 1 / inverse_scale, zero at zero_point.
-    void (*quantize)(const float* from, std::uint8_t* to, int count, float inverse_scale,
+    // The channels of a pixel to whole multiples of 1 / inverse_scale [channels], zero at zero_point.
+    void (*quantize)(const float* from, std::uint8_t* to, int channels, const float* inverse_scale,
                      int zero_point);
 };
 
@@ -127,6 +127,9 @@ struct Isa {
     // upper[k * stride + x], below it lower[k * stride + x]; `share` of the lower one counts.
     void (*classify)(const float* upper, const float* lower, float share, int classes, int stride,
                      int width, std::uint8_t* labels, float* confidence);
+    // What a gate says of `pixels` pixels one behind the other: bias + sum of gate * x over the channels.
+    void (*score)(const float* x, int pixels, int channels, const float* gate, float bias,
+                  float* scores);
     // So many rounds of multiply-adds in registers; returns the floating-point operations. The result
     // goes to `sink`, so that no compiler leaves them out.
     double (*multiply_add)(int rounds, float* sink);

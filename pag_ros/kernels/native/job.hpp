@@ -7,9 +7,12 @@
 
 #include "aligned.hpp"
 #include "classify.hpp"
+#include "select.hpp"
 #include "thread_pool.hpp"
 
 namespace pag {
+
+struct Workspace;
 
 // One run of a branch. All maps are channels-last and dense in memory.
 struct Job {
@@ -20,9 +23,20 @@ struct Job {
     const float* base;                 // [height][width][outputs], or null for zeros
     const std::int32_t* dilation_map;  // [height * width], or null
     float* out;                        // [height][width][outputs]; may be x or base
-    // Of quantized layers: x in units of the first one, or null. It follows the result at the listed
-    // pixels.
-    std::uint8_t* stream;
+    // Of quantized layers: x in units of the first one, or null.
+    const std::uint8_t* stream;
+    std::uint8_t* next_stream;  // what follows the result at the listed pixels, or null; may be stream
+};
+
+// What is computed at listed pixels, in whatever numbers.
+class Computation {
+   public:
+    virtual ~Computation() = default;
+    virtual int inputs() const = 0;   // channels
+    virtual int outputs() const = 0;  // channels
+    virtual bool is_by_map() const = 0;  // it needs a dilation map
+    virtual bool residual() const = 0;   // it adds the base at the listed pixels
+    virtual void run(const Job& job, Workspace& workspace) const = 0;
 };
 
 // Memory and threads that runs use one after another.
@@ -38,6 +52,12 @@ struct Workspace {
     std::vector<std::uint8_t> keys;      // what they are ordered by
     std::vector<float> zeros;
     ClassifyBuffers classify;
+    // Of a trunk's blocks: the scores, the pixels chosen by them, and what a predictor says of these.
+    std::vector<float> scores;
+    SelectBuffers selecting;
+    std::vector<std::int32_t> chosen;
+    std::vector<float> predicted;
+    std::vector<std::int32_t> predicted_dilations;
     std::vector<float> between[2];  // results between layers, [count + 1][channels]
     // Of bf16 layers: the input, with one row more, and the results between layers; rows are padded.
     AlignedVector<std::uint16_t> bf16_input, bf16_between[2];
@@ -47,6 +67,7 @@ struct Workspace {
     // between layers, [count + 1][channels].
     AlignedVector<std::uint8_t> quantized;
     AlignedVector<std::uint8_t> quantized_between[2];
+    AlignedVector<std::uint8_t> stream;  // the map of a trunk in units of its blocks
 };
 
 constexpr int kCopyPixels = 64;

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -18,6 +19,7 @@
 #include "isa.hpp"
 #include "quantized.hpp"
 #include "select.hpp"
+#include "trunk.hpp"
 
 namespace py = pybind11;
 
@@ -113,10 +115,18 @@ std::shared_ptr<pag::Layer> make_layer(const py::object& weight, const py::objec
                                               pag::chosen_isa());
 }
 
+void check_finite(const py::array& array, const std::string& name) {
+    const float* values = data_of<float>(array);
+    if (!std::all_of(values, values + array.size(), [](float each) { return std::isfinite(each); }))
+        throw py::value_error(name + " must be finite");
+}
+
 std::shared_ptr<pag::QuantizedLayer> make_quantized_layer(const py::object& weight,
                                                           const py::object& bias,
                                                           const py::object& scale, int zero_point,
-                                                          int dilation, bool relu) {
+                                                          int dilation, bool by_map,
+                                                          const py::object& passed,
+                                                          bool relu) {
     const std::string wanted = "contiguous [N,k,k,C] int8, k = 1, 3 or 5";
     const py::array weights = array_of<std::int8_t>(weight, "weight", {-1, -1, -1, -1}, wanted);
     const std::int64_t outputs = weights.shape(0), kernel = weights.shape(1);
@@ -128,21 +138,29 @@ std::shared_ptr<pag::QuantizedLayer> make_quantized_layer(const py::object& weig
     const std::string each = "[" + std::to_string(outputs) + "] ";
     const py::array biases = array_of<std::int32_t>(bias, "bias", {outputs}, each + "int32");
     const py::array scales = array_of<float>(scale, "scale", {outputs}, each + "float32");
-    const float* factors = data_of<float>(scales);
-    if (!std::all_of(factors, factors + outputs, [](float each) { return std::isfinite(each); }))
-        throw py::value_error("scale must be finite");
+    check_finite(scales, "scale");
     if (zero_point < 0 || zero_point > 255)
         refuse("zero_point", "0 to 255", std::to_string(zero_point));
     if (dilation < 1) refuse("dilation", "1 or more", std::to_string(dilation));
+    if (by_map && (kernel == 1 || outputs != channels))
+        throw py::value_error(
+            "dilation_map needs a weight with a 3x3 or 5x5 kernel and as many outputs as inputs");
+    py::array passing;
+    if (by_map) {
+        passing = array_of<float>(passed, "passed", {outputs}, each + "float32");
+        check_finite(passing, "passed");
+    }
     pag::QuantizedLayer::Form form{};
     form.outputs = static_cast<int>(outputs);
     form.kernel = static_cast<int>(kernel);
     form.channels = static_cast<int>(channels);
     form.dilation = dilation;
+    form.by_map = by_map;
     form.zero_point = zero_point;
     form.relu = relu;
     return std::make_shared<pag::QuantizedLayer>(form, data_of<std::int8_t>(weights),
-                                                 data_of<std::int32_t>(biases), factors,
+                                                 data_of<std::int32_t>(biases), data_of<float>(scales),
+                                                 by_map ? data_of<float>(passing) : nullptr,
                                                  pag::chosen_isa());
 }
 
@@ -173,13 +191,75 @@ pag::Branch make_branch(const std::vector<std::shared_ptr<pag::Layer>>& layers, 
     return {layers, residual, precision_of(precision)};
 }
 
+void check_channels(const pag::Computation& branch, const std::string& name, std::int64_t inputs,
+                    std::int64_t outputs) {
+    const std::int64_t takes = branch.inputs(), gives = branch.outputs();
+    if (takes != inputs || gives != outputs)
+        throw py::value_error(name + " must take " + std::to_string(inputs) + " channels and give " +
+                              std::to_string(outputs) + ", it takes " + std::to_string(takes) +
+                              " and gives " + std::to_string(gives));
+}
+
+pag::TrunkBlock make_block(const py::object& gate, float gate_bias,
+                           const std::shared_ptr<pag::Computation>& branch,
+                           const std::shared_ptr<pag::Computation>& predictor,
+                           const std::vector<std::int32_t>& dilations) {
+    const std::int64_t channels = branch->inputs();
+    check_channels(*branch, "branch", channels, channels);
+    const py::array weights = array_of<float>(
+        gate, "gate", {channels}, "contiguous [" + std::to_string(channels) + "] float32");
+    if (branch->is_by_map() != (predictor != nullptr))
+        throw py::value_error("a branch with a dilation map, and no other, needs a predictor");
+    if (predictor != nullptr) {
+        check_channels(*predictor, "predictor", channels, std::int64_t(dilations.size()));
+        if (predictor->is_by_map() || predictor->residual())
+            throw py::value_error("predictor must have no dilation map and no residual");
+    }
+    if (std::any_of(dilations.begin(), dilations.end(), [](std::int32_t each) { return each < 0; }))
+        throw py::value_error("dilations must not be negative");
+    const float* values = data_of<float>(weights);
+    return {{values, values + channels}, gate_bias, branch, predictor, dilations};
+}
+
+// Whether a quantized branch can read and write one map beside the others of a trunk, or throw.
+void check_units(const pag::Computation& computation, const pag::QuantizedBranch& units) {
+    const auto* branch = dynamic_cast<const pag::QuantizedBranch*>(&computation);
+    if (branch == nullptr || branch->input_scale() != units.input_scale() ||
+        branch->zero_point() != units.zero_point())
+        throw py::value_error(
+            "blocks must all be quantized, with one input scale and one zero point, or none of them");
+    if (branch->layers().size() < 2)
+        throw py::value_error("a quantized branch of a block needs two convolutions or more");
+}
+
+pag::Trunk make_trunk(std::vector<pag::TrunkBlock> blocks) {
+    if (blocks.empty()) throw py::value_error("blocks must hold one block at least");
+    std::shared_ptr<const pag::QuantizedBranch> units;
+    for (const pag::TrunkBlock& block : blocks) {
+        if (block.gate.size() != blocks.front().gate.size())
+            throw py::value_error("blocks must all have the same channels");
+        if (units == nullptr)
+            units = std::dynamic_pointer_cast<const pag::QuantizedBranch>(block.branch);
+    }
+    if (units != nullptr)
+        for (const pag::TrunkBlock& block : blocks)
+            for (const auto& each : {block.branch, block.predictor})
+                if (each != nullptr) check_units(*each, *units);
+    return pag::Trunk(std::move(blocks), units, pag::chosen_isa());
+}
+
 pag::QuantizedBranch make_quantized_branch(
-    const std::vector<std::shared_ptr<pag::QuantizedLayer>>& layers, float input_scale,
+    const std::vector<std::shared_ptr<pag::QuantizedLayer>>& layers, const py::object& input_scale,
     bool residual) {
     check_chain(layers);
-    if (!std::isnormal(input_scale) || !std::isnormal(1.0F / input_scale) || input_scale < 0.0F)
-        refuse("input_scale", "a positive number", std::to_string(input_scale));
-    return {layers, input_scale, residual};
+    const std::int64_t channels = layers.front()->form.channels;
+    const py::array scales = array_of<float>(input_scale, "input_scale", {channels},
+                                             "[" + std::to_string(channels) + "] float32");
+    const float* values = data_of<float>(scales);
+    for (std::int64_t c = 0; c < channels; ++c)
+        if (!std::isnormal(values[c]) || !std::isnormal(1.0F / values[c]) || values[c] < 0.0F)
+            refuse("input_scale", "positive numbers", std::to_string(values[c]));
+    return {layers, {values, values + channels}, residual};
 }
 
 std::unique_ptr<pag::Workspace> make_workspace(int threads) {
@@ -250,29 +330,82 @@ void run_unlocked(const Branch& branch, const pag::Job& job, pag::Workspace& wor
     branch.run(job, workspace);
 }
 
+// The dilation map of a branch that needs one, checked and in the job; it has to be held meanwhile.
+py::array take_map(const pag::Computation& branch, const py::object& dilation_map, Arrays& arrays) {
+    if (!branch.is_by_map()) return {};
+    const std::int64_t pixels = std::int64_t(arrays.job.height) * arrays.job.width;
+    const py::array map = array_of<std::int32_t>(dilation_map, "dilation_map", {pixels},
+                                                 "[" + std::to_string(pixels) + "] int32");
+    check_overlap(arrays.out, map, "dilation_map", false);
+    arrays.job.dilation_map = data_of<std::int32_t>(map);
+    return map;
+}
+
 py::object run_branch(const pag::Branch& branch, const py::object& x, const py::object& index,
                       std::int64_t count, const py::object& base, const py::object& dilation_map,
                       const py::object& out, pag::Workspace& workspace) {
     Arrays arrays = check_arrays(branch, x, index, count, base, out);
-    py::array map;
-    bool by_map = false;
-    for (const auto& layer : branch.layers()) by_map = by_map || layer->form.by_map;
-    if (by_map) {
-        const std::int64_t pixels = std::int64_t(arrays.job.height) * arrays.job.width;
-        map = array_of<std::int32_t>(dilation_map, "dilation_map", {pixels},
-                                     "[" + std::to_string(pixels) + "] int32");
-        check_overlap(arrays.out, map, "dilation_map", false);
-        arrays.job.dilation_map = data_of<std::int32_t>(map);
-    }
+    const py::array map = take_map(branch, dilation_map, arrays);
     run_unlocked(branch, arrays.job, workspace);
     return std::move(arrays.out);
 }
 
+// Returns (count of each block, seconds after the frame's start at which each began and all ended).
+py::tuple run_trunk(const pag::Trunk& trunk, const py::object& map, const py::object& keep,
+                    const py::object& plan, double elapsed, const std::vector<py::object>& index,
+                    pag::Workspace& workspace) {
+    const std::int64_t channels = trunk.channels();
+    const auto blocks = std::int64_t(trunk.blocks().size());
+    py::array held = array_of<float>(map, "map", {-1, -1, channels},
+                                     "contiguous [H,W," + std::to_string(channels) + "] float32");
+    auto* values = writable<float>(held, "map");
+    const std::int64_t height = held.shape(0), width = held.shape(1), pixels = height * width;
+    if (pixels > kMostPixels) refuse("map", "a map of fewer pixels", describe(held));
+    const std::string each = std::to_string(blocks);
+    const py::array wanted = array_of<std::int32_t>(keep, "keep", {blocks}, "[" + each + "] int32");
+    const py::array limits = array_of<float>(plan, "plan", {blocks, 3}, "[" + each + ",3] float32");
+    if (std::int64_t(index.size()) != blocks)
+        refuse("index", each + " arrays", std::to_string(index.size()));
+    if (!std::isfinite(elapsed)) throw py::value_error("elapsed must be finite");
+
+    std::vector<py::array> listed;
+    std::vector<pag::BlockPlan> plans;
+    std::vector<pag::BlockTrace> traces;
+    for (std::int64_t at = 0; at < blocks; ++at) {
+        const std::string name = "index[" + std::to_string(at) + "]";
+        listed.push_back(array_of<std::int32_t>(index[at], name, {pixels},
+                                                "[" + std::to_string(pixels) + "] int32"));
+        check_overlap(listed.back(), held, "map", false, name);
+        const std::int32_t most = data_of<std::int32_t>(wanted)[at];
+        if (most < 0 || most > pixels)
+            refuse("keep", "0 to " + std::to_string(pixels), std::to_string(most));
+        const float* row = data_of<float>(limits) + 3 * at;
+        plans.push_back({most, row[0], row[1], row[2]});
+        traces.push_back({writable<std::int32_t>(listed.back(), name), 0, 0.0});
+    }
+    double ended = 0.0;
+    {
+        const py::gil_scoped_release release;
+        const auto lock = take(workspace);
+        ended = trunk.run(values, int(height), int(width), plans.data(), elapsed, traces.data(),
+                          workspace);
+    }
+    std::vector<int> counts;
+    std::vector<double> marks;
+    for (const pag::BlockTrace& trace : traces) {
+        counts.push_back(trace.count);
+        marks.push_back(trace.began);
+    }
+    marks.push_back(ended);
+    return py::make_tuple(counts, marks);
+}
+
 py::object run_quantized_branch(const pag::QuantizedBranch& branch, const py::object& x,
                                 const py::object& index, std::int64_t count, const py::object& base,
-                                const py::object& stream, const py::object& out,
-                                pag::Workspace& workspace) {
+                                const py::object& dilation_map, const py::object& stream,
+                                const py::object& out, pag::Workspace& workspace) {
     Arrays arrays = check_arrays(branch, x, index, count, base, out);
+    const py::array map = take_map(branch, dilation_map, arrays);
     py::array held;
     if (!stream.is_none()) {
         const std::vector<std::int64_t> shape{arrays.x.shape(0), arrays.x.shape(1), arrays.x.shape(2)};
@@ -282,7 +415,7 @@ py::object run_quantized_branch(const pag::QuantizedBranch& branch, const py::ob
         if (branch.layers().size() < 2 || arrays.out.shape(2) != shape[2])
             throw py::value_error(
                 "stream needs two convolutions or more, and as many outputs as inputs");
-        arrays.job.stream = writable<std::uint8_t>(held, "stream");
+        arrays.job.stream = arrays.job.next_stream = writable<std::uint8_t>(held, "stream");
         for (const auto& [name, other] :
              {std::pair{"x", arrays.x}, std::pair{"index", arrays.index},
               std::pair{"base", arrays.base}, std::pair{"out", arrays.out}})
@@ -300,7 +433,7 @@ py::object quantize(const pag::QuantizedBranch& branch, const py::object& x) {
     py::array_t<std::uint8_t> result({values.shape(0), values.shape(1), values.shape(2)});
     std::uint8_t* to = result.mutable_data();
     const py::gil_scoped_release release;
-    branch.quantize(data_of<float>(values), values.size(), to);
+    branch.quantize(data_of<float>(values), values.shape(0) * values.shape(1), to);
     return std::move(result);
 }
 
@@ -412,22 +545,35 @@ PYBIND11_MODULE(_native, module) {
              py::arg("dilation") = 1, py::arg("by_map") = false, py::arg("depthwise") = false,
              py::arg("lower") = -kInfinity, py::arg("upper") = kInfinity);
 
-    py::class_<pag::Branch>(module, "Branch")
+    py::class_<pag::Computation, std::shared_ptr<pag::Computation>>(module, "Computation");
+
+    py::class_<pag::Branch, pag::Computation, std::shared_ptr<pag::Branch>>(module, "Branch")
         .def(py::init(&make_branch), py::arg("layers"), py::arg("residual") = false,
              py::arg("precision") = "fp32")
         .def("run", &run_branch, py::arg("x"), py::arg("index"), py::arg("count"), py::arg("base"),
              py::arg("dilation_map"), py::arg("out"), py::arg("workspace"));
 
+    py::class_<pag::TrunkBlock>(module, "TrunkBlock")
+        .def(py::init(&make_block), py::arg("gate"), py::arg("gate_bias"), py::arg("branch"),
+             py::arg("predictor"), py::arg("dilations"));
+
+    py::class_<pag::Trunk>(module, "Trunk")
+        .def(py::init(&make_trunk), py::arg("blocks"))
+        .def("run", &run_trunk, py::arg("map"), py::arg("keep"), py::arg("plan"),
+             py::arg("elapsed"), py::arg("index"), py::arg("workspace"));
+
     py::class_<pag::QuantizedLayer, std::shared_ptr<pag::QuantizedLayer>>(module, "QuantizedLayer")
         .def(py::init(&make_quantized_layer), py::arg("weight"), py::arg("bias"), py::arg("scale"),
              py::kw_only(), py::arg("zero_point") = 0, py::arg("dilation") = 1,
-             py::arg("relu") = false);
+             py::arg("by_map") = false, py::arg("passed") = py::none(), py::arg("relu") = false);
 
-    py::class_<pag::QuantizedBranch>(module, "QuantizedBranch")
+    py::class_<pag::QuantizedBranch, pag::Computation, std::shared_ptr<pag::QuantizedBranch>>(
+        module, "QuantizedBranch")
         .def(py::init(&make_quantized_branch), py::arg("layers"), py::arg("input_scale"),
              py::arg("residual") = false)
         .def("run", &run_quantized_branch, py::arg("x"), py::arg("index"), py::arg("count"),
-             py::arg("base"), py::arg("stream"), py::arg("out"), py::arg("workspace"))
+             py::arg("base"), py::arg("dilation_map"), py::arg("stream"), py::arg("out"),
+             py::arg("workspace"))
         .def("quantize", &quantize, py::arg("x"));
 
     module.def("select", &run_select, py::arg("score"), py::arg("keep"), py::arg("out"));

@@ -1,8 +1,10 @@
 #include "quantized.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 
@@ -30,8 +32,8 @@ struct Source {
 // Where a layer puts its results: into compact rows, or where those are null into the job's maps.
 struct Target {
     std::uint8_t* rows;
-    int zero_point;       // of the rows, or of the job's stream
-    float inverse_scale;  // of the job's stream
+    int zero_point;       // of the rows, or of the job's next stream
+    const float* inverse_scale;  // of the job's next stream
 };
 
 // Memory of a thread for the gathered inputs of a tile.
@@ -45,8 +47,13 @@ std::uint8_t* room(std::size_t bytes) {
 class Pass {
    public:
     Pass(const QuantizedLayer& layer, const Job& job, const Source& source, const Target& target,
-         bool residual)
-        : layer_(layer), job_(job), source_(source), target_(target), residual_(residual) {}
+         bool residual, const std::int32_t* order = nullptr)
+        : layer_(layer),
+          job_(job),
+          source_(source),
+          target_(target),
+          residual_(residual),
+          order_(order) {}
 
     // Positions first .. first + count of the list.
     void compute(int first, int count) const {
@@ -67,24 +74,58 @@ class Pass {
         tile.outputs = layer_.form.outputs;
         tile.has_out = target_.rows == nullptr;
         tile.has_base = residual_;
-        tile.has_quantized = !tile.has_out || job_.stream != nullptr;
+        tile.has_quantized = !tile.has_out || job_.next_stream != nullptr;
         tile.inverse_scale = target_.inverse_scale;
         set_limits(tile);
         // Lists ascend as a rule, so the pixel before is in the same line of the map: no division.
         int y = 0, line = 0;
         for (int m = 0; m < count; ++m) {
-            const int pixel = job_.index[first + m];
+            const int pixel = job_.index[at(first + m)];
             if (pixel < line || pixel - line >= job_.width) {
                 y = pixel / job_.width;
                 line = y * job_.width;
             }
             aim_inputs(tile, m, y, pixel - line);
-            aim_results(tile, m, first + m);
+            aim_results(tile, m, at(first + m));
         }
         routines().convolve(tile, layer_.weights());
     }
 
+    // A pixel whose input takes the convolution's place.
+    void pass_through(int place) const {
+        const int position = at(place);
+        const std::size_t pixel = job_.index[position], outputs = layer_.form.outputs;
+        const std::uint8_t* from = source_.row(int(pixel));
+        for (std::size_t c = 0; c < outputs; ++c) {
+            float value = float(from[c] - layer_.form.zero_point) * layer_.passed(int(c));
+            if (target_.rows != nullptr) {
+                if (layer_.form.relu) value = std::max(value, 0.0F);
+                target_.rows[position * outputs + c] = in_units(value);
+                continue;
+            }
+            if (residual_) value += job_.base[pixel * outputs + c];
+            if (layer_.form.relu) value = std::max(value, 0.0F);
+            job_.out[pixel * outputs + c] = value;
+            if (job_.next_stream != nullptr)
+                job_.next_stream[pixel * outputs + c] = in_units(value * target_.inverse_scale[c]);
+        }
+    }
+
    private:
+    std::uint8_t in_units(float value) const {
+        // A comparison with NaN is false, so that NaN becomes the lowest unit.
+        const float zero = float(target_.zero_point);
+        value = value > -zero ? value : -zero;
+        value = value < 255.0F - zero ? value : 255.0F - zero;
+        return std::uint8_t(std::nearbyint(value) + zero);
+    }
+
+    int at(int place) const { return order_ == nullptr ? place : order_[place]; }
+
+    int dilation_at(int pixel) const {
+        return layer_.form.by_map ? job_.dilation_map[pixel] : layer_.form.dilation;
+    }
+
     const QuantizedRoutines& routines() const { return layer_.isa().quantized; }
 
     void set_limits(QuantizedTile& tile) const {
@@ -97,32 +138,36 @@ class Pass {
 
     // Point row m of the tile to the taps of one pixel.
     void aim_inputs(QuantizedTile& tile, int m, int y, int x) const {
-        const std::int64_t reach = std::int64_t(layer_.form.kernel / 2) * layer_.form.dilation;
+        const std::int64_t dilation = dilation_at(y * job_.width + x);
+        const std::int64_t reach = std::int64_t(layer_.form.kernel / 2) * dilation;
         const bool inside =
             y >= reach && x >= reach && y + reach < job_.height && x + reach < job_.width;
         if (!inside)
-            aim_at_border(tile, m, y, x);
+            aim_at_border(tile, m, y, x, dilation);
         else if (source_.position == nullptr)
-            aim_inside(tile, m, y, x, [](std::int64_t at) { return at; });
+            aim_inside(tile, m, y, x, dilation, [](std::int64_t at) { return at; });
         else
-            aim_inside(tile, m, y, x, [this](std::int64_t at) { return source_.position[at]; });
+            aim_inside(tile, m, y, x, dilation,
+                       [this](std::int64_t at) { return source_.position[at]; });
     }
 
     // position: of a pixel among the rows of the source.
     template <typename Position>
-    void aim_inside(QuantizedTile& tile, int m, int y, int x, const Position& position) const {
+    void aim_inside(QuantizedTile& tile, int m, int y, int x, std::int64_t dilation,
+                    const Position& position) const {
         // With a size that the compiler knows it takes three quarters of the time.
         if (layer_.form.kernel == 1)
-            aim_window<1>(tile, m, y, x, position);
+            aim_window<1>(tile, m, y, x, dilation, position);
         else if (layer_.form.kernel == 3)
-            aim_window<3>(tile, m, y, x, position);
+            aim_window<3>(tile, m, y, x, dilation, position);
         else
-            aim_window<5>(tile, m, y, x, position);
+            aim_window<5>(tile, m, y, x, dilation, position);
     }
 
     template <int Kernel, typename Position>
-    void aim_window(QuantizedTile& tile, int m, int y, int x, const Position& position) const {
-        const std::int64_t dilation = layer_.form.dilation, channels = source_.channels;
+    void aim_window(QuantizedTile& tile, int m, int y, int x, std::int64_t dilation,
+                    const Position& position) const {
+        const std::int64_t channels = source_.channels;
         const std::int64_t width = job_.width, middle = y * width + x;
         const std::uint8_t* rows = source_.rows;
         for (int row = 0; row < Kernel; ++row)
@@ -132,9 +177,8 @@ class Pass {
             }
     }
 
-    void aim_at_border(QuantizedTile& tile, int m, int y, int x) const {
+    void aim_at_border(QuantizedTile& tile, int m, int y, int x, std::int64_t dilation) const {
         const int kernel = layer_.form.kernel;
-        const std::int64_t dilation = layer_.form.dilation;
         int tap = 0;
         for (int row = 0; row < kernel; ++row) {
             const std::int64_t tap_y = y + (row - kernel / 2) * dilation;
@@ -158,7 +202,7 @@ class Pass {
         const std::size_t pixel = job_.index[position];
         tile.out[m] = job_.out + pixel * outputs;
         if (residual_) tile.base[m] = job_.base + pixel * outputs;
-        if (job_.stream != nullptr) tile.quantized[m] = job_.stream + pixel * outputs;
+        if (job_.next_stream != nullptr) tile.quantized[m] = job_.next_stream + pixel * outputs;
     }
 
     const QuantizedLayer& layer_;
@@ -166,24 +210,44 @@ class Pass {
     const Source source_;
     const Target target_;
     const bool residual_;
+    const std::int32_t* order_;
 };
 
+// Order the list such that pixels that pass through come last. Returns how many are convolved.
+int arrange(const Job& job, Workspace& workspace) {
+    auto& order = workspace.order;
+    order.resize(job.count);
+    std::iota(order.begin(), order.end(), 0);
+    const auto first_passing = std::stable_partition(
+        order.begin(), order.end(),
+        [&](std::int32_t position) { return job.dilation_map[job.index[position]] != 0; });
+    return int(first_passing - order.begin());
+}
+
 // One layer at all listed pixels, and the base at the others among the first `copied` pixels.
-void compute(const Pass& pass, const QuantizedLayer& layer, const Job& job, int copied,
-             Workspace& workspace) {
+void compute(const QuantizedLayer& layer, const Job& job, const Source& source, const Target& target,
+             bool residual, int copied, Workspace& workspace) {
+    const int convolved = layer.form.by_map ? arrange(job, workspace) : job.count;
+    const Pass pass(layer, job, source, target, residual,
+                    layer.form.by_map ? workspace.order.data() : nullptr);
     const int tile_rows = layer.isa().quantized.tile_rows;
-    const int tiles = ceil_div(job.count, tile_rows);
+    const int tiles = ceil_div(convolved, tile_rows);
     const int tiles_per_part = std::clamp(tiles / (kPartsPerThread * workspace.pool.threads()), 1, 64);
     const int compute_parts = ceil_div(tiles, tiles_per_part);
+    const int passing_parts = ceil_div(job.count - convolved, kCopyPixels);
     const int copy_parts = ceil_div(copied, kCopyPixels);
-    workspace.pool.share(compute_parts + copy_parts, [&](int part) {
+    workspace.pool.share(compute_parts + passing_parts + copy_parts, [&](int part) {
         if (part < compute_parts) {
             const int first_tile = part * tiles_per_part;
             const int last_tile = std::min(first_tile + tiles_per_part, tiles);
             for (int tile = first_tile; tile < last_tile; ++tile)
-                pass.compute(tile * tile_rows, std::min(tile_rows, job.count - tile * tile_rows));
+                pass.compute(tile * tile_rows, std::min(tile_rows, convolved - tile * tile_rows));
+        } else if (part < compute_parts + passing_parts) {
+            const int first = convolved + (part - compute_parts) * kCopyPixels;
+            for (int at = first; at < std::min(first + kCopyPixels, job.count); ++at)
+                pass.pass_through(at);
         } else {
-            const int first = (part - compute_parts) * kCopyPixels;
+            const int first = (part - compute_parts - passing_parts) * kCopyPixels;
             copy_unlisted(job, workspace.position.data(), layer.form.outputs, first,
                           std::min(first + kCopyPixels, copied));
         }
@@ -198,14 +262,17 @@ void prepare(AlignedVector<std::uint8_t>& rows, std::size_t count, int channels,
 }
 
 // The input as far as the first layer reads it, in its units.
-Source quantized_input(const QuantizedLayer& layer, const Job& job, float inverse_scale,
+Source quantized_input(const QuantizedLayer& layer, const Job& job, const float* inverse_scale,
                        Workspace& workspace) {
     const int pixels = job.height * job.width, channels = layer.form.channels;
     if (job.stream != nullptr) {
         prepare(workspace.quantized, 0, channels, layer.form.zero_point);
         return {job.stream, nullptr, workspace.quantized.data(), channels};
     }
-    mark_wanted(layer.form.kernel, layer.form.dilation, job, workspace);
+    if (layer.form.by_map)
+        workspace.wanted.assign(pixels, 1);
+    else
+        mark_wanted(layer.form.kernel, layer.form.dilation, job, workspace);
     prepare(workspace.quantized, pixels, channels, layer.form.zero_point);
     const std::uint8_t* wanted = workspace.wanted.data();
     std::uint8_t* rows = workspace.quantized.data();
@@ -231,7 +298,7 @@ std::int64_t sum(const std::int8_t* weight, std::size_t count, bool absolute) {
 }  // namespace
 
 QuantizedLayer::QuantizedLayer(const Form& form, const std::int8_t* weight, const std::int32_t* bias,
-                               const float* scale, const Isa& isa)
+                               const float* scale, const float* passed, const Isa& isa)
     : form(form), isa_(isa), taps_per_group_(std::max(1, kGroupInputs / form.channels)) {
     const std::size_t inputs = std::size_t(taps()) * form.channels;
     const std::size_t group_inputs = std::size_t(taps_per_group_) * form.channels;
@@ -243,6 +310,7 @@ QuantizedLayer::QuantizedLayer(const Form& form, const std::int8_t* weight, cons
     bias_.assign(panels * kQuantizedPanel, 0);
     scale_.assign(panels * kQuantizedPanel, 0.0F);
     std::copy(scale, scale + form.outputs, scale_.begin());
+    if (passed != nullptr) passed_.assign(passed, passed + form.outputs);
     for (std::size_t n = 0; n < std::size_t(form.outputs); ++n) {
         const std::int8_t* row = weight + n * inputs;
         const std::int64_t most = 255 * sum(row, inputs, true) + std::abs(std::int64_t(bias[n]));
@@ -262,28 +330,37 @@ QuantizedLayer::QuantizedLayer(const Form& form, const std::int8_t* weight, cons
 }
 
 QuantizedBranch::QuantizedBranch(std::vector<std::shared_ptr<QuantizedLayer>> layers,
-                                 float input_scale, bool residual)
-    : layers_(std::move(layers)), inverse_scale_(1.0F / input_scale), residual_(residual) {}
+                                 std::vector<float> input_scale, bool residual)
+    : layers_(std::move(layers)), input_scale_(std::move(input_scale)), residual_(residual) {
+    inverse_scale_.assign(std::size_t(ceil_div(inputs(), kQuantizedPanel)) * kQuantizedPanel, 0.0F);
+    std::transform(input_scale_.begin(), input_scale_.end(), inverse_scale_.begin(),
+                   [](float scale) { return 1.0F / scale; });
+}
 
-void QuantizedBranch::quantize(const float* x, std::int64_t count, std::uint8_t* to) const {
-    constexpr std::int64_t kAtOnce = 1 << 20;
+bool QuantizedBranch::is_by_map() const {
+    return std::any_of(layers_.begin(), layers_.end(),
+                       [](const auto& layer) { return layer->form.by_map; });
+}
+
+void QuantizedBranch::quantize(const float* x, std::int64_t pixels, std::uint8_t* to) const {
     const QuantizedLayer& layer = *layers_.front();
-    for (std::int64_t at = 0; at < count; at += kAtOnce)
-        layer.isa().quantized.quantize(x + at, to + at, int(std::min(kAtOnce, count - at)),
-                                       inverse_scale_, layer.form.zero_point);
+    const int channels = inputs();
+    for (std::int64_t pixel = 0; pixel < pixels; ++pixel, x += channels, to += channels)
+        layer.isa().quantized.quantize(x, to, channels, inverse_scale_.data(),
+                                       layer.form.zero_point);
 }
 
 void QuantizedBranch::run(const Job& given, Workspace& workspace) const {
     const Job job = with_own_lists(given, workspace);
     locate(job, workspace);
-    Source source = quantized_input(*layers_.front(), job, inverse_scale_, workspace);
+    Source source = quantized_input(*layers_.front(), job, inverse_scale_.data(), workspace);
     const std::size_t last = layers_.size() - 1;
     for (std::size_t depth = 0; depth < last; ++depth) {
         const QuantizedLayer& layer = *layers_[depth];
         const int zero_point = layers_[depth + 1]->form.zero_point, channels = layer.form.outputs;
         auto& rows = workspace.quantized_between[depth % 2];
         prepare(rows, job.count, channels, zero_point);
-        compute(Pass(layer, job, source, {rows.data(), zero_point, 0.0F}, false), layer, job, 0, workspace);
+        compute(layer, job, source, {rows.data(), zero_point, nullptr}, false, 0, workspace);
         // The row behind the last stands for every pixel that is not listed.
         source = {rows.data(), workspace.position.data(),
                   rows.data() + std::size_t(job.count) * channels, channels};
@@ -291,9 +368,8 @@ void QuantizedBranch::run(const Job& given, Workspace& workspace) const {
     // The layers read copies of x, so the result may take its place; and the stream is read by the first
     // one only.
     const int copied = job.out == job.base ? 0 : job.height * job.width;
-    const Target target{nullptr, layers_.front()->form.zero_point, inverse_scale_};
-    compute(Pass(*layers_[last], job, source, target, residual_), *layers_[last], job, copied,
-            workspace);
+    const Target target{nullptr, layers_.front()->form.zero_point, inverse_scale_.data()};
+    compute(*layers_[last], job, source, target, residual_, copied, workspace);
 }
 
 }  // namespace pag

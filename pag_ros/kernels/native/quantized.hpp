@@ -16,22 +16,25 @@ class QuantizedLayer {
    public:
     struct Form {
         int outputs, kernel, channels;
-        int dilation;    // distance of the taps
+        int dilation;    // distance of the taps; ignored where by_map
+        bool by_map;     // every pixel has a dilation of its own, at 0 the input passes through
         int zero_point;  // the input that stands for zero, 0 to 255
         bool relu;
     };
 
     // The result is scale * (bias + sum of weight * (input - zero_point)).
-    // weight: [outputs][kernel][kernel][channels]; bias, scale: [outputs].
+    // weight: [outputs][kernel][kernel][channels]; bias, scale, passed: [outputs]. passed: what one
+    // unit of an input that passes through counts in the result; null where none does.
     // Throws std::invalid_argument if a sum may leave 32 bits.
     QuantizedLayer(const Form& form, const std::int8_t* weight, const std::int32_t* bias,
-                   const float* scale, const Isa& isa);
+                   const float* scale, const float* passed, const Isa& isa);
 
     const Form form;
     const Isa& isa() const { return isa_; }
     int taps() const { return form.kernel * form.kernel; }
     int taps_per_group() const { return taps_per_group_; }
     int steps() const { return steps_; }
+    float passed(int channel) const { return passed_[channel]; }
     QuantizedWeights weights() const { return {weights_.data(), bias_.data(), scale_.data()}; }
 
    private:
@@ -41,30 +44,36 @@ class QuantizedLayer {
     AlignedVector<std::int8_t> weights_;
     AlignedVector<std::int32_t> bias_;
     AlignedVector<float> scale_;
+    std::vector<float> passed_;
 };
 
-class QuantizedBranch {
+class QuantizedBranch : public Computation {
    public:
     // Every layer takes the outputs of the one before; at least one, all of one instruction set.
     // The result of a layer before the last one is in units of the next one's input, that of the last
-    // one is a float. input_scale: what one unit of the first layer's input counts.
+    // one is a float. input_scale: what one unit of each channel of the first layer's input counts.
     // residual: the last layer adds the base before its activation.
-    QuantizedBranch(std::vector<std::shared_ptr<QuantizedLayer>> layers, float input_scale,
-                    bool residual);
+    QuantizedBranch(std::vector<std::shared_ptr<QuantizedLayer>> layers, std::vector<float> input_scale, bool residual);
 
     const std::vector<std::shared_ptr<QuantizedLayer>>& layers() const { return layers_; }
-    bool residual() const { return residual_; }
+    int inputs() const override { return layers_.front()->form.channels; }
+    int outputs() const override { return layers_.back()->form.outputs; }
+    bool is_by_map() const override;
+    bool residual() const override { return residual_; }
+    const std::vector<float>& input_scale() const { return input_scale_; }
+    int zero_point() const { return layers_.front()->form.zero_point; }
 
-    // out = base, and at the listed pixels the layers' result, as Branch::run. With a stream there are
-    // two layers at least, and as many outputs as inputs.
-    void run(const Job& job, Workspace& workspace) const;
+    // out = base, and at the listed pixels the layers' result, as Branch::run. With a next stream there
+    // are as many outputs as inputs, and two layers at least where it is the stream.
+    void run(const Job& job, Workspace& workspace) const override;
 
-    // All of x in units of the first layer.
-    void quantize(const float* x, std::int64_t count, std::uint8_t* to) const;
+    // x [pixels][channels] in units of the first layer.
+    void quantize(const float* x, std::int64_t pixels, std::uint8_t* to) const;
 
    private:
     std::vector<std::shared_ptr<QuantizedLayer>> layers_;
-    float inverse_scale_;
+    std::vector<float> input_scale_;
+    AlignedVector<float> inverse_scale_;  // padded with zeros to whole panels
     bool residual_;
 };
 

@@ -40,18 +40,19 @@ static inline void store_bytes(std::uint8_t* to, Ints value, int lanes) {
         for (int lane = 0; lane < lanes; ++lane) to[lane] = bytes[lane];
 }
 
-static inline Ints to_units(Vector value, float inverse_scale, int zero_point) {
+static inline Ints to_units(Vector value, Vector inverse_scale, int zero_point) {
     const float lower = float(-zero_point), upper = float(255 - zero_point);
     return nearest(value * inverse_scale, lower, upper) + zero_point;
 }
 
-static void quantize(const float* from, std::uint8_t* to, int count, float inverse_scale,
+static void quantize(const float* from, std::uint8_t* to, int channels, const float* inverse_scale,
                      int zero_point) {
-    int i = 0;
-    for (; i + kLanes <= count; i += kLanes)
-        store_bytes(to + i, to_units(load(from + i), inverse_scale, zero_point), kLanes);
-    const Vector rest = load_some(from + i, count - i);
-    store_bytes(to + i, to_units(rest, inverse_scale, zero_point), count - i);
+    int c = 0;
+    for (; c + kLanes <= channels; c += kLanes)
+        store_bytes(to + c, to_units(load(from + c), load(inverse_scale + c), zero_point), kLanes);
+    const int left = channels - c;
+    const Vector rest = load_some(from + c, left), factors = load_some(inverse_scale + c, left);
+    store_bytes(to + c, to_units(rest, factors, zero_point), left);
 }
 
 // Where the instruction set multiplies signed bytes only, 0 to 255 become -128 to 127.
@@ -102,7 +103,8 @@ static inline void finish_bytes(const QuantizedTile& tile, const std::int32_t* s
 
 static inline void finish_floats(const QuantizedTile& tile, const std::int32_t* sums, Ints bias,
                                  Vector scale, int column, int lanes) {
-    const float lower = tile.lower, upper = tile.upper, inverse_scale = tile.inverse_scale;
+    const float lower = tile.lower, upper = tile.upper;
+    const Vector inverse_scale = tile.has_quantized ? load(tile.inverse_scale + column) : Vector{};
     const int count = tile.count, zero_point = tile.zero_point;
     const bool has_base = tile.has_base, has_quantized = tile.has_quantized, whole = lanes == kLanes;
     for (int row = 0; row < count; ++row, sums += kQuantizedPanel) {

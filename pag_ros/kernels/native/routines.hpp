@@ -158,6 +158,8 @@ static inline void classify_lanes(const float* upper, const float* lower, float 
     }
 }
 
+#include "quantized_routines.hpp"
+
 // `stride` leaves room to read whole vectors at the end of a row.
 static void classify(const float* upper, const float* lower, float share, int classes, int stride,
                      int width, std::uint8_t* labels, float* confidence) {
@@ -166,9 +168,25 @@ static void classify(const float* upper, const float* lower, float share, int cl
         classify_lanes(upper + x, lower + x, share, classes, stride, best, sum);
         const Vector probability = broadcast(1.0F) / sum;
         const int lanes = width - x < kLanes ? width - x : kLanes;
-        store_some(confidence + x, probability, lanes);
-        for (int lane = 0; lane < lanes; ++lane)
-            labels[x + lane] = static_cast<std::uint8_t>(best[lane]);
+        if (lanes == kLanes)
+            store(confidence + x, probability);
+        else
+            store_some(confidence + x, probability, lanes);
+        store_bytes(labels + x, __builtin_convertvector(best, Ints), lanes);
+    }
+}
+
+static void score(const float* x, int pixels, int channels, const float* gate, float bias,
+                  float* scores) {
+    for (int pixel = 0; pixel < pixels; ++pixel, x += channels) {
+        Vector sum{};
+        int c = 0;
+        for (; c + kLanes <= channels; c += kLanes) sum += load(x + c) * load(gate + c);
+        if (c < channels)
+            sum += load_some(x + c, channels - c) * load_some(gate + c, channels - c);
+        float total = bias;
+        for (int lane = 0; lane < kLanes; ++lane) total += sum[lane];
+        scores[pixel] = total;
     }
 }
 
@@ -188,12 +206,11 @@ static double multiply_add(int rounds, float* sink) {
     return 2.0 * kSums * kLanes * rounds;
 }
 
-#include "quantized_routines.hpp"
-
 #include "bf16_routines.hpp"
 
 extern const Isa kIsa{
     PAG_ISA_NAME, kTileRows, kPanel,       convolve,
-    convolve_depthwise,      classify,     multiply_add,
+    convolve_depthwise,      classify,     score,
+    multiply_add,
     {kQuantizedRows, kInputShift, convolve_quantized, quantize},
     {kBf16Rows, kMultipliesBf16, convolve_bf16, convolve_depthwise_bf16, round_row}};
