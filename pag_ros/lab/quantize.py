@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino as ov
 from numpy.typing import NDArray
 
 from pag_ros.errors import BackendError, ModelError
@@ -21,11 +22,12 @@ from pag_ros.lab.datasets.excerpt import Excerpt
 from pag_ros.manifest import Manifest, load_manifest
 from pag_ros.reading import reading
 from pag_ros.runtime.frame_clock import FrameClock, limit_rows
-from pag_ros.runtime.openvino.api import GraphNode, NetworkGraph
-from pag_ros.runtime.openvino.graph import read_graph
+from pag_ros.runtime.openvino.api import GraphNode, GraphOutput, NetworkGraph
+from pag_ros.runtime.openvino.graph import read_graph, read_separate
 from pag_ros.runtime.openvino.operators import Operators
 from pag_ros.runtime.openvino.quantization import (
     WEIGHTED,
+    GatedRanges,
     Quantization,
     Rounding,
     fold_constants,
@@ -35,7 +37,7 @@ _BUDGETS = (1.0, 0.7, 0.5, 0.3)
 """Pictures take them in turn: what follows the gated blocks sees them at each."""
 
 _DIGITS = 6
-_GATED = ("Select", "SparseConv", "End")
+_GATED = ("Select", "SparseConv", "TrunkOperator", "End")
 
 Feeds = dict[str, NDArray[Any]]
 
@@ -89,10 +91,55 @@ def quantize_on(model: Path, feeds: Sequence[Feeds], correct_biases: bool = True
                 sha256=manifest.sha256,
                 roundings=_roundings(quantized),
                 weights=_weights(quantized),
+                gated=_gated_ranges(model, manifest, feeds),
                 biases=_biases(graph, quantized),
             )
         finally:
             operators.release()
+
+
+def _gated_ranges(
+    model: Path, manifest: Manifest, feeds: Sequence[Feeds]
+) -> tuple[GatedRanges, ...]:
+    """What gated convolutions read, as the network shows it that computes in floats."""
+    with closing(Workspace()) as workspace:
+        operators = Operators(FrameClock([block.name for block in manifest.blocks]), workspace)
+        try:
+            graph = read_separate(model, manifest, operators)
+            convolutions = operators.convolutions()
+            maps = {_port(each.input_value(0)): each.input_value(0) for each in convolutions}
+            graph.add_outputs([*maps.values()])
+            operators.clock.start()
+            limits = dict(zip(maps, _limits(graph, len(maps), feeds), strict=True))
+            found = [
+                GatedRanges(each.get_friendly_name(), *limits[_port(each.input_value(0))])
+                for each in convolutions
+            ]
+        finally:
+            operators.release()
+    return tuple(sorted(found, key=lambda ranges: ranges.node))
+
+
+def _port(output: GraphOutput) -> tuple[str, int]:
+    return output.get_node().get_friendly_name(), output.get_index()
+
+
+def _limits(
+    graph: NetworkGraph, maps: int, feeds: Sequence[Feeds]
+) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """The smallest and the largest value of each channel of the graph's last outputs [1,h,w,C]."""
+    compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    request = compiled.create_infer_request()
+    limits: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    for feed in feeds:
+        request.infer(feed)
+        values = [tensor.data[0] for tensor in request.output_tensors[-maps:]]
+        found = [(each.min(axis=(0, 1)), each.max(axis=(0, 1))) for each in values]
+        limits = [
+            (np.minimum(low, a), np.maximum(high, b))
+            for (low, high), (a, b) in zip(limits or found, found, strict=True)
+        ]
+    return [(_short(low), _short(high)) for low, high in limits]
 
 
 def _nncf() -> Any:

@@ -46,6 +46,16 @@ class FrameClock:
         now = self._selected[self.blocks[name]] = time.perf_counter()
         return trimmed_keep(keep, now - self._began - float(limits[0]), float(limits[1]))
 
+    def elapsed(self) -> float:
+        """Seconds since the frame began."""
+        return time.perf_counter() - self._began
+
+    def record(self, names: Sequence[str], began: Sequence[float], ended: float) -> None:
+        """Blocks have run that told the time themselves, in seconds after the frame's start."""
+        for name, seconds in zip(names, began, strict=True):
+            self._selected[self.blocks[name]] = self._began + seconds
+        self._gated_end = self._began + ended
+
     def end_gated(self) -> None:
         """Some gated work ended now; the last call in a frame is where the heads begin."""
         self._gated_end = time.perf_counter()

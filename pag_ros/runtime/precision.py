@@ -20,13 +20,16 @@ _ERRORS = ("AbsRel", "median")
 """Scores of which less is better."""
 
 
-def chosen_precision(asked: str, manifest: Manifest, native: Collection[str]) -> str:
+def chosen_precision(
+    asked: str, manifest: Manifest, native: Collection[str], slow: Collection[str] = ()
+) -> str:
     """What to compute in: "fp32", "bf16" or "int8".
 
     Args:
         asked: one of `PRECISIONS`.
         native: the precisions that the processor has instructions for and the model is ready for,
             float32 aside.
+        slow: those of them that are slower than float32 here, which auto does not take.
 
     Raises:
         ParameterError: no such precision.
@@ -36,16 +39,21 @@ def chosen_precision(asked: str, manifest: Manifest, native: Collection[str]) ->
     if asked not in PRECISIONS:
         raise ParameterError(f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}")
     if asked == "auto":
-        usable = (name for name in FASTEST_FIRST if name in native and is_allowed(name, manifest))
-        return next(usable, "fp32")
+        fast = [name for name in FASTEST_FIRST if name in native and name not in slow]
+        return next((name for name in fast if is_allowed(name, manifest)), "fp32")
     if asked == "bf16" and asked not in native:
         raise BackendError("this processor has no instructions for bf16; take precision fp32")
     return asked
 
 
-def float_precision(precision: str, native: Collection[str]) -> Precision:
-    """What gated blocks, and all that is not rounded to 8 bits, compute in."""
-    if precision == "bf16" or (precision == "int8" and "bf16" in native):
+def float_precision(precision: str, fast: Collection[str]) -> Precision:
+    """What all that is not rounded to 8 bits computes in.
+
+    Args:
+        precision: what was chosen.
+        fast: the precisions that are faster than float32 here.
+    """
+    if precision == "bf16" or (precision == "int8" and "bf16" in fast):
         return "bf16"
     return "fp32"
 
@@ -56,13 +64,13 @@ def is_allowed(precision: str, manifest: Manifest) -> bool:
     return found is not None and found <= ALLOWED_LOSS
 
 
-def unmeasured(manifest: Manifest, native: Collection[str]) -> list[str]:
+def unmeasured(manifest: Manifest, fast: Collection[str]) -> list[str]:
     """The precisions faster than float32 whose loss nobody has measured, the fastest first.
 
     Args:
-        native: the precisions that the processor has instructions for, float32 aside.
+        fast: the precisions that are faster than float32 here.
     """
-    return [p for p in FASTEST_FIRST if p in native and loss_in(p, manifest) is None]
+    return [p for p in FASTEST_FIRST if p in fast and loss_in(p, manifest) is None]
 
 
 def untried_text(model: Path, precisions: Sequence[str]) -> str:

@@ -74,6 +74,7 @@ def test_sizes_are_measured_in_the_precision_that_is_asked_for(
     tiny_model: Path, capsys, monkeypatch
 ):
     monkeypatch.setattr("pag_ros.runtime.openvino.session.native_precisions", lambda: ["bf16"])
+    monkeypatch.setattr("pag_ros.runtime.openvino.session.slow_precisions", list)
     arguments = ["--model", str(tiny_model), "--threads", "1", "--rounds", "1", "--budgets", "1"]
     arguments += ["--sizes", "64x48", "32x24"]
     for precision, taken in (("bf16", "bf16"), ("fp32", "fp32"), ("auto", "fp32")):

@@ -69,7 +69,7 @@ def test_the_commands_that_have_them() -> None:
     }
     assert {"calibrate", "doctor", "explain", "build engine", "evaluate"} <= having["json"]
     assert {"run", "evaluate", "score", "replay", "calibrate"} <= having["device"]
-    assert having["camera_height"] == {"run", "evaluate", "score", "replay"}
+    assert having["camera_height"] == {"run", "evaluate", "score", "replay", "adopt"}
     assert {"run", "explain", "bench load", "bench deadline", "score"} <= having["model"]
     sized = {"run", "evaluate", "score", "replay", "calibrate", "bench load", "bench deadline"}
     assert sized <= having["size"]

@@ -16,7 +16,8 @@ from pag_ros.runtime import open_session
 from pag_ros.runtime.frame_clock import FrameClock
 
 pytest.importorskip("openvino")
-from pag_ros.lab.quantize import exact_nodes
+from pag_ros.lab.datasets import TRAINING, open_dataset
+from pag_ros.lab.quantize import _feeds, exact_nodes
 from pag_ros.runtime.openvino.graph import read_graph
 from pag_ros.runtime.openvino.operators import Operators
 from pag_ros.runtime.openvino.quantization import (
@@ -46,7 +47,9 @@ def test_a_model_is_quantised_on_rooms_and_runs(
     assert (rounding.node, rounding.input) == ("nchw", 0)
     assert quantization.weights == ("embedded",)
     assert rounding.low <= 0.0 < 0.9 < rounding.high <= 1.1
-    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    gated = [each.node for each in quantization.gated]
+    assert gated == ["block0_h", "block0_y", "block1_h", "block1_y"]
+    image = _feeds(open_dataset(str(rooms), TRAINING)[0], load_manifest(model), 0)["image"][0]
     depths = []
     for precision in ("fp32", "int8"):
         session = open_session(model, "cpu", 1, precision=precision)

@@ -91,3 +91,12 @@ def test_trimming_brings_a_late_frame_back_to_its_deadline(now):
         now[0] += 4.0 * keep / 1000
     now[0] += 1.0
     assert now[0] == pytest.approx(110.0, abs=0.02)
+
+
+def test_blocks_that_told_the_time_themselves_are_recorded(now):
+    clock = started(now)
+    now[0] += 5
+    assert clock.elapsed() == 5
+    now[0] += 10
+    clock.record(["b", "a"], [9.0, 6.0], 13.0)
+    assert clock.stage_seconds() == (6, 3, 4, 2)

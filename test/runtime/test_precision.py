@@ -64,6 +64,13 @@ def test_auto_takes_the_fastest_of_those(manifest: Manifest) -> None:
     assert chosen_precision("auto", slow, ["bf16", "int8"]) == "bf16"
 
 
+def test_auto_does_without_what_is_slower_than_float32_here(manifest: Manifest) -> None:
+    both = replace(with_bf16(manifest), scores_in={"bf16": SCORES, "int8": SCORES})
+    assert chosen_precision("auto", both, ["bf16", "int8"], ["bf16"]) == "int8"
+    assert chosen_precision("auto", both, ["bf16"], ["bf16"]) == "fp32"
+    assert chosen_precision("bf16", both, ["bf16"], ["bf16"]) == "bf16"  # who asks gets it
+
+
 def test_what_nobody_has_measured_is_told_with_the_command(manifest: Manifest) -> None:
     assert unmeasured(manifest, ["bf16", "int8"]) == ["int8", "bf16"]
     assert unmeasured(manifest, ["int8"]) == ["int8"]

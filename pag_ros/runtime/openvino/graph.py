@@ -13,10 +13,16 @@ from pag_ros.runtime.onnx_precheck import check_onnx
 from pag_ros.runtime.openvino.api import NetworkGraph
 from pag_ros.runtime.openvino.graph_size import resize_graph
 from pag_ros.runtime.openvino.operators import Operators
+from pag_ros.runtime.openvino.quantization import Quantization, insert_roundings
+from pag_ros.runtime.openvino.trunk import join_blocks
 
 
 def read_graph(
-    model: Path, exported: Manifest, wanted: Manifest, operators: Operators
+    model: Path,
+    exported: Manifest,
+    wanted: Manifest,
+    operators: Operators,
+    quantization: Quantization | None = None,
 ) -> NetworkGraph:
     """Read a model; its gated blocks are computed by `operators`.
 
@@ -24,9 +30,32 @@ def read_graph(
         model: path of the ONNX file.
         exported: its manifest.
         wanted: the same object, or the manifest of another size, see `network_size.resized`.
+        quantization: what to round to 8 bits, if anything.
 
     Raises:
+        RangesError: the quantization does not fit the graph.
         Exception: of any kind; OpenVINO and our operators stumble over a foreign graph.
+    """
+    graph = read_separate(model, exported, operators)
+    if wanted is not exported:
+        operators.resize(wanted.height, wanted.width)
+        resize_graph(graph, exported, wanted)
+        _check_interface(graph, wanted)
+    if quantization is not None:
+        operators.take_ranges({each.node: each.of_channels() for each in quantization.gated})
+    operators.join_convolutions()
+    join_blocks(operators)
+    graph.validate_nodes_and_infer_types()
+    if quantization is not None:
+        insert_roundings(graph, quantization, model)
+    return graph
+
+
+def read_separate(model: Path, exported: Manifest, operators: Operators) -> NetworkGraph:
+    """The same at the model's own size, with an operator for every gated convolution.
+
+    Raises:
+        Exception: see `read_graph`.
     """
     core = ov.Core()
     for extension in operators.extensions():
@@ -36,11 +65,6 @@ def read_graph(
     # Bytes, not a path: the model cannot make the reader open any other file.
     graph: NetworkGraph = core.read_model(content, b"")
     _check_interface(graph, exported)
-    if wanted is not exported:
-        operators.resize(wanted.height, wanted.width)
-        resize_graph(graph, exported, wanted)
-        _check_interface(graph, wanted)
-    operators.join_convolutions()
     return graph
 
 

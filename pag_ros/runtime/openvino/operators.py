@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import openvino as ov
@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 from openvino.frontend.onnx import ConversionExtension
 
 from pag_ros import kernels
-from pag_ros.kernels import Activation, Branch, Convolution, Precision, Workspace
+from pag_ros.kernels import Activation, Branch, Precision, QuantizedBranch, Workspace
+from pag_ros.kernels.quantizing import Ranges, Weights, can_be_quantized, quantized_branch
 from pag_ros.runtime.frame_clock import THRESHOLD, FrameClock
-from pag_ros.runtime.openvino.api import AttributeVisitor, GraphOutput, HostTensor, OnnxNode
+from pag_ros.runtime.openvino.api import (
+    AttributeVisitor,
+    GraphNode,
+    GraphOutput,
+    HostTensor,
+    OnnxNode,
+)
 
 DOMAIN = "pag"
 _ACTIVATIONS: dict[int, Activation] = {0: "none", 1: "relu", 6: "relu6"}
@@ -26,7 +33,7 @@ class Operators:
     Args:
         clock: of the session's frames.
         workspace: of the kernels.
-        precision: of the gated convolutions.
+        precision: of the gated convolutions that have no ranges.
     """
 
     def __init__(
@@ -35,7 +42,7 @@ class Operators:
         self.clock = clock
         self.workspace = workspace
         self.precision: Precision = precision
-        self.made: list[_Operator] = []
+        self.made: list[Operator] = []
 
     def extensions(self) -> list[ConversionExtension]:
         """What `openvino.Core.add_extension` takes."""
@@ -48,17 +55,33 @@ class Operators:
             ),
         ]
 
+    def convolutions(self) -> list[SparseConv]:
+        """Those that are in the graph."""
+        found = [op for op in self.made if isinstance(op, SparseConv)]
+        return [op for op in found if op.get_input_size() > 0]
+
     def join_convolutions(self) -> None:
         """Join convolutions that follow one another at the same pixels into one operator each.
 
         What lies between them then stays in the cache, and OpenVINO calls us once a block. To be
         called when the model is read, before it is compiled.
         """
-        convs = {op.get_friendly_name(): op for op in self.made if isinstance(op, SparseConv)}
+        convs = {op.get_friendly_name(): op for op in self.convolutions()}
         for conv in convs.values():
             before = convs.get(conv.input_value(0).get_node().get_friendly_name())
             if before is not None and before.may_lead_into(conv):
                 conv.take_over(before)
+
+    def take_ranges(self, ranges: Mapping[str, Ranges]) -> None:
+        """Let convolutions compute in 8 bits.
+
+        To be called before they are joined; of joined ones all have ranges or none of them counts.
+
+        Args:
+            ranges: of the input of convolutions, by the name of their node.
+        """
+        for convolution in self.convolutions():
+            convolution.take_ranges(ranges.get(convolution.get_friendly_name()))
 
     def resize(self, height: int, width: int) -> None:
         """Make the operators with a size of their own fit a graph of that input size."""
@@ -73,7 +96,7 @@ class Operators:
         with its inputs it would keep the whole model in memory.
         """
         for operator in self.made:
-            operator.set_arguments([])
+            operator.cut_off()
             operator.__dict__.clear()
         self.made.clear()
 
@@ -100,7 +123,7 @@ class Operators:
         relu = node.get_attribute("relu", 0)
         if relu not in _ACTIVATIONS:
             raise ValueError(f"attribute relu must be one of {[*_ACTIVATIONS]}, got {relu}")
-        convolution = Convolution(
+        convolution = Weights(
             weights,
             _constant(bias, "bias"),
             dilation=node.get_attribute("dilation", 1),
@@ -123,32 +146,58 @@ def _is_present(value: GraphOutput) -> bool:
     return bool(value.get_node().get_type_name() != "NullNode")
 
 
-def _constant(value: GraphOutput, name: str) -> NDArray[np.float32]:
-    """A constant of the graph, behind a cast or not."""
+def constant_of(value: GraphOutput) -> NDArray[np.float32] | None:
+    """The values of a constant of the graph, behind a cast or not; None of anything else."""
     node = value.get_node()
     if node.get_type_name() == "Convert":
         node = node.input_value(0).get_node()
-    if node.get_type_name() != "Constant":
+    return np.ascontiguousarray(node.data, np.float32) if is_constant(node) else None
+
+
+def is_constant(node: GraphNode) -> bool:
+    """Whether a node gives the same values whatever the input."""
+    return node.get_type_name() == "Constant"
+
+
+def _constant(value: GraphOutput, name: str) -> NDArray[np.float32]:
+    values = constant_of(value)
+    if values is None:
         raise ValueError(f"{name} of a SparseConv must be a constant")
-    return np.ascontiguousarray(node.data, np.float32)
+    return values
 
 
 @dataclass(frozen=True)
 class BranchForm:
     """What a SparseConv computes, and which of its optional inputs are there."""
 
-    convolutions: tuple[Convolution, ...]
+    convolutions: tuple[Weights, ...]
     residual: bool
     has_base: bool
     has_dilation_map: bool
+    ranges: tuple[Ranges | None, ...] = (None,)
+    """Of each convolution's input, where they are known."""
+
+    def known_ranges(self) -> tuple[Ranges, ...] | None:
+        """What `quantized` needs, or None if it cannot compute in 8 bits."""
+        known = tuple(each for each in self.ranges if each is not None)
+        whole = len(known) == len(self.convolutions)
+        return known if whole and can_be_quantized(self.convolutions) else None
+
+    def quantized(self, ranges: Sequence[Ranges]) -> QuantizedBranch:
+        """The convolutions in 8 bits, with these ranges of their inputs."""
+        return quantized_branch(self.convolutions, ranges, self.residual)
+
+    def exact(self, precision: Precision) -> Branch:
+        """The convolutions in floats."""
+        return Branch([each.packed() for each in self.convolutions], self.residual, precision)
 
 
-class _Operator(ov.Op):  # type: ignore[misc]
+class Operator(ov.Op):  # type: ignore[misc]
     """What all operators have in common: OpenVINO asks Python to compute them."""
 
     def __init__(self, inputs: Sequence[GraphOutput], owner: Operators) -> None:
         super().__init__(self)
-        self._owner = owner
+        self.owner = owner
         owner.made.append(self)
         self.set_arguments(inputs)
         self.constructor_validate_and_infer_types()
@@ -161,12 +210,16 @@ class _Operator(ov.Op):  # type: ignore[misc]
         outputs: list[GraphOutput] = self.outputs()
         return outputs
 
+    def cut_off(self) -> None:
+        """Read nothing any more."""
+        self.set_arguments([])
 
-class Select(_Operator):
+
+class Select(Operator):
     """pag.Select: (score [1,h,w], keep [], limits [3]) -> (index [h*w], count [1])."""
 
     def __init__(self, inputs: Sequence[GraphOutput], stage: str, owner: Operators) -> None:
-        self._stage = stage
+        self.stage = stage
         super().__init__(inputs, owner)
 
     def validate_and_infer_types(self) -> None:
@@ -176,10 +229,10 @@ class Select(_Operator):
         self.set_output_type(1, ov.Type.i32, ov.PartialShape([1]))
 
     def clone_with_new_inputs(self, inputs: Sequence[GraphOutput]) -> Select:
-        return Select(inputs, self._stage, self._owner)
+        return Select(inputs, self.stage, self.owner)
 
     def visit_attributes(self, visitor: AttributeVisitor) -> bool:
-        visitor.on_attributes({"stage": self._stage})
+        visitor.on_attributes({"stage": self.stage})
         return True
 
     def evaluate(self, outputs: Sequence[HostTensor], inputs: Sequence[HostTensor]) -> bool:
@@ -188,96 +241,118 @@ class Select(_Operator):
         wanted = int(keep)
         if limits[THRESHOLD] > -np.inf:
             wanted = min(wanted, int(np.count_nonzero(score > limits[THRESHOLD])))
-        count[0] = self._owner.clock.begin_block(self._stage, wanted, limits)
+        count[0] = self.owner.clock.begin_block(self.stage, wanted, limits)
         kernels.select(score[0], int(count[0]), out=index)
         return True
 
 
-class SparseConv(_Operator):
+class SparseConv(Operator):
     """pag.SparseConv or several joined: (x, index, count [, base] [, dilation_map]) -> [1,h,w,N].
 
     Weights and biases are constants: packed once, they are no inputs any more.
     """
 
-    def __init__(self, inputs: Sequence[GraphOutput], form: BranchForm, owner: Operators) -> None:
-        self._form = form
-        self._branch = Branch(form.convolutions, form.residual, owner.precision)
+    def __init__(
+        self,
+        inputs: Sequence[GraphOutput],
+        form: BranchForm,
+        owner: Operators,
+        packed: Branch | QuantizedBranch | None = None,
+    ) -> None:
+        self.form = form
+        self._packed = packed
         super().__init__(inputs, owner)
 
     def validate_and_infer_types(self) -> None:
         _, height, width, channels = self.get_input_shape(0)
-        wanted = self._form.convolutions[0].inputs
+        wanted = self.form.convolutions[0].inputs
         if channels != wanted:
             raise ValueError(f"a SparseConv for {wanted} channels gets {channels}")
-        outputs = self._form.convolutions[-1].outputs
+        outputs = self.form.convolutions[-1].outputs
         self.set_output_size(1)
         self.set_output_type(0, ov.Type.f32, ov.PartialShape([1, height, width, outputs]))
 
     def clone_with_new_inputs(self, inputs: Sequence[GraphOutput]) -> SparseConv:
-        return SparseConv(inputs, self._form, self._owner)
+        return SparseConv(inputs, self.form, self.owner, self.branch)
 
     def visit_attributes(self, visitor: AttributeVisitor) -> bool:
-        visitor.on_attributes({"convolutions": len(self._form.convolutions)})
+        visitor.on_attributes({"convolutions": len(self.form.convolutions)})
         return True
+
+    @property
+    def branch(self) -> Branch | QuantizedBranch:
+        """What computes it, packed once its form is settled: when the graph is compiled."""
+        if self._packed is None:
+            ranges = self.form.known_ranges()
+            if ranges is None:
+                self._packed = self.form.exact(self.owner.precision)
+            else:
+                self._packed = self.form.quantized(ranges)
+        return self._packed
+
+    def take_ranges(self, ranges: Ranges | None) -> None:
+        """Compute in 8 bits; `ranges` are of the input of its one convolution."""
+        self.form = replace(self.form, ranges=(ranges,))
 
     def may_lead_into(self, following: SparseConv) -> bool:
         """Whether `following` alone reads this result, at the same pixels, and zero elsewhere."""
         same_pixels = self.input_value(1) == following.input_value(1)
         only_reader = len(self.output(0).get_target_inputs()) == 1
-        one_map = not (self._form.has_dilation_map and following._form.has_dilation_map)
-        return same_pixels and only_reader and one_map and not self._form.has_base
+        one_map = not (self.form.has_dilation_map and following.form.has_dilation_map)
+        return same_pixels and only_reader and one_map and not self.form.has_base
 
     def take_over(self, before: SparseConv) -> None:
         """Compute what `before` computes as well, and read its input in place of its output."""
-        own, earlier = self._form, before._form
+        own, earlier = self.form, before.form
         x = before.input_value(0)
         index, count, *optional = (self.input_value(at) for at in range(1, self.get_input_size()))
         if earlier.has_dilation_map:
             optional.append(before.input_value(before.get_input_size() - 1))
-        self._form = BranchForm(
+        self.form = BranchForm(
             convolutions=earlier.convolutions + own.convolutions,
             residual=own.residual,
             has_base=own.has_base,
             has_dilation_map=own.has_dilation_map or earlier.has_dilation_map,
+            ranges=earlier.ranges + own.ranges,
         )
-        self._branch = Branch(self._form.convolutions, self._form.residual, self._owner.precision)
         self.set_arguments([x, index, count, *optional])
         self.constructor_validate_and_infer_types()
+        before.cut_off()
 
     def evaluate(self, outputs: Sequence[HostTensor], inputs: Sequence[HostTensor]) -> bool:
         x, index, count, *optional = (tensor.data for tensor in inputs)
-        self._branch(
+        self.branch(
             x[0],
             index,
             int(count[0]),
-            base=optional.pop(0)[0] if self._form.has_base else None,
-            dilation_map=optional.pop(0) if self._form.has_dilation_map else None,
+            base=optional.pop(0)[0] if self.form.has_base else None,
+            dilation_map=optional.pop(0) if self.form.has_dilation_map else None,
             out=outputs[0].data[0],
-            workspace=self._owner.workspace,
+            workspace=self.owner.workspace,
         )
-        self._owner.clock.end_gated()
+        self.owner.clock.end_gated()
         return True
 
 
-class End(_Operator):
+class End(Operator):
     """pag.End: x -> x, where gated work ends that no operator of ours computes."""
 
     def validate_and_infer_types(self) -> None:
         self.set_output_type(0, self.get_input_element_type(0), self.get_input_partial_shape(0))
 
     def clone_with_new_inputs(self, inputs: Sequence[GraphOutput]) -> End:
-        return End(inputs, self._owner)
+        return End(inputs, self.owner)
 
     def visit_attributes(self, visitor: AttributeVisitor) -> bool:
         return True
 
     def evaluate(self, outputs: Sequence[HostTensor], inputs: Sequence[HostTensor]) -> bool:
         outputs[0].data[...] = inputs[0].data
-        self._owner.clock.end_gated()
+        self.owner.clock.end_gated()
         return True
 
 
-class Classify(_Operator):
+class Classify(Operator):
     """pag.Classify: logits [1,K,h,w] -> (labels [1,H,W], confidence [1,H,W])."""
 
     def __init__(
@@ -291,12 +366,23 @@ class Classify(_Operator):
         self.set_output_type(0, ov.Type.u8, ov.PartialShape([1, *self._size]))
         self.set_output_type(1, ov.Type.f32, ov.PartialShape([1, *self._size]))
 
+    def take_ranges(self, ranges: Mapping[str, Ranges]) -> None:
+        """Let convolutions compute in 8 bits.
+
+        To be called before they are joined; of joined ones all have ranges or none of them counts.
+
+        Args:
+            ranges: of the input of convolutions, by the name of their node.
+        """
+        for convolution in self.convolutions():
+            convolution.take_ranges(ranges.get(convolution.get_friendly_name()))
+
     def resize(self, height: int, width: int) -> None:
         """Give labels at that size."""
         self._size = (height, width)
 
     def clone_with_new_inputs(self, inputs: Sequence[GraphOutput]) -> Classify:
-        return Classify(inputs, self._size, self._owner)
+        return Classify(inputs, self._size, self.owner)
 
     def visit_attributes(self, visitor: AttributeVisitor) -> bool:
         visitor.on_attributes({"height": self._size[0], "width": self._size[1]})
@@ -309,6 +395,6 @@ class Classify(_Operator):
             *self._size,
             labels=labels,
             confidence=confidence,
-            workspace=self._owner.workspace,
+            workspace=self.owner.workspace,
         )
         return True

@@ -20,11 +20,12 @@ from openvino.passes import ConstantFolding, Manager
 
 from pag_ros import checks
 from pag_ros.errors import RangesError
+from pag_ros.kernels.quantizing import Ranges
 from pag_ros.reading import read_limited, reading
 from pag_ros.runtime.openvino.api import GraphNode, GraphOutput, NetworkGraph
 from pag_ros.writing import write_text
 
-FORMAT = 1
+FORMAT = 2
 LEVELS = 256
 """Of a map's values."""
 WEIGHT_LEVELS = 255
@@ -57,6 +58,24 @@ class Rounding:
 
 
 @dataclass(frozen=True)
+class GatedRanges:
+    """What a gated convolution reads, rounded by our own kernels.
+
+    Attributes:
+        node: its name in the graph.
+        low, high: the smallest and the largest value of each channel.
+    """
+
+    node: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def of_channels(self) -> Ranges:
+        """The same as arrays."""
+        return Ranges(np.array(self.low), np.array(self.high))
+
+
+@dataclass(frozen=True)
 class Quantization:
     """What a model's file of ranges holds.
 
@@ -66,12 +85,14 @@ class Quantization:
         weights: names of the nodes whose weights are rounded.
         biases: name of an addition -> what takes the place of the bias that it adds, so that the
             channels' means stay what they were.
+        gated: of the gated convolutions; where one is missing they compute in floats.
     """
 
     sha256: str
     roundings: tuple[Rounding, ...]
     weights: tuple[str, ...] = ()
     biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    gated: tuple[GatedRanges, ...] = ()
     format: int = FORMAT
 
 
@@ -232,7 +253,13 @@ def _from_json(value: Any) -> Quantization:
         checks.name_of(name, "biases"): _values(values, f"bias of {checks.shown(name)}")
         for name, values in checks.entries(data["biases"], "biases").items()
     }
-    return Quantization(checks.name_of(data["sha256"], "sha256"), roundings, weights, biases)
+    gated = tuple(
+        _gated_ranges(entry) for entry in checks.items(data["gated"], "gated", 0, _MAX_INPUTS)
+    )
+    if len({each.node for each in gated}) < len(gated):
+        raise ValueError("gated: a node is named twice")
+    sha256 = checks.name_of(data["sha256"], "sha256")
+    return Quantization(sha256, roundings, weights, biases, gated)
 
 
 def _rounding(value: Any) -> Rounding:
@@ -251,6 +278,15 @@ def _rounding(value: Any) -> Rounding:
         low=low,
         high=high,
     )
+
+
+def _gated_ranges(value: Any) -> GatedRanges:
+    data = checks.entries(value, "gated")
+    name = checks.name_of(data["node"], "node")
+    low, high = (_values(data[key], f"{name}: {key}") for key in ("low", "high"))
+    if len(low) != len(high) or any(a > b for a, b in zip(low, high, strict=True)):
+        raise ValueError(f"{name}: expected as many low as high, and low <= high")
+    return GatedRanges(name, low, high)
 
 
 def _values(value: Any, name: str) -> tuple[float, ...]:

@@ -16,7 +16,12 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from pag_ros.errors import BackendError, ModelError
-from pag_ros.kernels import Precision, Workspace, chosen_instruction_set, has_native_bf16
+from pag_ros.kernels import (
+    Workspace,
+    bf16_is_faster,
+    chosen_instruction_set,
+    has_native_bf16,
+)
 from pag_ros.manifest import Manifest, load_manifest
 from pag_ros.runtime.frame_clock import FrameClock, limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
@@ -26,7 +31,6 @@ from pag_ros.runtime.openvino.api import CompiledGraph, InferRequest
 from pag_ros.runtime.openvino.graph import read_graph
 from pag_ros.runtime.openvino.operators import Operators
 from pag_ros.runtime.openvino.quantization import (
-    insert_roundings,
     load_quantization,
     quantization_path,
 )
@@ -66,14 +70,15 @@ class OpenVinoSession:
         may_round: bool = True,
     ) -> None:
         self._exported = load_manifest(model)
-        native = native_precisions()
-        unknown = unmeasured(self._exported, native)
+        native, slow = native_precisions(), slow_precisions()
+        fast = [name for name in native if name not in slow]
+        unknown = unmeasured(self._exported, fast)
         if not (may_round and quantization_path(model).is_file()):
             native = [name for name in native if name != "int8"]
-        self._precision = chosen_precision(precision, self._exported, native)
+        self._precision = chosen_precision(precision, self._exported, native, slow)
         self.untried = unknown if (precision, self._precision) == ("auto", "fp32") else []
         """Faster precisions that "auto" left aside only because their loss was not measured."""
-        self._float_precision = float_precision(self._precision, native)
+        self._float_precision = float_precision(self._precision, fast)
         self.manifest: Manifest = resized(self._exported, size)
         self._focal_factor = focal_factor(self._exported, self.manifest)
         names = [block.name for block in self.manifest.blocks]
@@ -133,17 +138,25 @@ class OpenVinoSession:
 
     def _describe_backend(self) -> str:
         version = ov.__version__.partition("-")[0]
-        runs_on = f"{self._precision} {_instruction_set(self._float_precision)}"
+        runs_on = f"{self._precision} {self._instruction_set()}"
         parts = [f"openvino {version} cpu {runs_on}", f"{self._workspace.threads} threads"]
         if self.manifest is not self._exported:
             parts.append(size_text(size_of(self.manifest)))
         return ", ".join(parts)
 
+    def _instruction_set(self) -> str:
+        """What blocks compute with; float32 knows nothing of what is named after smaller types."""
+        name = _chosen_instruction_set()
+        if self._precision == "int8" or (self._precision == "bf16" and has_native_bf16()):
+            return name
+        return "avx512" if name == "amx" else name.partition("_")[0]
+
     def _compile(self, model: Path) -> CompiledGraph:
         try:
-            graph = read_graph(model, self._exported, self.manifest, self._operators)
+            quantization = None
             if self._precision == "int8":
-                insert_roundings(graph, load_quantization(model, self._exported.sha256), model)
+                quantization = load_quantization(model, self._exported.sha256)
+            graph = read_graph(model, self._exported, self.manifest, self._operators, quantization)
             properties = {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": self._workspace.threads,
@@ -182,6 +195,16 @@ def native_precisions() -> list[str]:
     return ["int8", *native] if "INT8" in capabilities and _adds_up_in_32_bits() else native
 
 
+def slow_precisions() -> list[str]:
+    """Those of them that are slower than float32 on this processor.
+
+    Raises:
+        BackendError: the processor does not have the instruction set that PAG_ROS_ISA names.
+    """
+    _chosen_instruction_set()
+    return [] if bf16_is_faster() else ["bf16"]
+
+
 def _adds_up_in_32_bits() -> bool:
     """Whether sums of 8-bit products cannot overflow: x86 without VNNI adds pairs in 16 bits."""
     if platform.machine() not in ("x86_64", "AMD64"):
@@ -193,19 +216,11 @@ def _adds_up_in_32_bits() -> bool:
     return any(name in cpu for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
-def _instruction_set(precision: Precision) -> str:
-    """What gated blocks compute with: float32 knows nothing of what is named after smaller numbers.
-
-    Raises:
-        BackendError: the processor does not have the instruction set that PAG_ROS_ISA names.
-    """
+def _chosen_instruction_set() -> str:
     try:
-        name = chosen_instruction_set()
+        return chosen_instruction_set()
     except ValueError as error:
         raise BackendError(str(error)) from error
-    if precision == "bf16" and has_native_bf16():
-        return name
-    return "avx512" if name == "amx" else name.partition("_")[0]
 
 
 def _bind_inputs(request: InferRequest, manifest: Manifest) -> dict[str, NDArray[Any]]:

@@ -53,6 +53,7 @@ def both_native(monkeypatch: pytest.MonkeyPatch) -> None:
 def has(monkeypatch: pytest.MonkeyPatch, native: list[str]) -> None:
     for module in ("lab.tuning.precisions", "runtime.openvino.session"):
         monkeypatch.setattr(f"pag_ros.{module}.native_precisions", lambda: native)
+    monkeypatch.setattr("pag_ros.runtime.openvino.session.slow_precisions", list)
 
 
 def recorded(model: Path, rooms: Path) -> dict[str, PrecisionLoss]:

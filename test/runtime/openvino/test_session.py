@@ -293,6 +293,7 @@ def test_a_precision_without_instructions_is_refused(tiny_model: Path, monkeypat
 
 def test_auto_says_once_what_was_not_measured(tiny_model: Path, monkeypatch) -> None:
     monkeypatch.setattr("pag_ros.runtime.openvino.session.native_precisions", lambda: ["bf16"])
+    monkeypatch.setattr("pag_ros.runtime.openvino.session.slow_precisions", list)
     said: list[str] = []
     engine = EngineOptions(say=said.append)
     for quiet in ("fp32", "bf16"):
@@ -318,6 +319,7 @@ def test_auto_says_nothing_where_it_could_choose(
     tiny_model: Path, tmp_path, monkeypatch, native: list[str], delta1: float, taken: str
 ) -> None:
     monkeypatch.setattr("pag_ros.runtime.openvino.session.native_precisions", lambda: native)
+    monkeypatch.setattr("pag_ros.runtime.openvino.session.slow_precisions", list)
     model = tmp_path / "known.onnx"
     shutil.copy(tiny_model, model)
     scores, scores_in = ({"1.00": {"depth delta1": value}} for value in (0.5, delta1))
