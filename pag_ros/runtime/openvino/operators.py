@@ -187,6 +187,10 @@ class BranchForm:
         """The convolutions in 8 bits, with these ranges of their inputs."""
         return quantized_branch(self.convolutions, ranges, self.residual)
 
+    def quantized_reading(self, x: Ranges) -> QuantizedBranch:
+        """The same with other ranges of the first input; those of the others are known."""
+        return self.quantized((x, *(self.known_ranges() or ())[1:]))
+
     def exact(self, precision: Precision) -> Branch:
         """The convolutions in floats."""
         return Branch([each.packed() for each in self.convolutions], self.residual, precision)
