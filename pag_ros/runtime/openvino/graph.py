@@ -13,7 +13,7 @@ from pag_ros.runtime.onnx_precheck import check_onnx
 from pag_ros.runtime.openvino.api import NetworkGraph
 from pag_ros.runtime.openvino.graph_size import resize_graph
 from pag_ros.runtime.openvino.operators import Operators
-from pag_ros.runtime.openvino.quantization import Quantization, insert_roundings
+from pag_ros.runtime.openvino.quantization import Quantization, gated_ranges, insert_roundings
 from pag_ros.runtime.openvino.trunk import join_blocks
 
 
@@ -42,7 +42,11 @@ def read_graph(
         resize_graph(graph, exported, wanted)
         _check_interface(graph, wanted)
     if quantization is not None:
-        operators.take_ranges({each.node: each.of_channels() for each in quantization.gated})
+        channels = {
+            each.get_friendly_name(): each.form.convolutions[0].inputs
+            for each in operators.convolutions()
+        }
+        operators.take_ranges(gated_ranges(quantization, channels, model))
     operators.join_convolutions()
     join_blocks(operators)
     graph.validate_nodes_and_infer_types()

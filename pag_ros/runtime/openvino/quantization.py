@@ -132,6 +132,29 @@ def load_quantization(model: Path, sha256: str) -> Quantization:
     return quantization
 
 
+def gated_ranges(
+    quantization: Quantization, channels: Mapping[str, int], model: Path
+) -> dict[str, Ranges]:
+    """What gated convolutions read, by the name of their node.
+
+    Args:
+        channels: those of the input of each gated convolution of the model.
+
+    Raises:
+        RangesError: they do not fit these convolutions.
+    """
+    path, remedy = quantization_path(model), f"quantize it: {_command(model)}"
+    with reading(path, "the ranges of this model", RangesError, remedy):
+        for each in quantization.gated:
+            name = checks.shown(each.node)
+            if each.node not in channels:
+                raise ValueError(f"the model has no gated convolution {name}")
+            if len(each.low) != channels[each.node]:
+                wanted = channels[each.node]
+                raise ValueError(f"{name} reads {wanted} channels, not {len(each.low)}")
+    return {each.node: each.of_channels() for each in quantization.gated}
+
+
 def insert_roundings(graph: NetworkGraph, quantization: Quantization, model: Path) -> None:
     """Put the roundings into a graph of any size, in place, before it is compiled.
 

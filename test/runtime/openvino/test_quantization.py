@@ -18,6 +18,7 @@ ov = pytest.importorskip("openvino")
 from openvino import opset13  # noqa: E402
 
 from pag_ros.runtime.openvino.quantization import (  # noqa: E402
+    GatedRanges,
     Quantization,
     Rounding,
     insert_roundings,
@@ -207,9 +208,60 @@ def test_a_bias_of_other_channels_is_refused(model: Path) -> None:
     assert "adds no bias of 1 channels" in refused(model)
 
 
+GATED = ("block0_h", "block0_y", "block1_h", "block1_y")
+"""The tiny model's gated convolutions, each of so many channels."""
+GATED_CHANNELS = 8
+
+
+def with_gated(model: Path, *gated: GatedRanges) -> None:
+    sha256 = load_manifest(model).sha256
+    save_quantization(Quantization(sha256, (PICTURE,), ("embedded",), gated=gated), model)
+
+
+def wide(name: str, high: float = 4.0, channels: int = GATED_CHANNELS) -> GatedRanges:
+    return GatedRanges(name, (0.0,) * channels, (high,) * channels)
+
+
+def test_gated_blocks_compute_in_8_bits_where_all_their_ranges_are_known(
+    model: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pag_ros.runtime.openvino.session.native_precisions", list)
+    quantize(model, PICTURE)
+    floats = depth(model, image)
+    with_gated(model, *(wide(name) for name in GATED))
+    near = depth(model, image)
+    assert np.abs(near / floats - 1.0).max() > 0.0
+    assert np.median(np.abs(near / floats - 1.0)) < 0.05
+    with_gated(model, *(wide(name, 0.01) for name in GATED))
+    assert np.median(np.abs(depth(model, image) / floats - 1.0)) > 0.05  # all is clipped
+    with_gated(model, *(wide(name, 0.01) for name in GATED[:3:2]))
+    np.testing.assert_array_equal(depth(model, image), floats)
+
+
+@pytest.mark.parametrize(
+    ("gated", "told"),
+    [
+        ([wide("nowhere")], "the model has no gated convolution 'nowhere'"),
+        ([wide("embedded")], "the model has no gated convolution 'embedded'"),
+        ([wide("block0_h", channels=9)], "'block0_h' reads 8 channels, not 9"),
+        ([wide("block0_h", -1.0)], "as many low as high, and low <= high"),
+        ([GatedRanges("block0_h", (0.0,), (1.0, 2.0))], "as many low as high"),
+        ([wide("block0_h"), wide("block0_h")], "gated: a node is named twice"),
+        ([GatedRanges("block0_h", (), ())], "expected 1 to"),
+        ([GatedRanges("block0_h", (0.0,), (1e30,))], "high"),
+    ],
+)
+def test_ranges_of_gated_blocks_that_do_not_fit_are_refused(
+    model: Path, gated: Sequence[GatedRanges], told: str
+) -> None:
+    with_gated(model, *gated)
+    assert told in refused(model)
+
+
 def test_what_was_saved_is_read_back(model: Path) -> None:
     sha256 = load_manifest(model).sha256
-    saved = Quantization(sha256, (PICTURE,), ("embedded",), {"added": (0.5, -1e-7)})
+    gated = (GatedRanges("block0_h", (-1.5, 0.0), (2.0, 3e-5)),)
+    saved = Quantization(sha256, (PICTURE,), ("embedded",), {"added": (0.5, -1e-7)}, gated)
     save_quantization(saved, model)
     assert load_quantization(model, sha256) == saved
 
