@@ -76,6 +76,7 @@ def test_manifests(model: Path) -> None:
 def test_ranges_of_quantized_models(model: Path) -> None:
     pytest.importorskip("openvino")
     from pag_ros.runtime.openvino.quantization import (
+        GatedRanges,
         Quantization,
         Rounding,
         load_quantization,
@@ -85,7 +86,9 @@ def test_ranges_of_quantized_models(model: Path) -> None:
 
     sha256 = load_manifest(model).sha256
     roundings = (Rounding("embedded", 0, 0.0, 1.0), Rounding("small", 0, -1.0, 1.0))
-    save_quantization(Quantization(sha256, roundings, ("small",), {"added": (0.5, 0.25)}), model)
+    gated = (GatedRanges("block0_h", (-0.5,) * 8, (1.5,) * 8),)
+    biases = {"added": (0.5, 0.25)}
+    save_quantization(Quantization(sha256, roundings, ("small",), biases, gated), model)
     path = quantization_path(model)
     sound = json.loads(path.read_text())
 
