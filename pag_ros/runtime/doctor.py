@@ -19,7 +19,12 @@ from typing import Literal
 
 from pag_ros.budget import table_path
 from pag_ros.errors import PagError, ParameterError
-from pag_ros.kernels import available_cpus, chosen_instruction_set
+from pag_ros.kernels import (
+    available_cpus,
+    bf16_is_faster,
+    chosen_instruction_set,
+    has_native_bf16,
+)
 from pag_ros.kernels.gpu.store import kernels_path
 from pag_ros.manifest import load_manifest
 from pag_ros.runtime.machine_state import read_machine_state
@@ -172,7 +177,10 @@ def _probed(part: str, name: str, code: str, advice: str) -> Finding:
 
 def _kernels() -> Finding:
     try:
-        return Finding(_CPU, "kernels", "works", f"{chosen_instruction_set()}, {_cores()}")
+        text = f"{chosen_instruction_set()}, {_cores()}"
+        if has_native_bf16() and not bf16_is_faster():
+            text += ", bf16 slower than fp32: precision auto does without it"
+        return Finding(_CPU, "kernels", "works", text)
     except ValueError as error:
         return Finding(_CPU, "kernels", "broken", str(error), "unset PAG_ROS_ISA")
 

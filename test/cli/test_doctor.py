@@ -123,6 +123,13 @@ def test_an_instruction_set_that_is_not_there_is_named(monkeypatch):
     assert found("kernels").state == "broken"
 
 
+@pytest.mark.parametrize(("faster", "said"), [(True, False), (False, True)])
+def test_that_bf16_is_not_worth_its_instructions_is_said(monkeypatch, faster: bool, said: bool):
+    monkeypatch.setattr(doctor, "has_native_bf16", lambda: True)
+    monkeypatch.setattr(doctor, "bf16_is_faster", lambda: faster)
+    assert ("bf16 slower than fp32" in found("kernels").text) == said
+
+
 @pytest.mark.parametrize("look", [doctor._cache, doctor._engines])
 def test_a_user_without_a_home_is_told_what_to_set(look: Any, monkeypatch):
     def unknown(number: int) -> Any:
