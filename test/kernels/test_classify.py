@@ -34,6 +34,17 @@ def test_any_size_gives_what_the_definition_gives(instruction_set, classes, smal
     assert (labels == expected).mean() > 0.99
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 8, 17, 40])
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_whole_factors_give_what_the_definition_gives(instruction_set, workspace, width, factor):
+    logits = np.random.default_rng(width).normal(0, 5, (14, 9, width)).astype(np.float32)
+    size = (9 * factor, width * factor)
+    labels, confidence = kernels.classify(logits, *size, workspace=workspace(2))
+    expected, probability = reference.classify(logits, *size)
+    np.testing.assert_allclose(confidence, probability, atol=5e-6)
+    assert (labels == expected).mean() > 0.99
+
+
 def test_of_equal_classes_the_lower_one_wins(instruction_set, workspace):
     labels, confidence = kernels.classify(
         np.zeros((4, 3, 3), np.float32), 6, 6, workspace=workspace(1)
