@@ -1,10 +1,10 @@
 """The operators behind gated computation: choose pixels, then convolve at these pixels only.
 
-`select` and `sparse_conv2d` do that; `classify` ends a network. A network that runs them again and
-again packs its weights once, as `Convolution`s, and joins those that follow one another into a
-`Branch`. Gated blocks that follow one another are a `Trunk`, which scores, selects and convolves in
-one call. C++ in `native/` computes; `reference` is the plain definition and the oracle of every
-backend.
+`select` and `sparse_conv2d` do that; `classify` and `enlarge_geometry` end a network. A network
+that runs them again and again packs its weights once, as `Convolution`s, and joins those that
+follow one another into a `Branch`. Gated blocks that follow one another are a `Trunk`, which
+scores, selects and convolves in one call. C++ in `native/` computes; `reference` is the plain
+definition and the oracle of every backend.
 
 Pixels are numbered row by row (y * W + x), layout is channels-last, batch of one. The best
 instruction set of the processor is used; the environment variable PAG_ROS_ISA names another one of
@@ -39,6 +39,7 @@ __all__ = [
     "bf16_is_faster",
     "chosen_instruction_set",
     "classify",
+    "enlarge_geometry",
     "has_native_bf16",
     "instruction_sets",
     "peak_flops",
@@ -494,6 +495,37 @@ def classify(
         ValueError: an argument has a wrong shape, type, layout or value.
     """
     return _native.classify(logits, height, width, labels, confidence, workspace.native)
+
+
+def enlarge_geometry(
+    maps: NDArray[np.float32],
+    height: int,
+    width: int,
+    least: float,
+    *,
+    depth: NDArray[np.float32] | None = None,
+    normals: NDArray[np.float32] | None = None,
+    workspace: Workspace,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Depth and unit normals at every pixel of a larger map.
+
+    Log depth and the components of the normals are interpolated as `classify` interpolates logits,
+    then comes the exponential of the one, and the others are divided by their length.
+
+    Args:
+        maps: [4,h,w] float32: log depth, x, y, z.
+        height, width: H and W of the result.
+        least: shorter normals are divided by it in place of their length.
+        depth, normals: to write into, or None for new arrays.
+        workspace: threads and buffers.
+
+    Returns:
+        depth [H,W] and normals [H,W,3], float32.
+
+    Raises:
+        ValueError: an argument has a wrong shape, type, layout or value.
+    """
+    return _native.enlarge_geometry(maps, height, width, least, depth, normals, workspace.native)
 
 
 def peak_flops(workspace: Workspace) -> float:

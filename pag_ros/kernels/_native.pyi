@@ -104,6 +104,15 @@ def classify(
     confidence: NDArray[np.float32] | None,
     workspace: Workspace,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
+def enlarge_geometry(
+    maps: NDArray[np.float32],
+    height: int,
+    width: int,
+    least: float,
+    depth: NDArray[np.float32] | None,
+    normals: NDArray[np.float32] | None,
+    workspace: Workspace,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
 def peak_flops(workspace: Workspace) -> float: ...
 def instruction_sets() -> list[str]:
     """Names of the instruction sets that this processor has, the best first."""

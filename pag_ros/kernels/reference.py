@@ -158,6 +158,16 @@ def classify(
     return large.argmax(axis=0).astype(np.uint8), confidence.astype(np.float32)
 
 
+def enlarge_geometry(
+    maps: NDArray[np.float32], height: int, width: int, least: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Depth [H,W] and unit normals [H,W,3] from log depth and normals [4,h,w]."""
+    large = _interpolate(_interpolate(maps.astype(np.float64), height, 1), width, 2)
+    normals = np.moveaxis(large[1:], 0, -1)
+    length = np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), least)
+    return np.exp(large[0]).astype(np.float32), (normals / length).astype(np.float32)
+
+
 def _interpolate(values: NDArray[np.float64], size: int, axis: int) -> NDArray[np.float64]:
     """Linear interpolation along one axis, centres at half, edges continued."""
     small = values.shape[axis]

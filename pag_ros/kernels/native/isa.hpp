@@ -127,6 +127,9 @@ struct Isa {
     // upper[k * stride + x], below it lower[k * stride + x]; `share` of the lower one counts.
     void (*classify)(const float* upper, const float* lower, float share, int classes, int stride,
                      int width, std::uint8_t* labels, float* confidence);
+    // Depth and unit normals of `width` pixels, see enlarge_geometry. Rows as above: log depth, x, y, z.
+    void (*geometry)(const float* upper, const float* lower, float share, int stride, int width,
+                     float least, float* depth, float* normals);
     // What a gate says of `pixels` pixels one behind the other: bias + sum of gate * x over the channels.
     void (*score)(const float* x, int pixels, int channels, const float* gate, float bias,
                   float* scores);

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "aligned.hpp"
-#include "classify.hpp"
+#include "enlarging.hpp"
 #include "select.hpp"
 #include "thread_pool.hpp"
 
@@ -51,7 +51,7 @@ struct Workspace {
     std::vector<std::int32_t> order;     // positions as a layer takes them
     std::vector<std::uint8_t> keys;      // what they are ordered by
     std::vector<float> zeros;
-    ClassifyBuffers classify;
+    EnlargingBuffers enlarging;
     // Of a trunk's blocks: the scores, the pixels chosen by them, and what a predictor says of these.
     std::vector<float> scores;
     SelectBuffers selecting;

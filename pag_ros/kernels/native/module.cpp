@@ -16,6 +16,7 @@
 
 #include "branch.hpp"
 #include "classify.hpp"
+#include "geometry.hpp"
 #include "isa.hpp"
 #include "quantized.hpp"
 #include "select.hpp"
@@ -462,29 +463,36 @@ py::object run_select(const py::object& score, std::int64_t keep, const py::obje
     return std::move(result);
 }
 
+// [count,h,w] maps, and the size that they are enlarged to; checked.
+pag::MapStack check_maps(const py::array& values, const std::string& name, std::int64_t height,
+                         std::int64_t width) {
+    if (values.size() == 0 || values.size() > kMostPixels)
+        refuse(name, "maps with some pixels", describe(values));
+    for (const auto& [side, length] : {std::pair{"height", height}, std::pair{"width", width}})
+        if (length < 1 || length > (1 << 15)) refuse(side, "1 to 32768", std::to_string(length));
+    return {data_of<float>(values), static_cast<int>(values.shape(0)),
+            static_cast<int>(values.shape(1)), static_cast<int>(values.shape(2))};
+}
+
+// The array given for a result, checked, or a new one.
+template <typename T>
+py::array prepare_result(const py::object& given, const std::string& name,
+                         const std::vector<std::int64_t>& shape) {
+    if (given.is_none()) return py::array(py::array_t<T>(shape));
+    const std::string type = py::str(py::dtype::of<T>()).template cast<std::string>();
+    return array_of<T>(given, name, shape, "contiguous " + shape_text(shape) + " " + type);
+}
+
 py::object run_classify(const py::object& logits, std::int64_t height, std::int64_t width,
                         const py::object& labels, const py::object& confidence,
                         pag::Workspace& workspace) {
     const py::array values = array_of<float>(logits, "logits", {-1, -1, -1},
                                              "contiguous [K,h,w] float32, 1 to 256 classes");
-    pag::LogitMap map{};
-    map.logits = data_of<float>(values);
-    if (values.size() == 0 || values.shape(0) > 256 || values.size() > kMostPixels)
+    if (values.shape(0) > 256)
         refuse("logits", "[K,h,w] with 1 to 256 classes and some pixels", describe(values));
-    map.classes = static_cast<int>(values.shape(0));
-    map.height = static_cast<int>(values.shape(1));
-    map.width = static_cast<int>(values.shape(2));
-    for (const auto& [name, length] : {std::pair{"height", height}, std::pair{"width", width}})
-        if (length < 1 || length > (1 << 15)) refuse(name, "1 to 32768", std::to_string(length));
-    const std::vector<std::int64_t> shape{height, width};
-    const auto prepare = [&](const py::object& given, const std::string& name, auto zero) {
-        using T = decltype(zero);
-        if (given.is_none()) return py::array(py::array_t<T>(shape));
-        const std::string type = py::str(py::dtype::of<T>()).template cast<std::string>();
-        return array_of<T>(given, name, shape, "contiguous " + shape_text(shape) + " " + type);
-    };
-    py::array label_map = prepare(labels, "labels", std::uint8_t{});
-    py::array confidence_map = prepare(confidence, "confidence", float{});
+    const pag::MapStack maps = check_maps(values, "logits", height, width);
+    py::array label_map = prepare_result<std::uint8_t>(labels, "labels", {height, width});
+    py::array confidence_map = prepare_result<float>(confidence, "confidence", {height, width});
     pag::ClassMap result{writable<std::uint8_t>(label_map, "labels"),
                          writable<float>(confidence_map, "confidence"), static_cast<int>(height),
                          static_cast<int>(width)};
@@ -494,9 +502,34 @@ py::object run_classify(const py::object& logits, std::int64_t height, std::int6
     {
         const py::gil_scoped_release release;
         const auto lock = take(workspace);
-        pag::classify(map, result, pag::chosen_isa(), workspace.pool, workspace.classify);
+        pag::classify(maps, result, pag::chosen_isa(), workspace.pool, workspace.enlarging);
     }
     return py::make_tuple(label_map, confidence_map);
+}
+
+py::object run_geometry(const py::object& maps, std::int64_t height, std::int64_t width, float least,
+                        const py::object& depth, const py::object& normals,
+                        pag::Workspace& workspace) {
+    const py::array values =
+        array_of<float>(maps, "maps", {4, -1, -1}, "contiguous [4,h,w] float32");
+    const pag::MapStack stack = check_maps(values, "maps", height, width);
+    if (!std::isnormal(least * least) || !std::isnormal(1.0F / least) || least < 0.0F)
+        refuse("least", "a positive number", std::to_string(least));
+    py::array depth_map = prepare_result<float>(depth, "depth", {height, width});
+    py::array normal_map = prepare_result<float>(normals, "normals", {height, width, 3});
+    pag::GeometryMap result{writable<float>(depth_map, "depth"),
+                            writable<float>(normal_map, "normals"), static_cast<int>(height),
+                            static_cast<int>(width)};
+    check_overlap(depth_map, values, "maps", false, "depth");
+    check_overlap(normal_map, values, "maps", false, "normals");
+    check_overlap(normal_map, depth_map, "depth", false, "normals");
+    {
+        const py::gil_scoped_release release;
+        const auto lock = take(workspace);
+        pag::enlarge_geometry(stack, least, result, pag::chosen_isa(), workspace.pool,
+                              workspace.enlarging);
+    }
+    return py::make_tuple(depth_map, normal_map);
 }
 
 // Floating-point operations per second of all threads together, in registers only.
@@ -579,6 +612,9 @@ PYBIND11_MODULE(_native, module) {
     module.def("select", &run_select, py::arg("score"), py::arg("keep"), py::arg("out"));
     module.def("classify", &run_classify, py::arg("logits"), py::arg("height"), py::arg("width"),
                py::arg("labels"), py::arg("confidence"), py::arg("workspace"));
+    module.def("enlarge_geometry", &run_geometry, py::arg("maps"), py::arg("height"),
+               py::arg("width"), py::arg("least"), py::arg("depth"), py::arg("normals"),
+               py::arg("workspace"));
     module.def("peak_flops", &peak_flops, py::arg("workspace"));
     module.def("instruction_sets", &instruction_sets);
     module.def("has_native_bf16", [] { return pag::chosen_isa().bf16.native; });

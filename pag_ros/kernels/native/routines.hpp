@@ -176,6 +176,47 @@ static void classify(const float* upper, const float* lower, float share, int cl
     }
 }
 
+// e^x to one part in 1e6; infinite above 87, and no number of no number.
+static inline Vector exp_of(Vector x) {
+    const Vector power = exp_of_negative(x > 0.0F ? -x : x);
+    const Vector result = x > 0.0F ? broadcast(1.0F) / power : power;
+    return x == x ? result : x;
+}
+
+// 1 / sqrt(x), x > 0, to one part in 1e6: an estimate from the exponent, and Newton's steps.
+static inline Vector inverse_root(Vector x) {
+    typedef std::int32_t Integers __attribute__((vector_size(PAG_VECTOR_BYTES)));
+    Vector y = reinterpret_cast<Vector>(0x5f375a86 - (reinterpret_cast<Integers>(x) >> 1));
+    const Vector half = x * 0.5F;
+    for (int step = 0; step < 3; ++step) y = y * (1.5F - half * y * y);
+    return y;
+}
+
+static void geometry(const float* upper, const float* lower, float share, int stride, int width,
+                     float least, float* depth, float* normals) {
+    const Vector smallest = broadcast(least * least), largest = broadcast(1.0F / least);
+    for (int x = 0; x < width; x += kLanes) {
+        Vector value[4];
+        for (int k = 0; k < 4; ++k) {
+            const Vector above = load(upper + k * stride + x), below = load(lower + k * stride + x);
+            value[k] = above + (below - above) * share;
+        }
+        const Vector metres = exp_of(value[0]);
+        const Vector squared =
+            value[1] * value[1] + value[2] * value[2] + value[3] * value[3];
+        const Vector factor = squared > smallest ? inverse_root(squared) : largest;
+        const int lanes = width - x < kLanes ? width - x : kLanes;
+        if (lanes == kLanes)
+            store(depth + x, metres);
+        else
+            store_some(depth + x, metres, lanes);
+        for (int k = 0; k < 3; ++k) value[k + 1] *= factor;
+        float* to = normals + 3 * x;
+        for (int lane = 0; lane < lanes; ++lane)
+            for (int k = 0; k < 3; ++k) to[3 * lane + k] = value[k + 1][lane];
+    }
+}
+
 static void score(const float* x, int pixels, int channels, const float* gate, float bias,
                   float* scores) {
     for (int pixel = 0; pixel < pixels; ++pixel, x += channels) {
@@ -210,7 +251,7 @@ static double multiply_add(int rounds, float* sink) {
 
 extern const Isa kIsa{
     PAG_ISA_NAME, kTileRows, kPanel,       convolve,
-    convolve_depthwise,      classify,     score,
-    multiply_add,
+    convolve_depthwise,      classify,     geometry,
+    score,        multiply_add,
     {kQuantizedRows, kInputShift, convolve_quantized, quantize},
     {kBf16Rows, kMultipliesBf16, convolve_bf16, convolve_depthwise_bf16, round_row}};
