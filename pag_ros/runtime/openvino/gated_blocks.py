@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +11,19 @@ from numpy.typing import NDArray
 from pag_ros import kernels
 from pag_ros.kernels.quantizing import Ranges
 from pag_ros.runtime.openvino.api import GraphNode, GraphOutput
+from pag_ros.runtime.openvino.graph_ways import (
+    constant_of,
+    is_constant,
+    is_only_way,
+    reader_names,
+    way_back,
+)
 from pag_ros.runtime.openvino.operators import (
     BranchForm,
     Operator,
     Operators,
     Select,
     SparseConv,
-    constant_of,
-    is_constant,
 )
 
 
@@ -169,7 +173,7 @@ def _choice(
     if lookup.get_type_name() != "GatherND":
         return None
     table = lookup.input_value(0).get_node()
-    way = _way_back(lookup.input_value(1), ("Unsqueeze", "Reshape", "Squeeze", "Convert"))
+    way = way_back(lookup.input_value(1), ("Unsqueeze", "Reshape", "Squeeze", "Convert"))
     best, *_ = way = [*way, lookup]
     if not (is_constant(table) and _is_argmax(best)):
         return None
@@ -180,7 +184,7 @@ def _choice(
     outputs = predictor.form.convolutions[-1].outputs
     if predictor.input_value(0) != x or len(dilations) != outputs or min(dilations) < 0:
         return None
-    return Choice(predictor, dilations) if _is_only_way([predictor, *way, convolution]) else None
+    return Choice(predictor, dilations) if is_only_way([predictor, *way, convolution]) else None
 
 
 def _is_argmax(node: GraphNode) -> bool:
@@ -188,22 +192,6 @@ def _is_argmax(node: GraphNode) -> bool:
         return False
     attributes, largest = node.get_attributes(), node.input_value(1).get_node()
     return attributes["mode"] == "max" and attributes["axis"] in (-1, 3) and largest.data == 1
-
-
-def _way_back(value: GraphOutput, kinds: Collection[str]) -> list[GraphNode]:
-    """The nodes that a value comes through, from the last one of another kind on."""
-    way = [value.get_node()]
-    while way[0].get_type_name() in kinds:
-        way.insert(0, way[0].input_value(0).get_node())
-    return way
-
-
-def _is_only_way(nodes: Sequence[GraphNode]) -> bool:
-    """Whether nobody but the next of these nodes reads one of them."""
-    return all(
-        set().union(*map(reader_names, node.outputs())) == {following.get_friendly_name()}
-        for node, following in pairwise(nodes)
-    )
 
 
 def _linear_score(select: Select) -> tuple[GraphOutput, NDArray[np.float32], float, str] | None:
@@ -218,7 +206,7 @@ def _linear_score(select: Select) -> tuple[GraphOutput, NDArray[np.float32], flo
     weights, bias = constant_of(product.input_value(1)), constant_of(total.input_value(1))
     if weights is None or bias is None or weights.shape[1:] != (1,) or bias.size != 1:
         return None
-    if not _is_only_way([product, total, select.input_value(0).get_node(), select]):
+    if not is_only_way([product, total, select.input_value(0).get_node(), select]):
         return None
     return product.input_value(0), weights[:, 0].copy(), bias.item(), product.get_friendly_name()
 
@@ -247,7 +235,3 @@ def _gathered(value: GraphOutput, axis: int) -> tuple[GraphOutput, int] | None:
     if place.data.shape != () or int(along.data.ravel()[0]) != axis:
         return None
     return node.input_value(0), int(place.data)
-
-
-def reader_names(output: GraphOutput) -> set[str]:
-    return {reader.get_node().get_friendly_name() for reader in output.get_target_inputs()}

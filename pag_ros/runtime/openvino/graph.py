@@ -11,6 +11,7 @@ from pag_ros.manifest import Manifest
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.onnx_precheck import check_onnx
 from pag_ros.runtime.openvino.api import NetworkGraph
+from pag_ros.runtime.openvino.geometry import join_geometry
 from pag_ros.runtime.openvino.graph_size import resize_graph
 from pag_ros.runtime.openvino.operators import Operators
 from pag_ros.runtime.openvino.quantization import Quantization, gated_ranges, insert_roundings
@@ -49,6 +50,7 @@ def read_graph(
         operators.take_ranges(gated_ranges(quantization, channels, model))
     operators.join_convolutions()
     join_blocks(operators)
+    join_geometry(graph, operators)
     graph.validate_nodes_and_infer_types()
     if quantization is not None:
         insert_roundings(graph, quantization, model)

@@ -16,11 +16,11 @@ from pag_ros.kernels.quantizing import Ranges, Weights, can_be_quantized, quanti
 from pag_ros.runtime.frame_clock import THRESHOLD, FrameClock
 from pag_ros.runtime.openvino.api import (
     AttributeVisitor,
-    GraphNode,
     GraphOutput,
     HostTensor,
     OnnxNode,
 )
+from pag_ros.runtime.openvino.graph_ways import constant_of
 
 DOMAIN = "pag"
 _ACTIVATIONS: dict[int, Activation] = {0: "none", 1: "relu", 6: "relu6"}
@@ -144,19 +144,6 @@ class Operators:
 def _is_present(value: GraphOutput) -> bool:
     """Whether an optional ONNX input was given; the front end puts a NullNode where it was not."""
     return bool(value.get_node().get_type_name() != "NullNode")
-
-
-def constant_of(value: GraphOutput) -> NDArray[np.float32] | None:
-    """The values of a constant of the graph, behind a cast or not; None of anything else."""
-    node = value.get_node()
-    if node.get_type_name() == "Convert":
-        node = node.input_value(0).get_node()
-    return np.ascontiguousarray(node.data, np.float32) if is_constant(node) else None
-
-
-def is_constant(node: GraphNode) -> bool:
-    """Whether a node gives the same values whatever the input."""
-    return node.get_type_name() == "Constant"
 
 
 def _constant(value: GraphOutput, name: str) -> NDArray[np.float32]:

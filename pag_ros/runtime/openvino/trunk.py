@@ -13,6 +13,7 @@ from pag_ros import kernels
 from pag_ros.kernels.quantizing import Ranges
 from pag_ros.runtime.openvino.api import AttributeVisitor, GraphOutput, HostTensor
 from pag_ros.runtime.openvino.gated_blocks import GraphBlock, find_blocks
+from pag_ros.runtime.openvino.graph_ways import move_readers
 from pag_ros.runtime.openvino.operators import BranchForm, Operator, Operators
 
 
@@ -114,15 +115,10 @@ def _chains(blocks: Sequence[GraphBlock]) -> Iterator[list[GraphBlock]]:
 
 def _replace(blocks: Sequence[GraphBlock], trunk: TrunkOperator) -> None:
     y, *lists = trunk.results()
-    _move_readers(blocks[-1].y, y)
+    move_readers(blocks[-1].y, y)
     for block, index, count in zip(blocks, lists, lists[len(blocks) :], strict=False):
         for old, new in zip(block.select.results(), (index, count), strict=True):
-            _move_readers(old, new)
+            move_readers(old, new)
     for block in blocks:
         for operator in block.operators:
             operator.cut_off()
-
-
-def _move_readers(old: GraphOutput, new: GraphOutput) -> None:
-    for reader in old.get_target_inputs():
-        reader.replace_source_output(new)
