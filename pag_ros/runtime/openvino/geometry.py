@@ -36,13 +36,20 @@ _UNBOUNDED = 1e30
 
 
 @dataclass(frozen=True)
-class _Ending:
-    """How a graph makes depth and normals of maps [1,4,h,w]; see `kernels.enlarge_geometry`."""
+class _Form:
+    """Arguments of `kernels.enlarge_geometry`."""
 
-    maps: GraphOutput
     height: int
     width: int
     least: float
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How a graph makes depth and normals of maps [1,4,h,w]."""
+
+    maps: GraphOutput
+    form: _Form
     depth: GraphOutput
     normals: GraphOutput
 
@@ -56,7 +63,8 @@ def join_geometry(graph: NetworkGraph, operators: Operators) -> None:
     for node in graph.get_ops():
         ending = _matched(node)
         if ending is not None:
-            depth, normals = EnlargeGeometry([ending.maps], ending, operators).results()
+            # The operator holds none of what it replaces: it would stay a reader of the maps.
+            depth, normals = EnlargeGeometry([ending.maps], ending.form, operators).results()
             move_readers(ending.depth, depth)
             move_readers(ending.normals, normals)
 
@@ -64,30 +72,30 @@ def join_geometry(graph: NetworkGraph, operators: Operators) -> None:
 class EnlargeGeometry(Operator):
     """maps [1,4,h,w] -> (depth [1,1,H,W], normals [1,H,W,3])."""
 
-    def __init__(self, inputs: Sequence[GraphOutput], ending: _Ending, owner: Operators) -> None:
-        self._ending = ending
+    def __init__(self, inputs: Sequence[GraphOutput], form: _Form, owner: Operators) -> None:
+        self._form = form
         super().__init__(inputs, owner)
 
     def validate_and_infer_types(self) -> None:
-        size = [self._ending.height, self._ending.width]
+        size = [self._form.height, self._form.width]
         self.set_output_size(2)
         self.set_output_type(0, ov.Type.f32, ov.PartialShape([1, 1, *size]))
         self.set_output_type(1, ov.Type.f32, ov.PartialShape([1, *size, 3]))
 
     def clone_with_new_inputs(self, inputs: Sequence[GraphOutput]) -> EnlargeGeometry:
-        return EnlargeGeometry(inputs, self._ending, self.owner)
+        return EnlargeGeometry(inputs, self._form, self.owner)
 
     def visit_attributes(self, visitor: AttributeVisitor) -> bool:
-        visitor.on_attributes({"height": self._ending.height, "width": self._ending.width})
+        visitor.on_attributes({"height": self._form.height, "width": self._form.width})
         return True
 
     def evaluate(self, outputs: Sequence[HostTensor], inputs: Sequence[HostTensor]) -> bool:
         depth, normals = (tensor.data for tensor in outputs)
         kernels.enlarge_geometry(
             inputs[0].data[0],
-            self._ending.height,
-            self._ending.width,
-            self._ending.least,
+            self._form.height,
+            self._form.width,
+            self._form.least,
             depth=depth[0, 0],
             normals=normals[0],
             workspace=self.owner.workspace,
@@ -108,7 +116,7 @@ def _matched(split: GraphNode) -> _Ending | None:
         return None
     _, _, height, width = (int(str(side)) for side in enlarged.get_partial_shape())
     maps, (end, least) = enlarged.get_node().input_value(0), normals
-    return _Ending(maps, height, width, least, power.output(0), end.output(0))
+    return _Ending(maps, _Form(height, width, least), power.output(0), end.output(0))
 
 
 def _is_bilinear(node: GraphNode) -> bool:

@@ -109,6 +109,9 @@ def check_same(joined: Ending, apart: Ending) -> None:
 def test_it_is_one_operator_that_gives_the_same() -> None:
     joined, apart = Ending(True), Ending(False)
     assert joined.kinds() == ["Parameter", "EnlargeGeometry", "Result", "Result"]
+    (maps,) = joined.graph.inputs
+    readers = [reader.get_node().get_type_name() for reader in maps.get_target_inputs()]
+    assert readers == ["EnlargeGeometry"]  # a tool that goes through the graph meets nobody else
     assert not apart.is_joined()
     check_same(joined, apart)
     lengths = np.linalg.norm(joined.run()["normals"], axis=-1)
