@@ -357,17 +357,6 @@ class Classify(Operator):
         self.set_output_type(0, ov.Type.u8, ov.PartialShape([1, *self._size]))
         self.set_output_type(1, ov.Type.f32, ov.PartialShape([1, *self._size]))
 
-    def take_ranges(self, ranges: Mapping[str, Ranges]) -> None:
-        """Let convolutions compute in 8 bits.
-
-        To be called before they are joined; of joined ones all have ranges or none of them counts.
-
-        Args:
-            ranges: of the input of convolutions, by the name of their node.
-        """
-        for convolution in self.convolutions():
-            convolution.take_ranges(ranges.get(convolution.get_friendly_name()))
-
     def resize(self, height: int, width: int) -> None:
         """Give labels at that size."""
         self._size = (height, width)
