@@ -66,7 +66,7 @@ def all_precisions(
     """
     runs = {f"{n} fp32": run for n, run in dense_runs(model, module, feeds, threads).items()}
     if "openvino fp32" in runs:
-        if _has_bf16():
+        if "bf16" in _native_precisions():
             runs["openvino bf16"] = openvino_run(model, feeds, threads, "bf16")
         if importlib.util.find_spec("nncf") is not None:
             runs["openvino int8"] = openvino_int8_run(model, feeds, threads, transformer)
@@ -101,14 +101,13 @@ def openvino_int8_run(
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             subset_size=_CALIBRATION,
         )
-    return _compiled(quantized, feeds, threads, "bf16" if _has_bf16() else "f32")
+    return _compiled(quantized, feeds, threads, "bf16" if "bf16" in _native_precisions() else "f32")
 
 
-def _has_bf16() -> bool:
-    """Whether OpenVINO has instructions for bfloat16 here."""
-    import openvino as ov
+def _native_precisions() -> list[str]:
+    from pag_ros.runtime.openvino.session import native_precisions
 
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return native_precisions()
 
 
 def _compiled(graph: Any, feeds: Feeds, threads: int, precision: str) -> Callable[[], object]:
