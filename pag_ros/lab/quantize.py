@@ -79,21 +79,28 @@ def quantize_on(model: Path, feeds: Sequence[Feeds], correct_biases: bool = True
     """
     nncf = _nncf()
     manifest = load_manifest(model)
+    with _operators(manifest) as operators:
+        with reading(model, "a usable model", ModelError):
+            graph = read_graph(model, manifest, manifest, operators)
+            fold_constants(graph)
+        quantized = _quantized(nncf, graph, feeds, correct_biases)
+        return Quantization(
+            sha256=manifest.sha256,
+            roundings=_roundings(quantized),
+            weights=_weights(quantized),
+            gated=_gated_ranges(model, manifest, feeds),
+            biases=_biases(graph, quantized),
+        )
+
+
+@contextmanager
+def _operators(manifest: Manifest) -> Iterator[Operators]:
+    """Those of a model whose graph runs outside a session, on a clock that nobody reads."""
     with closing(Workspace()) as workspace:
         operators = Operators(FrameClock([block.name for block in manifest.blocks]), workspace)
+        operators.clock.start()
         try:
-            with reading(model, "a usable model", ModelError):
-                graph = read_graph(model, manifest, manifest, operators)
-                fold_constants(graph)
-            operators.clock.start()
-            quantized = _quantized(nncf, graph, feeds, correct_biases)
-            return Quantization(
-                sha256=manifest.sha256,
-                roundings=_roundings(quantized),
-                weights=_weights(quantized),
-                gated=_gated_ranges(model, manifest, feeds),
-                biases=_biases(graph, quantized),
-            )
+            yield operators
         finally:
             operators.release()
 
@@ -102,21 +109,16 @@ def _gated_ranges(
     model: Path, manifest: Manifest, feeds: Sequence[Feeds]
 ) -> tuple[GatedRanges, ...]:
     """What gated convolutions read, as the network shows it that computes in floats."""
-    with closing(Workspace()) as workspace:
-        operators = Operators(FrameClock([block.name for block in manifest.blocks]), workspace)
-        try:
-            graph = read_separate(model, manifest, operators)
-            convolutions = operators.convolutions()
-            maps = {_port(each.input_value(0)): each.input_value(0) for each in convolutions}
-            graph.add_outputs([*maps.values()])
-            operators.clock.start()
-            limits = dict(zip(maps, _limits(graph, len(maps), feeds), strict=True))
-            found = [
-                GatedRanges(each.get_friendly_name(), *limits[_port(each.input_value(0))])
-                for each in convolutions
-            ]
-        finally:
-            operators.release()
+    with _operators(manifest) as operators:
+        graph = read_separate(model, manifest, operators)
+        convolutions = operators.convolutions()
+        maps = {_port(each.input_value(0)): each.input_value(0) for each in convolutions}
+        graph.add_outputs([*maps.values()])
+        limits = dict(zip(maps, _limits(graph, len(maps), feeds), strict=True))
+        found = [
+            GatedRanges(each.get_friendly_name(), *limits[_port(each.input_value(0))])
+            for each in convolutions
+        ]
     return tuple(sorted(found, key=lambda ranges: ranges.node))
 
 

@@ -48,6 +48,9 @@ def main(args: argparse.Namespace) -> int:
     with tqdm(None, "reading", total, unit="picture", disable=None, file=sys.stderr) as bar:
         quantization = quantize(model, datasets, args.pictures, bar.update)
     save_quantization(quantization, model)
-    rounded = f"{len(quantization.roundings)} inputs rounded, by {total} pictures"
+    inputs, gated = len(quantization.roundings), len(quantization.gated)
+    rounded = (
+        f"{inputs} inputs rounded and those of {gated} gated convolutions, by {total} pictures"
+    )
     print(f"written: {quantization_path(model)} ({rounded})")
     return 0
