@@ -12,7 +12,7 @@ struct MapStack {
     int count, height, width;
 };
 
-// Memory of `enlarge`, to use again.
+// Memory of an `Enlarging`, to use again.
 struct EnlargingBuffers {
     std::vector<int> left;     // of each column of the result, its column in the maps
     std::vector<float> share;  // and how much the next one counts

@@ -53,7 +53,8 @@ class QuantizedBranch : public Computation {
     // The result of a layer before the last one is in units of the next one's input, that of the last
     // one is a float. input_scale: what one unit of each channel of the first layer's input counts.
     // residual: the last layer adds the base before its activation.
-    QuantizedBranch(std::vector<std::shared_ptr<QuantizedLayer>> layers, std::vector<float> input_scale, bool residual);
+    QuantizedBranch(std::vector<std::shared_ptr<QuantizedLayer>> layers,
+                    std::vector<float> input_scale, bool residual);
 
     const std::vector<std::shared_ptr<QuantizedLayer>>& layers() const { return layers_; }
     int inputs() const override { return layers_.front()->form.channels; }
