@@ -149,6 +149,19 @@ def test_no_pixel_is_computed_whose_score_is_not_above_the_threshold(workspace):
     np.testing.assert_array_equal(chosen[0], np.flatnonzero(scores > threshold))
 
 
+def test_a_score_as_high_as_the_threshold_is_not_above_it(workspace):
+    definition = Definition("fp32")
+    gate = np.zeros(CHANNELS, np.float32)
+    gate[3] = 1.0  # a score is then a value of the map, exactly
+    values = definition.x[:, :, 3].ravel()
+    threshold = float(np.sort(values)[-10])
+    trunk = Trunk([TrunkBlock(gate, 0.0, definition.branches(0)[0])])
+    plan = [(*NEVER_TRIMMED, threshold)]
+    _, chosen, _ = run(trunk, definition.x, [50], workspace(1), plan)
+    np.testing.assert_array_equal(chosen[0], np.flatnonzero(values > threshold))
+    assert len(chosen[0]) == 9
+
+
 def test_a_score_that_is_no_number_is_the_lowest(workspace):
     definition = Definition("fp32")
     definition.x[2, 3] = np.nan
