@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import sys
 from typing import TypeVar
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from pag_ros.image.decode import COMPRESSED_DEPTH_HEADER
+from pag_ros.ros.messages import append_data
 
 _Value = TypeVar("_Value", np.uint8, np.uint16, np.float32)
 
@@ -77,7 +77,7 @@ def _png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
 def _message(
     raw: Image, format_: str, data: NDArray[np.uint8], header: bytes = b""
 ) -> CompressedImage:
-    # rclpy takes an array("B") as it is; bytes it would check one by one.
-    content = array.array("B", header)
-    content.frombytes(data.data.cast("B"))
-    return CompressedImage(header=raw.header, format=format_, data=content)
+    message = CompressedImage(header=raw.header, format=format_)
+    message.data.frombytes(header)
+    append_data(message, data)
+    return message

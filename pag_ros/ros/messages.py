@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ import cv2
 import numpy as np
 from diagnostic_msgs.msg import KeyValue
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
 from pag_ros.manifest import NO_LABEL, LabelClass
@@ -19,19 +18,27 @@ from pag_ros.manifest import NO_LABEL, LabelClass
 
 def image_message(header: Header, pixels: NDArray[np.generic], encoding: str) -> Image:
     """An Image of [h,w] or [h,w,channels] pixels; the encoding is the caller's promise."""
-    pixels = np.ascontiguousarray(pixels)
-    # rclpy takes an array("B") as it is; bytes it would check one by one, 100 times slower.
-    data = array.array("B")
-    data.frombytes(pixels.data.cast("B"))
-    return Image(
+    message = Image(
         header=header,
         height=pixels.shape[0],
         width=pixels.shape[1],
         encoding=encoding,
         is_bigendian=int(sys.byteorder == "big"),
         step=pixels.nbytes // pixels.shape[0],
-        data=data,
     )
+    append_data(message, pixels)
+    return message
+
+
+def append_data(
+    message: Image | CompressedImage | PointCloud2, content: NDArray[np.generic]
+) -> None:
+    """Put the bytes of an array at the end of a message's data.
+
+    One copy, where an argument or an assignment to `data` is copied twice by rclpy, or checked byte
+    by byte.
+    """
+    message.data.frombytes(np.ascontiguousarray(content).data.cast("B"))
 
 
 def depth_message(

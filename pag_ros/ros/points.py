@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import array
 import sys
 
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import Header
+
+from pag_ros.ros.messages import append_data
 
 _FLOAT, _UINT = PointField.FLOAT32, PointField.UINT32
 _POSITION = {"x": _FLOAT, "y": _FLOAT, "z": _FLOAT, "rgb": _FLOAT}
@@ -51,8 +52,7 @@ def points_message(
     fields = _POSITION | (_NORMAL if normals is not None else {})
     fields |= _LABEL if labels is not None else {}
     height, width = depth.shape
-    data = array.array("B", [0]) * (_WORD_BYTES * len(fields) * depth.size)
-    words = np.frombuffer(data, np.float32).reshape(height, width, len(fields))
+    words = np.empty((height, width, len(fields)), np.float32)
     integers = words.view(np.uint32)
     _place(words[..., :3], info, depth, depth_range_m, stride)
     red, green, blue = (image[..., c].astype(np.uint32) for c in range(3))
@@ -61,7 +61,7 @@ def points_message(
         words[..., 4:7] = normals[every]
     if labels is not None:
         integers[..., -1] = labels[every]
-    return PointCloud2(
+    message = PointCloud2(
         header=header,
         height=height,
         width=width,
@@ -72,9 +72,10 @@ def points_message(
         is_bigendian=sys.byteorder == "big",
         point_step=_WORD_BYTES * len(fields),
         row_step=_WORD_BYTES * len(fields) * width,
-        data=data,
         is_dense=False,
     )
+    append_data(message, words)
+    return message
 
 
 def _place(
