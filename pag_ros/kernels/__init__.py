@@ -40,6 +40,7 @@ __all__ = [
     "chosen_instruction_set",
     "classify",
     "enlarge_geometry",
+    "enlarge_normals",
     "has_native_bf16",
     "instruction_sets",
     "peak_flops",
@@ -526,6 +527,36 @@ def enlarge_geometry(
         ValueError: an argument has a wrong shape, type, layout or value.
     """
     return _native.enlarge_geometry(maps, height, width, least, depth, normals, workspace.native)
+
+
+def enlarge_normals(
+    normals: NDArray[np.float32],
+    height: int,
+    width: int,
+    *,
+    least: float = 1e-12,
+    out: NDArray[np.float32] | None = None,
+    workspace: Workspace | None = None,
+) -> NDArray[np.float32]:
+    """Unit normals at every pixel of a map of another size.
+
+    The components are interpolated as `classify` interpolates logits, and divided by their length.
+
+    Args:
+        normals: [h,w,3] float32; NaN spreads to the pixels that it counts for.
+        height, width: H and W of the result.
+        least: shorter normals are divided by it in place of their length.
+        out: to write into, or None for a new array.
+        workspace: threads and buffers; one thread if not given.
+
+    Returns:
+        [H,W,3] float32.
+
+    Raises:
+        ValueError: an argument has a wrong shape, type, layout or value.
+    """
+    taken = workspace or Workspace(threads=1)
+    return _native.enlarge_normals(normals, height, width, least, out, taken.native)
 
 
 def peak_flops(workspace: Workspace) -> float:

@@ -113,6 +113,14 @@ def enlarge_geometry(
     normals: NDArray[np.float32] | None,
     workspace: Workspace,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+def enlarge_normals(
+    normals: NDArray[np.float32],
+    height: int,
+    width: int,
+    least: float,
+    out: NDArray[np.float32] | None,
+    workspace: Workspace,
+) -> NDArray[np.float32]: ...
 def peak_flops(workspace: Workspace) -> float: ...
 def instruction_sets() -> list[str]:
     """Names of the instruction sets that this processor has, the best first."""

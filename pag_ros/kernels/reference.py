@@ -163,9 +163,20 @@ def enlarge_geometry(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Depth [H,W] and unit normals [H,W,3] from log depth and normals [4,h,w]."""
     large = _interpolate(_interpolate(maps.astype(np.float64), height, 1), width, 2)
-    normals = np.moveaxis(large[1:], 0, -1)
-    length = np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), least)
-    return np.exp(large[0]).astype(np.float32), (normals / length).astype(np.float32)
+    return np.exp(large[0]).astype(np.float32), _unit(np.moveaxis(large[1:], 0, -1), least)
+
+
+def enlarge_normals(
+    normals: NDArray[np.float32], height: int, width: int, least: float
+) -> NDArray[np.float32]:
+    """Unit normals [H,W,3] from normals [h,w,3]."""
+    tall = _interpolate(normals.astype(np.float64), height, 0)
+    return _unit(_interpolate(tall, width, 1), least)
+
+
+def _unit(vectors: NDArray[np.float64], least: float) -> NDArray[np.float32]:
+    length = np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), least)
+    return (vectors / length).astype(np.float32)
 
 
 def _interpolate(values: NDArray[np.float64], size: int, axis: int) -> NDArray[np.float64]:

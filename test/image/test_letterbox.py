@@ -114,6 +114,15 @@ def test_a_plane_keeps_its_normal():
     np.testing.assert_allclose(large, np.broadcast_to([0.0, 0.6, -0.8], large.shape), atol=1e-6)
 
 
+@pytest.mark.parametrize("camera", [(480, 640), (480, 480), (360, 640)])
+def test_normals_come_from_inside_the_bars(camera):
+    box = Letterbox.fit(camera, NETWORK)
+    normals = np.full((*NETWORK, 3), [1.0, 0.0, 0.0], np.float32)
+    normals[box.inside] = [0.0, 0.6, -0.8]
+    large = box.enlarge_normals(normals)
+    np.testing.assert_allclose(large, np.broadcast_to([0.0, 0.6, -0.8], (*camera, 3)), atol=1e-6)
+
+
 def test_a_size_of_zero_is_refused():
     with pytest.raises(ValueError, match="sizes must be positive"):
         Letterbox.fit((0, 10), NETWORK)

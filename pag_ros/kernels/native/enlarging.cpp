@@ -51,14 +51,25 @@ Enlarging::Enlarging(const MapStack& maps, int height, int width, EnlargingBuffe
     }
     const std::size_t floats = 2 * std::size_t(maps.count) * stride_ * bands();
     if (buffers.rows.size() < floats) buffers.rows.resize(floats);
+    const std::size_t row_floats = maps.interleaved ? std::size_t(maps.width) * bands() : 0;
+    if (buffers.apart.size() < row_floats) buffers.apart.resize(row_floats);
 }
 
 int Enlarging::bands() const { return (height_ + kBand - 1) / kBand; }
 
+// One row of one map; of an interleaved one it is taken to `apart` first.
+const float* Enlarging::row_of(int map, int y, float* apart) const {
+    if (!maps_.interleaved)
+        return maps_.values + (std::size_t(map) * maps_.height + y) * maps_.width;
+    const float* from = maps_.values + std::size_t(y) * maps_.width * maps_.count + map;
+    for (int x = 0; x < maps_.width; ++x) apart[x] = from[std::size_t(x) * maps_.count];
+    return apart;
+}
+
 // One row of every map, interpolated to the width of the result: [count][stride].
-void Enlarging::stretch(int y, float* out) const {
+void Enlarging::stretch(int y, float* out, float* apart) const {
     for (int k = 0; k < maps_.count; ++k, out += stride_) {
-        const float* row = maps_.values + (std::size_t(k) * maps_.height + y) * maps_.width;
+        const float* row = row_of(k, y, apart);
         if (width_ == 2 * maps_.width) {
             stretch_twice(row, maps_.width, out);
             continue;
@@ -79,6 +90,8 @@ Enlarging::Band::Band(const Enlarging& enlarging, int band)
     const std::size_t floats = std::size_t(enlarging.maps_.count) * enlarging.stride_;
     upper = enlarging.buffers_.rows.data() + 2 * floats * band;
     lower = upper + floats;
+    apart = enlarging.buffers_.apart.data();
+    if (enlarging.maps_.interleaved) apart += std::size_t(enlarging.maps_.width) * band;
 }
 
 EnlargedRows Enlarging::Band::at(int y) {
@@ -88,8 +101,8 @@ EnlargedRows Enlarging::Band::at(int y) {
         if (held >= 0 && at.lower == held + 1)
             std::swap(upper, lower);
         else
-            enlarging.stretch(at.lower, upper);
-        enlarging.stretch(std::min(at.lower + 1, maps.height - 1), lower);
+            enlarging.stretch(at.lower, upper, apart);
+        enlarging.stretch(std::min(at.lower + 1, maps.height - 1), lower, apart);
         held = at.lower;
     }
     return {y, upper, lower, at.share, enlarging.stride_};

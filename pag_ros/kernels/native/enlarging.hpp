@@ -8,8 +8,9 @@
 namespace pag {
 
 struct MapStack {
-    const float* values;  // [count][height][width]
+    const float* values;  // [count][height][width], or [height][width][count] if interleaved
     int count, height, width;
+    bool interleaved = false;
 };
 
 // Memory of an `Enlarging`, to use again.
@@ -17,6 +18,7 @@ struct EnlargingBuffers {
     std::vector<int> left;     // of each column of the result, its column in the maps
     std::vector<float> share;  // and how much the next one counts
     std::vector<float> rows;
+    std::vector<float> apart;  // a row of one of interleaved maps, of every band
 };
 
 // Two neighbouring rows of all maps, as wide as the result; between them lies one row of it.
@@ -49,12 +51,13 @@ class Enlarging {
 
         const Enlarging& enlarging;
         int first, last;
-        float *upper, *lower;
+        float *upper, *lower, *apart;
         int held = -1;  // the row of the maps in `upper`; the next one is in `lower`
     };
 
     int bands() const;
-    void stretch(int y, float* out) const;
+    void stretch(int y, float* out, float* apart) const;
+    const float* row_of(int map, int y, float* apart) const;
 
     const MapStack maps_;
     const int height_, width_, stride_;

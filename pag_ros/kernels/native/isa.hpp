@@ -127,9 +127,12 @@ struct Isa {
     // upper[k * stride + x], below it lower[k * stride + x]; `share` of the lower one counts.
     void (*classify)(const float* upper, const float* lower, float share, int classes, int stride,
                      int width, std::uint8_t* labels, float* confidence);
-    // Depth and unit normals of `width` pixels, see enlarge_geometry. Rows as above: log depth, x, y, z.
-    void (*geometry)(const float* upper, const float* lower, float share, int stride, int width,
-                     float least, float* depth, float* normals);
+    // The exponentials of `width` values between two rows, as above.
+    void (*exponentials)(const float* upper, const float* lower, float share, int width, float* out);
+    // The vectors [width][3] between two rows of x, y and z, divided by their length, or by `least` if
+    // that is more.
+    void (*unit_vectors)(const float* upper, const float* lower, float share, int stride, int width,
+                         float least, float* out);
     // What a gate says of `pixels` pixels one behind the other: bias + sum of gate * x over the channels.
     void (*score)(const float* x, int pixels, int channels, const float* gate, float bias,
                   float* scores);

@@ -464,14 +464,20 @@ py::object run_select(const py::object& score, std::int64_t keep, const py::obje
 }
 
 // [count,h,w] maps, and the size that they are enlarged to; checked.
-pag::MapStack check_maps(const py::array& values, const std::string& name, std::int64_t height,
-                         std::int64_t width) {
+void check_maps(const py::array& values, const std::string& name, std::int64_t height,
+                std::int64_t width) {
     if (values.size() == 0 || values.size() > kMostPixels)
         refuse(name, "maps with some pixels", describe(values));
     for (const auto& [side, length] : {std::pair{"height", height}, std::pair{"width", width}})
         if (length < 1 || length > (1 << 15)) refuse(side, "1 to 32768", std::to_string(length));
-    return {data_of<float>(values), static_cast<int>(values.shape(0)),
-            static_cast<int>(values.shape(1)), static_cast<int>(values.shape(2))};
+}
+
+// [count,h,w] maps, checked.
+pag::MapStack stack_of(const py::array& maps, const std::string& name, std::int64_t height,
+                       std::int64_t width) {
+    check_maps(maps, name, height, width);
+    return {data_of<float>(maps), static_cast<int>(maps.shape(0)),
+            static_cast<int>(maps.shape(1)), static_cast<int>(maps.shape(2))};
 }
 
 // The array given for a result, checked, or a new one.
@@ -490,7 +496,7 @@ py::object run_classify(const py::object& logits, std::int64_t height, std::int6
                                              "contiguous [K,h,w] float32, 1 to 256 classes");
     if (values.shape(0) > 256)
         refuse("logits", "[K,h,w] with 1 to 256 classes and some pixels", describe(values));
-    const pag::MapStack maps = check_maps(values, "logits", height, width);
+    const pag::MapStack maps = stack_of(values, "logits", height, width);
     py::array label_map = prepare_result<std::uint8_t>(labels, "labels", {height, width});
     py::array confidence_map = prepare_result<float>(confidence, "confidence", {height, width});
     pag::ClassMap result{writable<std::uint8_t>(label_map, "labels"),
@@ -507,14 +513,19 @@ py::object run_classify(const py::object& logits, std::int64_t height, std::int6
     return py::make_tuple(label_map, confidence_map);
 }
 
+// Vectors that are shorter are divided by it.
+void check_least(float least) {
+    if (!std::isnormal(least * least) || !std::isnormal(1.0F / least) || least < 0.0F)
+        refuse("least", "a positive number", std::to_string(least));
+}
+
 py::object run_geometry(const py::object& maps, std::int64_t height, std::int64_t width, float least,
                         const py::object& depth, const py::object& normals,
                         pag::Workspace& workspace) {
     const py::array values =
         array_of<float>(maps, "maps", {4, -1, -1}, "contiguous [4,h,w] float32");
-    const pag::MapStack stack = check_maps(values, "maps", height, width);
-    if (!std::isnormal(least * least) || !std::isnormal(1.0F / least) || least < 0.0F)
-        refuse("least", "a positive number", std::to_string(least));
+    const pag::MapStack stack = stack_of(values, "maps", height, width);
+    check_least(least);
     py::array depth_map = prepare_result<float>(depth, "depth", {height, width});
     py::array normal_map = prepare_result<float>(normals, "normals", {height, width, 3});
     pag::GeometryMap result{writable<float>(depth_map, "depth"),
@@ -530,6 +541,27 @@ py::object run_geometry(const py::object& maps, std::int64_t height, std::int64_
                               workspace.enlarging);
     }
     return py::make_tuple(depth_map, normal_map);
+}
+
+py::array run_normals(const py::object& normals, std::int64_t height, std::int64_t width, float least,
+                      const py::object& out, pag::Workspace& workspace) {
+    const py::array values =
+        array_of<float>(normals, "normals", {-1, -1, 3}, "contiguous [h,w,3] float32");
+    check_maps(values, "normals", height, width);
+    const pag::MapStack stack{data_of<float>(values), 3, static_cast<int>(values.shape(0)),
+                              static_cast<int>(values.shape(1)), true};
+    check_least(least);
+    py::array large = prepare_result<float>(out, "out", {height, width, 3});
+    const pag::NormalMap result{writable<float>(large, "out"), static_cast<int>(height),
+                                static_cast<int>(width)};
+    check_overlap(large, values, "normals", false);
+    {
+        const py::gil_scoped_release release;
+        const auto lock = take(workspace);
+        pag::enlarge_normals(stack, least, result, pag::chosen_isa(), workspace.pool,
+                             workspace.enlarging);
+    }
+    return large;
 }
 
 // Floating-point operations per second of all threads together, in registers only.
@@ -615,6 +647,8 @@ PYBIND11_MODULE(_native, module) {
     module.def("enlarge_geometry", &run_geometry, py::arg("maps"), py::arg("height"),
                py::arg("width"), py::arg("least"), py::arg("depth"), py::arg("normals"),
                py::arg("workspace"));
+    module.def("enlarge_normals", &run_normals, py::arg("normals"), py::arg("height"),
+               py::arg("width"), py::arg("least"), py::arg("out"), py::arg("workspace"));
     module.def("peak_flops", &peak_flops, py::arg("workspace"));
     module.def("instruction_sets", &instruction_sets);
     module.def("has_native_bf16", [] { return pag::chosen_isa().bf16.native; });

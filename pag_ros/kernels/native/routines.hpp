@@ -192,28 +192,38 @@ static inline Vector inverse_root(Vector x) {
     return y;
 }
 
-static void geometry(const float* upper, const float* lower, float share, int stride, int width,
-                     float least, float* depth, float* normals) {
+// A vector of values at column `x` between two rows.
+static Vector between(const float* upper, const float* lower, float share, int x) {
+    const Vector above = load(upper + x), below = load(lower + x);
+    return above + (below - above) * share;
+}
+
+static void exponentials(const float* upper, const float* lower, float share, int width,
+                         float* out) {
+    for (int x = 0; x < width; x += kLanes) {
+        const Vector value = exp_of(between(upper, lower, share, x));
+        if (width - x >= kLanes)
+            store(out + x, value);
+        else
+            store_some(out + x, value, width - x);
+    }
+}
+
+static void unit_vectors(const float* upper, const float* lower, float share, int stride,
+                         int width, float least, float* out) {
     const Vector smallest = broadcast(least * least), largest = broadcast(1.0F / least);
     for (int x = 0; x < width; x += kLanes) {
-        Vector value[4];
-        for (int k = 0; k < 4; ++k) {
-            const Vector above = load(upper + k * stride + x), below = load(lower + k * stride + x);
-            value[k] = above + (below - above) * share;
-        }
-        const Vector metres = exp_of(value[0]);
+        Vector value[3];
+        for (int k = 0; k < 3; ++k)
+            value[k] = between(upper + k * stride, lower + k * stride, share, x);
         const Vector squared =
-            value[1] * value[1] + value[2] * value[2] + value[3] * value[3];
+            value[0] * value[0] + value[1] * value[1] + value[2] * value[2];
         const Vector factor = squared > smallest ? inverse_root(squared) : largest;
+        for (int k = 0; k < 3; ++k) value[k] *= factor;
         const int lanes = width - x < kLanes ? width - x : kLanes;
-        if (lanes == kLanes)
-            store(depth + x, metres);
-        else
-            store_some(depth + x, metres, lanes);
-        for (int k = 0; k < 3; ++k) value[k + 1] *= factor;
-        float* to = normals + 3 * x;
+        float* to = out + 3 * x;
         for (int lane = 0; lane < lanes; ++lane)
-            for (int k = 0; k < 3; ++k) to[3 * lane + k] = value[k + 1][lane];
+            for (int k = 0; k < 3; ++k) to[3 * lane + k] = value[k][lane];
     }
 }
 
@@ -251,7 +261,7 @@ static double multiply_add(int rounds, float* sink) {
 
 extern const Isa kIsa{
     PAG_ISA_NAME, kTileRows, kPanel,       convolve,
-    convolve_depthwise,      classify,     geometry,
-    score,        multiply_add,
+    convolve_depthwise,      classify,     exponentials,
+    unit_vectors, score,        multiply_add,
     {kQuantizedRows, kInputShift, convolve_quantized, quantize},
     {kBf16Rows, kMultipliesBf16, convolve_bf16, convolve_depthwise_bf16, round_row}};
