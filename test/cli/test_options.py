@@ -92,6 +92,8 @@ DEADLINE = ["bench", "deadline"]
         ([*RENDER, "--walk", "--scheduler", "tcp://host:8786"], "--scheduler"),
         ([*RENDER, "--scheduler", "tcp://host:8786", "--workers", "2"], "--workers"),
         ([*EXPORT, "--dense", "--card", "none.yaml"], "--card"),
+        ([*EXPORT, "--dense", "--trained-size", "96x64"], "--trained-size"),
+        ([*EXPORT, "--dense", "--weights", "b.safetensors"], "--weights"),
         ([*COMPARE, "--rounds", "0", "--threads", "1"], "--threads"),
         ([*REPLAY, "--params-file", "none.yaml"], "--params-file"),
         ([*REPLAY, "--device", "cpu"], "--device"),

@@ -2,5 +2,6 @@
 
 from pag_ros.lab.export.card import ModelCard, read_card
 from pag_ros.lab.export.onnx_export import export_dense, export_model
+from pag_ros.lab.export.trained_size import metric_at
 
-__all__ = ["ModelCard", "export_dense", "export_model", "read_card"]
+__all__ = ["ModelCard", "export_dense", "export_model", "metric_at", "read_card"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,29 @@ def test_export_takes_the_weights_that_travel(
     arguments = ["--out", str(tmp_path / "a.onnx"), "--size", "64x48", "--dense"]
     assert main(["export", str(tmp_path / "network.safetensors"), *arguments]) == 0
     assert seen[0].config == config
+
+
+def test_export_writes_the_weights_of_the_file_beside_it(tmp_path: Path) -> None:
+    """For the size that is asked for, and rounded as the file's: another export gives the same."""
+    from pag_ros.lab.model import NetworkConfig, build_network
+    from pag_ros.lab.training.checkpoint import save_weights
+    from pag_ros.manifest import load_manifest
+
+    config = NetworkConfig(blocks=2, channels=16, classes=14)
+    save_weights(build_network(config), tmp_path / "trained.safetensors")
+    card = str(Path(__file__).parents[3] / "engines/pag_lite0_indoor.yaml")
+
+    def export(name: str, out: str, *options: str) -> str:
+        arguments = ["--out", str(tmp_path / out), "--size", "48x32", "--card", card, *options]
+        assert main(["export", str(tmp_path / name), *arguments]) == 0
+        return load_manifest(tmp_path / out).sha256
+
+    weights = str(tmp_path / "small.safetensors")
+    first = export("trained.safetensors", "a.onnx", "--trained-size", "96x64", "--weights", weights)
+    assert export("small.safetensors", "b.onnx") == first
+    trained, small = (load_weights(tmp_path / f"{n}.safetensors") for n in ("trained", "small"))
+    moved = small.decoder.heads["depth"].bias - trained.decoder.heads["depth"].bias
+    assert moved.item() == pytest.approx(0.65 * math.log(0.5), abs=1e-3)
 
 
 def test_the_example_of_the_manual_runs() -> None:

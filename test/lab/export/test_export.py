@@ -14,8 +14,14 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
 import pag_ros.lab.export  # noqa: E402
-from pag_ros.errors import ParameterError  # noqa: E402
-from pag_ros.lab.export import ModelCard, export_dense, export_model, read_card  # noqa: E402
+from pag_ros.errors import ModelError, ParameterError  # noqa: E402
+from pag_ros.lab.export import (  # noqa: E402
+    ModelCard,
+    export_dense,
+    export_model,
+    metric_at,
+    read_card,
+)
 from pag_ros.lab.export.graph import DeployedNetwork  # noqa: E402
 from pag_ros.lab.model import NetworkConfig, build_network  # noqa: E402
 from pag_ros.lab.model.gating import DenseGating  # noqa: E402
@@ -208,6 +214,29 @@ def _assert_agrees(network: torch.nn.Module, model: Path, size: tuple[int, int])
     assert np.abs(got.normals - expected["normals"][0]).max() < TOLERANCE / 10
     assert np.abs(got.confidence - expected["confidence"][0]).max() < TOLERANCE / 10
     assert (got.labels != expected["labels"][0]).mean() < 0.005
+
+
+@pytest.mark.parametrize("size", [(48, 32), (144, 96), (96, 96)])
+def test_a_network_made_for_another_size_is_as_metric_there_as_the_file_at_that_size(
+    network: torch.nn.Module, model: Path, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    before = copy.deepcopy(network.state_dict())
+    other = tmp_path / "other.onnx"
+    export_model(metric_at(network, size, SIZE, CARD.size_exponent), CARD, size, other)
+    image = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    depths = []
+    for session in (open_session(other, "cpu"), open_session(model, "cpu", size=size)):
+        keep = tuple(block.pixels for block in session.manifest.blocks)
+        depths.append(session.infer(image, 0.8 * size[0], keep).depth)
+        session.close()
+    np.testing.assert_allclose(depths[0], depths[1], rtol=TOLERANCE)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_network_without_depth_is_made_for_no_other_size() -> None:
+    config = NetworkConfig(heads=("segmentation",), classes=5, blocks=1, channels=16)
+    with pytest.raises(ModelError, match="no depth"):
+        metric_at(build_network(config), (48, 32), SIZE, 0.5)
 
 
 def test_the_manifest_at_another_size_is_that_of_an_export_at_that_size(
