@@ -37,8 +37,12 @@ def test_operations_as_table_json_and_picture(tmp_path: Path, capsys):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_networks_as_json(capsys):
+def test_networks_as_json(capsys, monkeypatch):
     pytest.importorskip("torch")
+    from pag_ros.lab.bench import network
+
+    config, _ = network.MODELS["lite0-plain"]
+    monkeypatch.setitem(network.MODELS, "lite0-plain", (config, (64, 48)))
     arguments = ["--only", "lite0-plain", "--densities", "0.5", "--rounds", "1", "--json", "-"]
     assert main(["bench", "network", *arguments, "--threads", "1"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]

@@ -126,9 +126,9 @@ def test_of_many_frames_some_are_scored_in_every_precision(
 @pytest.mark.parametrize(
     ("loss", "text"),
     [
-        (0.01, "a task loses 1.0 % at most; precision auto takes it"),
+        (0.01, "a task loses 1.0 % at most; precision auto takes it where it is the fastest"),
         (0.023, "a task loses 2.3 % at most; precision auto does not take it"),
-        (-0.02, "a task loses 0.0 % at most; precision auto takes it"),
+        (-0.02, "a task loses 0.0 % at most; precision auto takes it where it is the fastest"),
     ],
 )
 def test_a_loss_is_told_with_what_auto_makes_of_it(loss: float, text: str) -> None:
