@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from pag_ros.errors import ModelError
-from pag_ros.lab.transformers.vit import Block, VitConfig, kept_tokens
+from pag_ros.lab.transformers.vit import Block, VitConfig, best_tokens
 
 _APART = {
     "attention": ("q_proj", "k_proj", "v_proj", "attention.o_proj"),
@@ -83,7 +83,10 @@ class GatedTokens(nn.Module):
         kept = None
         if self.keep is not None:
             count = min(self.keep, x.shape[1] - self.free)
-            kept = kept_tokens(self.block, x, self.free, count)
+            patches = x[:, self.free :]
+            # Where they lie is not known here, so they have no neighbours to be like.
+            score = self.block.gate(patches, torch.zeros_like(patches[..., 0]))
+            kept = best_tokens(score, self.free, count)
         result: Tensor = self.block(x, kept)
         return (result,) if self.gives_tuple else result
 
@@ -139,7 +142,6 @@ def _gated(module: nn.Module, slot: int, free: int) -> GatedTokens:
     for ours, theirs in ((block.ls1, "ls1 layer_scale1"), (block.ls2, "ls2 layer_scale2")):
         ours.gamma = nn.Parameter(_scale(module, theirs.split(), width))
     nn.init.normal_(block.gate.weight, std=0.01)
-    nn.init.zeros_(block.gate.bias)
     block.to(weight.device, weight.dtype).eval()
     return GatedTokens(block, free, _gives_tuple(module, block, width))
 

@@ -14,7 +14,7 @@ from pag_ros.lab.model.operators import no_limits
 from pag_ros.lab.transformers.deployed import DeployedDepthAnything, UngatedDepthAnything
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, read_depth_anything
 from pag_ros.lab.transformers.variants import DEEPEST_M
-from pag_ros.lab.transformers.vit import PATCH, macs_per_token
+from pag_ros.lab.transformers.vit import PATCH, likeness_macs, macs_per_token
 from pag_ros.manifest import BlockSpec, Manifest, save_manifest, sha256_of
 
 LARGEST_PX = 1036
@@ -169,6 +169,7 @@ def _count(network: GatedDepthAnything, size: tuple[int, int]) -> tuple[tuple[Bl
     )
     always = 2 * tokens * trunk.width**2 + (tokens - patches) * each
     embedding = patches * 3 * PATCH**2 * trunk.width
+    likeness = likeness_macs(trunk, (height, width))
     features = [torch.zeros(1, trunk.width, height, width)] * len(trunk.taps)
     head = count_macs(network.depth_head, network.depth_head, features, ()).dense
-    return blocks, embedding + trunk.depth * always + head
+    return blocks, embedding + likeness + trunk.depth * always + head

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pag_ros.lab.model import operators
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, normalised
+from pag_ros.lab.transformers.likeness import Kinship
 from pag_ros.lab.transformers.vit import PATCH
 
 _NEAREST_M = 1e-3
@@ -44,24 +45,26 @@ class DeployedDepthAnything(nn.Module):
         Returns:
             The outputs named by `output_names`.
         """
-        height, width = image.shape[1] // PATCH, image.shape[2] // PATCH
+        grid = image.shape[1] // PATCH, image.shape[2] // PATCH
         pixels = image.permute(0, 3, 1, 2).to(torch.float32) / 255.0
         trunk = self.network.pretrained
         x = trunk.tokens(normalised(pixels))
-        free = x.shape[1] - height * width
+        free = x.shape[1] - grid[0] * grid[1]
         features, counts, indices = [], [], []
+        kin: Kinship | None = None
         for block in trunk.gated:
-            score = block.gate(x)[:, free:].view(1, height, width)
+            kin = trunk.kin(block, x, grid, kin)
+            score = block.gate(x[:, free:], kin.novelty).view(1, *grid)
             index, count = operators.select(
                 score, keep[block.slot], limits[block.slot], f"block{block.slot}"
             )
-            x = block(x, _kept(index, count, free))
+            x = block(x, _kept(index, count, free), kin.parent)
             if block is trunk.gated[-1]:
                 x = operators.end(x)
             counts.append(count)
             indices.append(index)
             if block.slot in trunk.config.taps:
-                features.append(trunk.feature(x, (height, width)))
+                features.append(trunk.feature(x, grid))
         depth = self.network.depth_head(features)[:, 0]
         return depth, normals_of(depth, fx), torch.cat(counts), *indices
 

@@ -22,7 +22,7 @@ from pag_ros.lab.model.finite import require_finite
 from pag_ros.lab.transformers.dpt import DptConfig, DptHead
 from pag_ros.lab.transformers.scale_fit import ScaleFit
 from pag_ros.lab.transformers.sharing import counts
-from pag_ros.lab.transformers.vit import Block, Vit, VitConfig
+from pag_ros.lab.transformers.vit import Vit, VitConfig
 from pag_ros.reading import reading
 
 SIZES: Mapping[str, tuple[VitConfig, DptConfig]] = {
@@ -50,8 +50,6 @@ Nobody has published the last one: `pag_ros.lab.transformers.tiny` trains it for
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the pictures it was trained on, 0 to 1."""
-
-_GATE_DEVIATION = 0.01
 
 _GATES = re.compile(r"pretrained\.blocks\.\d+\.gate\.(weight|bias)")
 _UNUSED = re.compile(
@@ -171,7 +169,8 @@ def read_depth_anything(path: Path, max_depth_m: float | None = None) -> GatedDe
     require_finite(known, path)
     network.to_empty(device="cpu")
     network.load_state_dict({k: v.float() for k, v in known.items()}, strict=False)
-    _open_gates(network.pretrained.gated)
+    for block in network.pretrained.gated:
+        block.gate.forget()
     return network.eval()
 
 
@@ -181,20 +180,7 @@ def random_depth_anything(size: str, max_depth_m: float | None = None) -> GatedD
     Args:
         size, max_depth_m: see `GatedDepthAnything`.
     """
-    network = GatedDepthAnything(size, max_depth_m)
-    _open_gates(network.pretrained.gated)
-    return network.eval()
-
-
-def _open_gates(blocks: Sequence[Block]) -> None:
-    """Scores that mean nothing yet, always the same.
-
-    Equal ones would leave out the lower end of every picture, for ties go to the lower index.
-    """
-    generator = torch.Generator().manual_seed(0)
-    for block in blocks:
-        block.gate.weight.data.normal_(std=_GATE_DEVIATION, generator=generator)
-        nn.init.zeros_(block.gate.bias)
+    return GatedDepthAnything(size, max_depth_m).eval()
 
 
 def published_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

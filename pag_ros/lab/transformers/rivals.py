@@ -15,15 +15,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
+from pag_ros.lab.transformers.likeness import even_sequence
 from pag_ros.lab.transformers.vit import PATCH, Block, Vit, VitConfig, macs_per_token
 
 Features = Callable[[Tensor], list[Tensor]]
 """[1,3,H,W], normalised -> [1,C,h,w] behind each tap."""
-
-_GOLDEN = 0.6180339887498949
-_EVEN = (0.7548776662466927, 0.5698402909980532)
-"""Steps whose fractions fill the plane evenly (Roberts, "The unreasonable effectiveness of
-quasirandom sequences", 2018)."""
 
 
 def rivals(
@@ -48,12 +44,12 @@ def rivals(
         return _best(torch.rand(len(x), x.shape[1] - free, generator=generator), count, free)
 
     def on_a_grid(block: Block, x: Tensor, free: int) -> Tensor:
-        return _best(_grid_scores(patches, block.slot), count, free)
+        return _best(even_sequence(patches, block.slot), count, free)
 
     def truncated(block: Block, x: Tensor, free: int) -> Tensor | None:
         if block.slot < whole:
             return None
-        return _best(_grid_scores(patches, 0), part if block.slot == whole else 0, free)
+        return _best(even_sequence(patches, 0), part if block.slot == whole else 0, free)
 
     return {
         "random tokens": lambda image: _features(trunk, image, at_random),
@@ -154,12 +150,6 @@ def _best(scores: Tensor, count: int, free: int) -> Tensor:
         return torch.empty(len(scores), 0, dtype=torch.long)
     chosen = scores.topk(count, dim=1).indices + free
     return torch.cat([torch.arange(free).expand(len(scores), -1), chosen], 1)
-
-
-def _grid_scores(patches: tuple[int, int], slot: int) -> Tensor:
-    """[1,P]: any number of the highest lie evenly over the picture, others in each block."""
-    rows, columns = torch.arange(patches[0])[:, None], torch.arange(patches[1])
-    return ((rows * _EVEN[0] + columns * _EVEN[1] + slot * _GOLDEN) % 1.0).reshape(1, -1)
 
 
 def _most_merged(tokens: int, free: int) -> int:

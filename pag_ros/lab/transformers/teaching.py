@@ -3,7 +3,8 @@
 The teacher is the network with every token kept. The student is the same network with the tokens
 that its gates keep, at a budget drawn anew in each step and other ones around it in each block; no
 weight learns but the gates'. What a token's score should be follows from what the outputs lose
-without it: its mask is 0 or 1 on the way forward and a sigmoid around the last kept score on the
+where it, and those that it stands for, take an ancestor's change in place of its own (see
+`likeness`): its mask is 0 or 1 on the way forward and a sigmoid around the last kept score on the
 way back (straight-through, see `TopKGating`).
 """
 
@@ -15,13 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from pag_ros.errors import ParameterError
 from pag_ros.lab.model.gating import TopKGating
 from pag_ros.lab.training.processes import multiplies_bfloat16
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, normalised
+from pag_ros.lab.transformers.likeness import GENERATIONS, Kinship
 from pag_ros.lab.transformers.sharing import MOST, counts, shared
 from pag_ros.lab.transformers.vit import PATCH, Block
 
@@ -195,45 +196,46 @@ def standardise(network: GatedDepthAnything, pictures: Tensor, budget: float = 0
 
 
 class TokenGates(nn.Module):
-    """Gates as they learn: of tokens brought to mean 0 and deviation 1 in each channel.
+    """Gates as they learn: of what a gate sees brought to mean 0 and deviation 1 in each channel.
 
     A few channels of such networks are a hundred times as large as the others; no learning rate
-    would suit both.
+    would suit both. What a gate sees is the token's channels and, last, its novelty, which alone
+    counts at the start.
     """
 
     def __init__(self, network: GatedDepthAnything, pictures: Tensor) -> None:
         super().__init__()
-        means, deviations = _token_statistics(network, pictures)
-        self.means, self.deviations = means, deviations
-        blocks, width = means.shape
-        self.weight = nn.Parameter(torch.randn(blocks, width) / width**0.5)
+        self.means, self.deviations = _statistics(network, pictures)
+        self.weight = nn.Parameter(torch.zeros_like(self.means))
+        self.weight.data[:, -1] = 1.0
 
-    def score(self, tokens: Tensor, slot: int) -> Tensor:
-        """[B,P,C] -> [B,P]."""
-        standard = (tokens - self.means[slot]) / self.deviations[slot]
+    def score(self, seen: Tensor, slot: int) -> Tensor:
+        """[B,P,C+1] -> [B,P]."""
+        standard = (seen - self.means[slot]) / self.deviations[slot]
         return standard @ self.weight[slot]
 
     @torch.no_grad()
     def write(self, blocks: Sequence[Block]) -> None:
-        """Let the network's own gates give plain tokens the same scores, but for a constant."""
+        """Let the network's own gates give the same scores, but for a constant."""
         for block in blocks:
-            block.gate.weight.copy_((self.weight[block.slot] / self.deviations[block.slot])[None])
+            block.gate.weight.copy_(self.weight[block.slot] / self.deviations[block.slot])
             block.gate.bias.zero_()
 
 
 @torch.no_grad()
-def _token_statistics(network: GatedDepthAnything, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and deviations [L,C] of the patches before each block."""
-    means, deviations = [], []
-    trunk = network.pretrained
-    patches = _patches(pictures)
-    x = torch.cat([trunk.tokens(normalised(_shares(picture[None]))) for picture in pictures])
-    for block in trunk.gated:
-        inner = x[:, x.shape[1] - patches :].flatten(0, 1)
-        means.append(inner.mean(0))
-        deviations.append(inner.std(0).clamp(min=_MIN_SPREAD))
-        x = block(x, None)
-    return torch.stack(means), torch.stack(deviations)
+def _statistics(network: GatedDepthAnything, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and deviations [L,C+1] of what the gates see where every token is computed."""
+    seen: list[list[Tensor]] = [[] for _ in network.pretrained.gated]
+
+    def look(patches: Tensor, slot: int) -> Tensor:
+        seen[slot].append(patches[0])
+        return torch.ones_like(patches[..., 0])
+
+    for picture in pictures:
+        masked_outputs(network, normalised(_shares(picture[None])), look)
+    all_seen = [torch.cat(patches) for patches in seen]
+    deviations = torch.stack([patches.std(0) for patches in all_seen]).clamp(min=_MIN_SPREAD)
+    return torch.stack([patches.mean(0) for patches in all_seen]), deviations
 
 
 def _learn(
@@ -280,8 +282,8 @@ def _step_loss(
         density = density.mean(0, keepdim=True)
     masking = TopKGating(density, lesson.noise, lesson.temperature)
 
-    def mask(x: Tensor, slot: int) -> Tensor:
-        score = gates.score(x, slot)
+    def mask(seen: Tensor, slot: int) -> Tensor:
+        score = gates.score(seen, slot)
         rows = score.view(1, 1, 1, -1) if together else score[:, None, None]
         return masking.mask(rows, slot).view_as(score)
 
@@ -305,9 +307,13 @@ class DepthAndFeatures:
 def masked_outputs(
     network: GatedDepthAnything, image: Tensor, mask: Callable[[Tensor, int], Tensor] | None
 ) -> DepthAndFeatures:
-    """Depth and features of normalised pictures; `mask` gives the patches [B,P] to compute.
+    """Depth and features of normalised pictures.
 
     A patch that is left out costs as much here: a gradient tells what it would have been worth.
+
+    Args:
+        mask: of what a block's gate sees of the patches, [B,P,C+1], and the block's slot, the
+            patches [B,P] to compute; None computes all.
     """
     trunk = network.pretrained
     grid = image.shape[2] // PATCH, image.shape[3] // PATCH
@@ -315,19 +321,37 @@ def masked_outputs(
     x = trunk.tokens(image)
     free = x.shape[1] - grid[0] * grid[1]
     features = []
+    kin: Kinship | None = None
     for block in trunk.gated:
         with torch.autocast(image.device.type, torch.bfloat16, enabled=half):
             computed = block(x, None).float()
         if mask is None:
             x = computed
         else:
-            chosen = F.pad(mask(x.detach()[:, free:], block.slot), (free, 0), value=1.0)
-            x = x + chosen[..., None] * (computed - x)
+            kin = trunk.kin(block, x.detach(), grid, kin)
+            seen = torch.cat([x.detach()[:, free:], kin.novelty[..., None]], 2)
+            chosen = mask(seen, block.slot)
+            change = computed - x
+            inherited = _inherited(change[:, free:], chosen, kin.parent)
+            x = x + torch.cat([change[:, :free], inherited], 1)
         if block.slot in trunk.config.taps:
             features.append(trunk.feature(x, grid))
     with torch.autocast(image.device.type, torch.bfloat16, enabled=half):
         depth = network.depth_head(features)
     return DepthAndFeatures(depth.float(), features)
+
+
+def _inherited(change: Tensor, chosen: Tensor, parent: Tensor) -> Tensor:
+    """[B,P,C] the change that each patch takes, as in `stand_ins`, but for a mask with a gradient.
+
+    That of a patch is felt by its descendants, too, whose stand-in it is.
+    """
+    lineage = parent[..., None].expand_as(change)
+    own = chosen[..., None] * change
+    taken = own
+    for _ in range(GENERATIONS):
+        taken = own + (1.0 - chosen[..., None]) * taken.gather(1, lineage)
+    return taken
 
 
 def _distance(student: DepthAndFeatures, whole: DepthAndFeatures, metric: bool) -> Tensor:

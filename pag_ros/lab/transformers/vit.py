@@ -5,9 +5,10 @@ the picture's grid, a class token and perhaps registers, pre-norm blocks with la
 are named as in its published checkpoints.
 
 Pixel-wise Attentional Gating (Kong & Fowlkes, WACV 2019) with tokens in place of pixels: every
-token gives keys and values, the kept ones alone ask and go through the MLP, the others keep their
-value. Class token and registers always stay. A block with k of n tokens costs, beside the keys and
-values of all, k/n of its matrix products; gather and scatter are all it needs besides.
+token gives keys and values, the kept ones alone ask and go through the MLP, and each of the others
+is changed as a kept one that it is like (see `likeness`). Class token and registers always stay. A
+block with k of n tokens costs, beside the keys and values of all, k/n of its matrix products;
+gather and scatter are all it needs besides.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from pag_ros.lab.transformers.likeness import Kinship, kinship, kinship_macs, stand_ins
 
 PATCH = 14
 _EPSILON = 1e-6
@@ -43,10 +46,40 @@ class VitConfig:
     registers: int = 0
     grid: int = 37
 
+    def looks_for_kin(self, slot: int) -> bool:
+        """Whether tokens are compared before that block: the first one, and one behind a tap."""
+        return slot == 0 or slot - 1 in self.taps
+
 
 def macs_per_token(config: VitConfig, tokens: int) -> int:
     """Multiply-adds of a token that a block computes: query, attention to all, projection, MLP."""
     return 10 * config.width**2 + 2 * tokens * config.width
+
+
+def likeness_macs(config: VitConfig, grid: tuple[int, int]) -> int:
+    """Multiply-adds of comparing tokens, in all blocks that do."""
+    times = sum(config.looks_for_kin(slot) for slot in range(config.depth))
+    return times * kinship_macs(config.width, grid)
+
+
+class Gate(nn.Module):
+    """The score of a token, of its channels and its novelty; untaught, the novelty alone counts."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width + 1))
+        self.bias = nn.Parameter(torch.empty(1))
+        self.forget()
+
+    def forget(self) -> None:
+        """Make it untaught."""
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.weight.data[-1] = 1.0
+
+    def forward(self, tokens: Tensor, novelty: Tensor) -> Tensor:
+        """Tokens [B,P,C] and their novelty [B,P] -> [B,P]."""
+        return tokens @ self.weight[:-1] + novelty * self.weight[-1] + self.bias
 
 
 class Block(nn.Module):
@@ -62,12 +95,15 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=_EPSILON)
         self.mlp = _Mlp(width)
         self.ls2 = _LayerScale(width)
-        self.gate = nn.Linear(width, 1)
+        self.gate = Gate(width)
 
-    def forward(self, x: Tensor, kept: Tensor | None) -> Tensor:
-        """Tokens [B,T,C] -> the same, of which those of `kept` [B,k] alone have changed.
+    def forward(self, x: Tensor, kept: Tensor | None, parent: Tensor | None = None) -> Tensor:
+        """Tokens [B,T,C] -> the same, changed.
 
-        None keeps all.
+        Args:
+            kept: [B,k] tokens to compute, those before the patches first; None computes all.
+            parent: [B,P] of the patches, see `Kinship`, by which those that are not computed find
+                a change to take; None, or if there is none: they keep their value.
         """
         source = self.norm1(x)
         if kept is None:
@@ -75,9 +111,12 @@ class Block(nn.Module):
             whole: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
             return whole
         rows = _rows(kept, x.shape[1])
-        asking = self.ls1(self.attn(_taken(source, rows), source)) + _taken(x, rows)
+        before = _taken(x, rows)
+        asking = self.ls1(self.attn(_taken(source, rows), source)) + before
         asking = asking + self.ls2(self.mlp(self.norm2(asking)))
-        return x.flatten(0, 1).index_copy(0, rows, asking.flatten(0, 1)).view_as(x)
+        if parent is None:
+            return x.flatten(0, 1).index_copy(0, rows, asking.flatten(0, 1)).view_as(x)
+        return x + _passed_on(asking - before, rows, parent, x.shape[1])
 
 
 class Vit(nn.Module):
@@ -105,16 +144,34 @@ class Vit(nn.Module):
         Returns:
             [B,C,h,w] each, h and w the sides in patches.
         """
-        height, width = image.shape[2] // PATCH, image.shape[3] // PATCH
+        grid = image.shape[2] // PATCH, image.shape[3] // PATCH
         x = self.tokens(image)
-        free = x.shape[1] - height * width
+        free = x.shape[1] - grid[0] * grid[1]
         features = []
+        kin: Kinship | None = None
         for block in self.gated:
-            kept = None if keep is None else kept_tokens(block, x, free, keep[block.slot])
-            x = block(x, kept)
+            if keep is None:
+                x = block(x, None)
+            else:
+                kin = self.kin(block, x, grid, kin)
+                score = block.gate(x[:, free:], kin.novelty)
+                x = block(x, best_tokens(score, free, keep[block.slot]), kin.parent)
             if block.slot in self.config.taps:
-                features.append(self.feature(x, (height, width)))
+                features.append(self.feature(x, grid))
         return features
+
+    def kin(self, block: Block, x: Tensor, grid: tuple[int, int], last: Kinship | None) -> Kinship:
+        """What each patch of the tokens [B,T,C] before a block is like.
+
+        Tokens are compared as often as their features are taken, not in each block: that would find
+        hardly anything else. Each time another sequence decides, lest the same ones be left out.
+
+        Args:
+            last: that of the block before.
+        """
+        if last is not None and not self.config.looks_for_kin(block.slot):
+            return last
+        return kinship(block.norm1(x[:, x.shape[1] - grid[0] * grid[1] :]), grid, block.slot)
 
     def feature(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Tokens [B,T,C] behind a block of `taps` -> [B,C,h,w] on a grid of patches."""
@@ -143,12 +200,33 @@ class Vit(nn.Module):
         return torch.cat([self.pos_embed[:, :1], moved.flatten(2).transpose(1, 2)], 1)
 
 
-def kept_tokens(block: Block, x: Tensor, free: int, count: int) -> Tensor:
-    """[B,free+count] indices of the tokens that a block computes; the first `free` always are."""
-    score = block.gate(x[:, free:])[..., 0]
+def best_tokens(score: Tensor, free: int, count: int) -> Tensor:
+    """[B,free+count] the tokens that a block computes; the first `free` always are.
+
+    Args:
+        score: [B,P] of the patches.
+    """
     chosen = score.topk(count, dim=1, sorted=False).indices + free
-    always = torch.arange(free, device=x.device).expand(len(x), -1)
+    always = torch.arange(free, device=score.device).expand(len(score), -1)
     return torch.cat([always, chosen], 1)
+
+
+def _passed_on(change: Tensor, rows: Tensor, parent: Tensor, tokens: int) -> Tensor:
+    """[B,T,C] how every token changes, where those in `rows` [B*k] do so by `change` [B,k,C].
+
+    Args:
+        parent: [B,P] of the patches, the last of all tokens.
+    """
+    batch, patches = parent.shape
+    changes = change.flatten(0, 1)
+    # Of each token, which of the changes is its own; the first stands for none.
+    number = torch.zeros(batch * tokens, dtype=torch.long, device=rows.device)
+    number = number.index_copy(0, rows, torch.arange(1, rows.shape[0] + 1, device=rows.device))
+    number = number.view(batch, tokens)
+    always, own = number[:, : tokens - patches], number[:, tokens - patches :]
+    taken = torch.cat([always, own.gather(1, stand_ins(own > 0, parent))], 1)
+    changes = torch.cat([torch.zeros_like(changes[:1]), changes])
+    return changes.index_select(0, taken.flatten()).view(batch, tokens, -1)
 
 
 def _rows(kept: Tensor, tokens: int) -> Tensor:

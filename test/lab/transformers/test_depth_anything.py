@@ -26,6 +26,7 @@ from pag_ros.lab.transformers.depth_anything import (  # noqa: E402
     published_names,
     read_depth_anything,
 )
+from pag_ros.lab.transformers.likeness import GENERATIONS  # noqa: E402
 from pag_ros.lab.transformers.metres import ScaleAndShift  # noqa: E402
 from pag_ros.lab.transformers.scale_fit import ScaleFit  # noqa: E402
 from pag_ros.lab.transformers.variants import DeclaredVariant, declared_variant  # noqa: E402
@@ -151,16 +152,42 @@ def test_keeping_all_tokens_is_the_dense_network() -> None:
 
 
 @torch.no_grad()
-def test_tokens_that_are_left_out_keep_their_value() -> None:
+def test_tokens_that_are_left_out_change_as_one_that_is_computed() -> None:
     trunk = lively(Vit(TINY))
     block, seen = trunk.blocks[2], []
-    block.register_forward_hook(lambda _, args, result: seen.append((args[0], args[1], result)))
+    block.register_forward_hook(lambda _, args, result: seen.append((*args, result)))
     trunk(picture(70, 70), [25, 25, 7, 25])
-    ((before, kept, after),) = seen
+    ((before, kept, parent, after),) = seen
     assert kept.shape == (1, 1 + 2 + 7)
     assert set(kept[0, :3].tolist()) == {0, 1, 2}, "class token and registers always stay"
-    changed = (before != after).any(2)[0]
-    assert set(changed.nonzero().flatten().tolist()) == set(kept[0].tolist())
+    change, computed, left_out = (after - before)[0], set(kept[0].tolist()), 0
+    for token in range(3, 28):
+        line = [token]
+        while len(line) <= GENERATIONS:
+            line.append(int(parent[0, line[-1] - 3]) + 3)
+        nearest = next((t for t in line if t in computed), None)
+        expected = torch.zeros(48) if nearest is None else change[nearest]
+        left_out += nearest is not None and token not in computed
+        torch.testing.assert_close(change[token], expected, atol=1e-5, rtol=1e-5)
+    assert left_out > 8
+
+
+@torch.no_grad()
+def test_of_several_pictures_each_has_its_own_changes() -> None:
+    trunk = lively(Vit(TINY))
+    images = torch.cat([picture(70, 70), picture(70, 70).flip(3)])
+    together = trunk(images, [9, 3, 7, 5])
+    for row in range(2):
+        for ours, alone in zip(together, trunk(images[row : row + 1], [9, 3, 7, 5]), strict=True):
+            torch.testing.assert_close(ours[row], alone[0], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_without_parents_tokens_that_are_left_out_keep_their_value() -> None:
+    trunk = lively(Vit(TINY))
+    x = torch.randn(1, 28, 48)
+    changed = (trunk.blocks[0](x, torch.tensor([[0, 1, 2, 9, 20]])) != x).any(2)[0]
+    assert changed.nonzero().flatten().tolist() == [0, 1, 2, 9, 20]
 
 
 @torch.no_grad()
@@ -181,7 +208,8 @@ def test_a_block_keeps_the_tokens_of_the_highest_scores() -> None:
     block.register_forward_hook(lambda _, args, result: seen.append((args[0], args[1])))
     trunk(picture(70, 70), [6, 25, 25, 25])
     ((x, kept),) = seen
-    best = block.gate(x[0, 3:])[:, 0].argsort(descending=True)[:6] + 3
+    novelty = trunk.kin(block, x, (5, 5), None).novelty
+    best = block.gate(x[:, 3:], novelty)[0].argsort(descending=True)[:6] + 3
     assert set(kept[0, 3:].tolist()) == set(best.tolist())
 
 
@@ -211,12 +239,13 @@ def test_registers_stand_behind_the_class_token_and_have_no_place(tmp_path: Path
     torch.testing.assert_close(ours(image)[3], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_gates_that_have_learned_nothing_choose_all_over_the_picture(checkpoint: Path) -> None:
-    gates = [block.gate for block in read_depth_anything(checkpoint).pretrained.gated]
-    again = [block.gate for block in read_depth_anything(checkpoint).pretrained.gated]
-    assert all(gate.weight.std() > 0 for gate in gates)
-    assert all(torch.equal(a.weight, b.weight) for a, b in zip(gates, again, strict=True))
-    assert not torch.equal(gates[0].weight, gates[1].weight)
+@torch.no_grad()
+def test_gates_that_have_learned_nothing_prefer_what_is_new(checkpoint: Path) -> None:
+    for block in read_depth_anything(checkpoint).pretrained.gated:
+        novelty = torch.randn(1, 30)
+        assert torch.equal(
+            block.gate(torch.randn(1, 30, block.gate.weight.shape[0] - 1), novelty), novelty
+        )
 
 
 class Code:
