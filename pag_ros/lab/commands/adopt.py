@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from pag_ros.lab.transformers.teaching import Lesson
     from pag_ros.runtime.floor_scale import Mount
 
-_UNTAUGHT = "Its gates have learned nothing: below budget 1 they leave out any patches (--teach)."
+_UNTAUGHT = (
+    "Its gates have learned nothing: below budget 1 they leave out patches that are like a "
+    "neighbour, whether they matter or not (--teach)."
+)
 _MINUTES = 20.0
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}"
 
