@@ -347,10 +347,11 @@ def _inherited(change: Tensor, chosen: Tensor, parent: Tensor) -> Tensor:
     That of a patch is felt by its descendants, too, whose stand-in it is.
     """
     lineage = parent[..., None].expand_as(change)
-    own = chosen[..., None] * change
+    has_parent = parent != torch.arange(parent.shape[1], device=parent.device)
+    own, left_out = chosen[..., None] * change, ((1.0 - chosen) * has_parent)[..., None]
     taken = own
     for _ in range(GENERATIONS):
-        taken = own + (1.0 - chosen[..., None]) * taken.gather(1, lineage)
+        taken = own + left_out * taken.gather(1, lineage)
     return taken
 
 
