@@ -160,6 +160,8 @@ def test_tokens_that_are_left_out_change_as_one_that_is_computed() -> None:
     ((before, kept, parent, after),) = seen
     assert kept.shape == (1, 1 + 2 + 7)
     assert set(kept[0, :3].tolist()) == {0, 1, 2}, "class token and registers always stay"
+    whole = block.forward(before, None)
+    torch.testing.assert_close(after[0, kept[0]], whole[0, kept[0]], atol=1e-5, rtol=1e-5)
     change, computed, left_out = (after - before)[0], set(kept[0].tolist()), 0
     for token in range(3, 28):
         line = [token]
