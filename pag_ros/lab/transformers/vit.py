@@ -62,7 +62,7 @@ def likeness_macs(config: VitConfig, grid: tuple[int, int]) -> int:
     return times * kinship_macs(config.width, grid)
 
 
-class Gate(nn.Module):
+class TokenGate(nn.Module):
     """The score of a token, of its channels and its novelty; untaught, the novelty alone counts."""
 
     def __init__(self, width: int) -> None:
@@ -95,7 +95,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=_EPSILON)
         self.mlp = _Mlp(width)
         self.ls2 = _LayerScale(width)
-        self.gate = Gate(width)
+        self.gate = TokenGate(width)
 
     def forward(self, x: Tensor, kept: Tensor | None, parent: Tensor | None = None) -> Tensor:
         """Tokens [B,T,C] -> the same, changed.
