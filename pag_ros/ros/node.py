@@ -291,7 +291,8 @@ class PerceptionNode(LifecycleNode):
                 self._ground,
                 self._converter,
             )
-            publishers.latch_labels(manifest.classes)
+            if "segmentation" in manifest.heads:
+                publishers.latch_labels(manifest.classes)
         except Exception:
             publishers.destroy()
             raise

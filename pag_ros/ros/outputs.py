@@ -88,9 +88,16 @@ class OutputTopic:
 
 
 def outputs_of(manifest: Manifest) -> dict[str, OutputTopic]:
-    """The topics a model can serve, by name."""
+    """The topics a model can serve, by name; a camera_info only beside a map that it describes."""
     parts = parts_of(manifest)
-    return {name: output for name, output in OUTPUTS.items() if output.needs <= parts}
+    served = {name: output for name, output in OUTPUTS.items() if output.needs <= parts}
+    described = {_folder(name) for name, output in served.items() if output.needs}
+    return {name: output for name, output in served.items() if _folder(name) in described}
+
+
+def _folder(topic: str) -> str:
+    """ "depth/camera_info" -> "depth"."""
+    return topic.partition("/")[0]
 
 
 def parts_shown(topics: frozenset[str], manifest: Manifest) -> frozenset[str]:

@@ -174,7 +174,8 @@ def _stride_of_block(block: BlockSpec, manifest: Manifest) -> int:
     if stride is None:
         raise ModelError(
             f"{manifest.name} runs at {size_text(size_of(manifest))} only: the grid of "
-            f"{block.name}, {block.width}x{block.height}, is no stride of it"
+            f"{block.name}, {block.width}x{block.height}, is no stride of it; `pag_ros export` and "
+            "`pag_ros adopt` make models of other sizes (--size)"
         )
     return stride
 

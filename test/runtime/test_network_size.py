@@ -101,6 +101,8 @@ def test_a_grid_that_is_no_stride_of_the_input_keeps_the_model_at_its_size() -> 
     odd = replace(manifest(), width=328)
     with pytest.raises(ModelError, match="rooms runs at 328x240 only: the grid of block0, 80x60"):
         resized(odd, (480, 360))
+    with pytest.raises(ModelError, match="`pag_ros adopt` make models of other sizes"):
+        resized(odd, (480, 360))
 
 
 def test_scaled_sizes_are_rounded_up_to_what_the_strides_allow() -> None:
