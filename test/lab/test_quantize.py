@@ -21,8 +21,9 @@ from pag_ros.lab.quantize import _feeds, exact_nodes
 from pag_ros.runtime.openvino.graph import read_graph
 from pag_ros.runtime.openvino.operators import Operators
 from pag_ros.runtime.openvino.quantization import (
-    fold_constants,
+    has_weights,
     load_quantization,
+    simplify,
 )
 
 
@@ -62,11 +63,61 @@ def test_what_ends_in_an_output_or_a_gate_stays_float(model: Path) -> None:
     manifest = load_manifest(model)
     operators = Operators(FrameClock([b.name for b in manifest.blocks]), Workspace(1))
     graph = read_graph(model, manifest, manifest, operators)
-    fold_constants(graph)
+    simplify(graph)
     exact = exact_nodes(graph)
     assert {"block0_logit", "block1_logit", "small", "depth", "normals"} <= exact
     assert not exact & {"embedded", "features", "block0_y"}
     operators.release()
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small transformer with random weights, 112x84."""
+    torch = pytest.importorskip("torch")
+    from pag_ros.lab.transformers.adopt import export_depth_anything
+    from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
+
+    torch.manual_seed(0)
+    network = GatedDepthAnything("tiny", 20.0).eval()
+    for name, value in network.named_parameters():
+        if "norm" not in name and "gamma" not in name:
+            value.data = torch.randn(value.shape) * (0.1 if "depth_head" in name else 0.2)
+    path = tmp_path_factory.mktemp("transformer") / "small.onnx"
+    export_depth_anything(network, "small", (112, 84), path)
+    return path
+
+
+def test_of_a_transformer_layers_with_weights_alone_are_rounded(
+    transformer: Path, rooms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("nncf", reason="needs nncf: pip install 'pag_ros[bench]'")
+    data = ["--data", str(rooms), "--pictures", "4"]
+    assert main(["quantize", str(transformer), *data]) == 0
+    assert "inputs rounded, by 4 pictures" in capsys.readouterr().out
+    manifest = load_manifest(transformer)
+    quantization = load_quantization(transformer, manifest.sha256)
+    operators = Operators(FrameClock([b.name for b in manifest.blocks]), Workspace(1))
+    graph = read_graph(transformer, manifest, manifest, operators)
+    simplify(graph)
+    nodes = {op.get_friendly_name(): op for op in graph.get_ops()}
+    rounded = [nodes[each.node] for each in quantization.roundings]
+    assert all(map(has_weights, rounded))
+    kinds = [node.get_type_name() for node in rounded]
+    # Query, key with value, projection and two of the MLP in each of 8 blocks, or more.
+    assert kinds.count("MatMul") >= 5 * 8
+    assert kinds.count("ConvolutionBackpropData") == 2
+    assert sorted(quantization.weights) == sorted(node.get_friendly_name() for node in rounded)
+    assert quantization.biases == {}
+    operators.release()
+
+    image = _feeds(open_dataset(str(rooms), TRAINING)[0], manifest, 0)["image"][0]
+    depths = []
+    for precision in ("fp32", "int8"):
+        session = open_session(transformer, "cpu", 1, precision=precision)
+        depths.append(session.infer(image, 90.0, manifest.keep_for(1.0)).depth.copy())
+        session.close()
+    off = np.abs(np.log(depths[1] / depths[0])).mean()
+    assert 0.0 < off < 0.1 * np.log(depths[0]).std()
 
 
 def test_without_nncf_it_says_what_to_install(

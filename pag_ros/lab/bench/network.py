@@ -75,8 +75,7 @@ def measure(
     feeds = {"image": image, "fx": np.array([0.8 * width], np.float32)}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         network = _export(config, (width, height), Path(folder))
-        is_transformer = "transformer" in config  # `pag_ros quantize` does not take these yet
-        has_int8 = not is_transformer and _quantize(Path(folder, "gated.onnx"), feeds)
+        has_int8 = _quantize(Path(folder, "gated.onnx"), feeds)
         runs: dict[str, Callable[[], object]] = {}
         for precision in PRECISIONS if has_int8 else PRECISIONS[:2]:
             try:
@@ -88,7 +87,7 @@ def measure(
             stack.enter_context(closing(session))
             runs |= _our_runs(session, precision, densities, feeds)
         model = Path(folder, "dense.onnx").read_bytes()
-        runs |= dense.all_precisions(model, network, feeds, threads, is_transformer)
+        runs |= dense.all_precisions(model, network, feeds, threads, "transformer" in config)
         seconds = take_turns(runs, rounds, progress)
     ms = {run: 1e3 * value for run, value in seconds.items()}
     dense_ms = {run: value for run, value in ms.items() if run.split()[0] in dense.RUNTIMES}

@@ -48,9 +48,8 @@ def main(args: argparse.Namespace) -> int:
     with tqdm(None, "reading", total, unit="picture", disable=None, file=sys.stderr) as bar:
         quantization = quantize(model, datasets, args.pictures, bar.update)
     save_quantization(quantization, model)
-    inputs, gated = len(quantization.roundings), len(quantization.gated)
-    rounded = (
-        f"{inputs} inputs rounded and those of {gated} gated convolutions, by {total} pictures"
-    )
-    print(f"written: {quantization_path(model)} ({rounded})")
+    rounded = f"{len(quantization.roundings)} inputs rounded"
+    if quantization.gated:
+        rounded += f" and those of {len(quantization.gated)} gated convolutions"
+    print(f"written: {quantization_path(model)} ({rounded}, by {total} pictures)")
     return 0

@@ -31,8 +31,11 @@ LEVELS = 256
 WEIGHT_LEVELS = 255
 """Of a weight, alike above and below zero."""
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
-WEIGHTED = (*CONVOLUTIONS, "MatMul")
+WEIGHTED = (*CONVOLUTIONS, "ConvolutionBackpropData", "MatMul")
 """Kinds of nodes whose weights can be rounded."""
+_OUTPUT_AXES = {"Convolution": (0,), "GroupConvolution": (0, 1), "ConvolutionBackpropData": (1,)}
+IDLE = ("Constant", "Parameter", "Result")
+"""Those that compute nothing."""
 
 _MAX_BYTES = 1 << 24
 _MAX_INPUTS = 1 << 14
@@ -163,7 +166,7 @@ def insert_roundings(graph: NetworkGraph, quantization: Quantization, model: Pat
     """
     path, remedy = quantization_path(model), f"quantize it: {_command(model)}"
     with reading(path, "the ranges of this model", RangesError, remedy):
-        fold_constants(graph)
+        simplify(graph)
         nodes = {node.get_friendly_name(): node for node in graph.get_ops()}
         for name, values in quantization.biases.items():
             _replace_bias(_found(nodes, name), values)
@@ -173,11 +176,32 @@ def insert_roundings(graph: NetworkGraph, quantization: Quantization, model: Pat
         graph.validate_nodes_and_infer_types()
 
 
-def fold_constants(graph: NetworkGraph) -> None:
-    """Compute all that depends on constants alone; the names of other nodes stay."""
+def simplify(graph: NetworkGraph) -> None:
+    """Compute all that depends on constants alone, and give the rest names that last.
+
+    A node that OpenVINO makes of a part of an ONNX node has a name with a number that is another
+    each time the file is read. It is called by who reads it instead.
+    """
     manager = Manager()
     manager.register_pass(ConstantFolding())
     manager.run_passes(graph)
+    for node in reversed(graph.get_ordered_ops()):
+        if node.get_friendly_name() == node.get_name() and node.get_type_name() not in IDLE:
+            node.set_friendly_name(_name_by_reader(node))
+
+
+def _name_by_reader(node: GraphNode) -> str:
+    """ "NAME/0:TYPE" for what is input 0 of NAME; there is one such node in a graph."""
+    readers = (reader for port in node.outputs() for reader in port.get_target_inputs())
+    name, place = min((each.get_node().get_friendly_name(), each.get_index()) for each in readers)
+    return f"{name}/{place}:{node.get_type_name()}"
+
+
+def has_weights(node: GraphNode) -> bool:
+    """Whether it is a layer with weights; a product of two maps has none."""
+    if node.get_type_name() not in WEIGHTED:
+        return False
+    return node.input_value(1).get_node().get_type_name() == "Constant"
 
 
 def _weight_axes(node: GraphNode) -> tuple[int, ...]:
@@ -187,12 +211,12 @@ def _weight_axes(node: GraphNode) -> tuple[int, ...]:
         ValueError: it has no weights.
     """
     kind = node.get_type_name()
-    if kind not in WEIGHTED or node.input_value(1).get_node().get_type_name() != "Constant":
+    if not has_weights(node):
         raise ValueError(f"{node.get_friendly_name()}: it has no weights")
     if kind == "MatMul":
         axes = len(node.input_value(1).get_node().data.shape)
         return (axes - 2 if node.get_attributes()["transpose_b"] else axes - 1,)
-    return (0, 1) if kind == "GroupConvolution" else (0,)
+    return _OUTPUT_AXES[kind]
 
 
 def _weight_limits(node: GraphNode) -> NDArray[np.float32]:
