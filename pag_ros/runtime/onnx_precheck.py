@@ -1,4 +1,4 @@
-"""Check an ONNX file, before a reader gets it, for what the reader would never return from.
+"""Look into an ONNX file before a reader gets it: for our operators, and for what hangs the reader.
 
 OpenVINO's reader hangs where a graph reads its own results, though the format wants nodes in an
 order in which they can be computed; and it counts up to the versions of the operators that a file
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from pag_ros.checks import shown
 
@@ -21,7 +22,7 @@ _MAX_VERSION = 10_000
 # Numbers of fields in onnx.proto.
 _MODEL_GRAPH, _MODEL_OPERATORS, _OPERATORS_VERSION = 7, 8, 2
 _GRAPH_NODE = 1
-_NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
+_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 2, 4, 5, 7
 _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 6, 11
 
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
@@ -54,6 +55,29 @@ def check_onnx(content: bytes) -> None:
                 raise ValueError(f"its operators are of version {shown(version)}")
     # Readers join a graph that comes twice into one.
     _checked([node for graph in _parts(model, _MODEL_GRAPH) for node in _parts(graph, _GRAPH_NODE)])
+
+
+def own_operators(path: Path) -> frozenset[str]:
+    """Names of the operators of the domain `pag` in a file, see docs/operators.md.
+
+    None where the file is no model of ours, or cannot be read: whoever runs it says why.
+    """
+    try:
+        graphs = _parts(memoryview(path.read_bytes()), _MODEL_GRAPH)
+        nodes = [node for graph in graphs for node in _parts(graph, _GRAPH_NODE)]
+        return frozenset(
+            bytes(name).decode("utf-8", "backslashreplace")
+            for node in nodes
+            if [bytes(domain) for domain in _parts(node, _NODE_DOMAIN)] == [b"pag"]
+            for name in _parts(node, _NODE_OPERATOR)
+        )
+    except (OSError, ValueError):
+        return frozenset()
+
+
+def is_transformer(path: Path) -> bool:
+    """Whether it is a model of `pag_ros adopt`: standard operators compute its gated blocks."""
+    return "End" in own_operators(path)
 
 
 def _is_version(value: int | memoryview) -> bool:

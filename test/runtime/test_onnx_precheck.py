@@ -12,7 +12,7 @@ from onnx import NodeProto, TensorProto, helper
 from pag_ros.errors import ModelError
 from pag_ros.manifest import manifest_path, sha256_of
 from pag_ros.runtime import shipped_models
-from pag_ros.runtime.onnx_precheck import check_onnx
+from pag_ros.runtime.onnx_precheck import check_onnx, is_transformer, own_operators
 from pag_ros.runtime.openvino.session import OpenVinoSession
 
 
@@ -90,3 +90,19 @@ def test_a_session_refuses_a_graph_that_reads_its_own_results(
     manifest_path(path).write_text(json.dumps({**data, "sha256": sha256_of(path)}))
     with pytest.raises(ModelError, match=r"cycle\.onnx: not a usable model .*before that is"):
         OpenVinoSession(path, 1)
+
+
+def test_models_of_ours_are_told_by_their_operators(tiny_model: Path, tmp_path: Path) -> None:
+    assert own_operators(tiny_model) >= {"Select", "SparseConv"}
+    assert not is_transformer(tiny_model)
+    adopted = onnx.load(tiny_model)
+    adopted.graph.node.append(helper.make_node("End", ["x"], ["y"], domain="pag"))
+    onnx.save(adopted, tmp_path / "adopted.onnx")
+    assert is_transformer(tmp_path / "adopted.onnx")
+    foreign = helper.make_node("End", ["x"], ["y"], domain="other")
+    del adopted.graph.node[:]
+    adopted.graph.node.append(foreign)
+    onnx.save(adopted, tmp_path / "foreign.onnx")
+    (tmp_path / "damaged.onnx").write_bytes(b"no network")
+    for name in ("foreign.onnx", "damaged.onnx", "missing.onnx"):
+        assert own_operators(tmp_path / name) == frozenset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +27,11 @@ from pag_ros.lab.recordings.pictures import (
 )
 from pag_ros.lab.teachers.fitting import fit_inverse, fit_scale
 from pag_ros.lab.teachers.network import TeacherNetwork
+from pag_ros.lab.teachers.own_model import OwnModel
 from pag_ros.lab.teachers.shares import as_labels, class_shares
 from pag_ros.lab.teachers.spec import TeacherSpec
 from pag_ros.runtime import Perception, Session
+from pag_ros.runtime.onnx_precheck import own_operators
 
 _FRAMES_PER_INDEX = 20
 """After so many frames the index is written again, and a run that is stopped goes on from there."""
@@ -58,13 +60,13 @@ def label_pictures(
         ModelError, ParameterError: a teacher cannot be run, or has classes that we have not.
         DatasetError: a picture is damaged, or cannot be written.
     """
-    label = _Labeller(teachers, read_classes(folder), session)
     lines = []
-    for frame in read_index(folder):
-        added = label(read_frame(frame))
-        write_sample(folder / "frames", frame.id, added, picture=False)
-        lines.append(index_line(frame.id, frame.focal_px, (*frame.truths, *truths_of(added))))
-        progress()
+    with closing(_Labeller(teachers, read_classes(folder), session)) as label:
+        for frame in read_index(folder):
+            added = label(read_frame(frame))
+            write_sample(folder / "frames", frame.id, added, picture=False)
+            lines.append(index_line(frame.id, frame.focal_px, (*frame.truths, *truths_of(added))))
+            progress()
     with _writing(folder):
         write_index(folder, lines)
     return label.counted
@@ -97,10 +99,9 @@ def label_dataset(
         raise ParameterError(
             f"{dataset.name}: has classes of its own; train on it as it is, beside what is labelled"
         )
-    label = _Labeller(teachers, classes, session)
     done = {frame.id: frame for frame in read_index(out)} if (out / INDEX).is_file() else {}
     lines = [index_line(frame.id, frame.focal_px, frame.truths) for frame in done.values()]
-    with _writing(out):
+    with closing(_Labeller(teachers, classes, session)) as label, _writing(out):
         (out / "frames").mkdir(parents=True, exist_ok=True)
         write_header(out, classes)
         for number in range(len(dataset)):
@@ -130,7 +131,7 @@ class _Labeller:
     def __init__(
         self, teachers: Sequence[TeacherSpec], classes: Sequence[str], session: Session
     ) -> None:
-        self._teachers = [(TeacherNetwork(spec), _ids(spec, classes)) for spec in teachers]
+        self._teachers = [(_opened(spec), _ids(spec, classes)) for spec in teachers]
         self._own = perception_at(session, 1.0)
         self.counted: Counter[str] = Counter()
 
@@ -140,6 +141,7 @@ class _Labeller:
         for network, ids in self._teachers:
             name = network.spec.path.name
             if network.spec.kind == "labels" and sample.labels is None and added.labels is None:
+                assert isinstance(network, TeacherNetwork), "ours teach depth alone"
                 added = _with_labels(added, network, ids)
                 self.counted[f"labels by {name}"] += 1
             elif network.spec.kind != "labels" and sample.depth is None and added.depth is None:
@@ -150,6 +152,16 @@ class _Labeller:
                     f"depth by {name}" if fits else f"{name} does not fit the picture"
                 ] += 1
         return added
+
+    def close(self) -> None:
+        """Free the teachers that are models of ours."""
+        for network, _ in self._teachers:
+            if isinstance(network, OwnModel):
+                network.close()
+
+
+def _opened(spec: TeacherSpec) -> TeacherNetwork | OwnModel:
+    return OwnModel(spec) if own_operators(spec.path) else TeacherNetwork(spec)
 
 
 @contextmanager
@@ -167,8 +179,12 @@ def _reduced(sample: Sample) -> Sample:
     return fit(sample, (round(width * scale), round(height * scale)))
 
 
-def _depth(network: TeacherNetwork, sample: Sample, own: Perception) -> NDArray[np.float32] | None:
+def _depth(
+    network: TeacherNetwork | OwnModel, sample: Sample, own: Perception
+) -> NDArray[np.float32] | None:
     """Metres; None where a teacher without a scale does not fit what the model sees."""
+    if isinstance(network, OwnModel):
+        return network.depth(sample.color, sample.focal_px)
     given = network.depth(sample.color)
     if network.spec.kind == "depth":
         return np.where(given > 0.0, given, np.float32(np.nan)).astype(np.float32)

@@ -10,6 +10,7 @@ from pag_ros.errors import ParameterError
 from pag_ros.evaluation.passes import require_budgets
 from pag_ros.lab.recordings import ImportOptions
 from pag_ros.lab.teachers import TeacherSpec
+from pag_ros.runtime.onnx_precheck import is_transformer
 
 MAX_MINUTES = 10_000.0
 BUDGETS = (1.0, 0.5, 0.3)
@@ -71,8 +72,15 @@ def weights_of(model: Path) -> Path:
     """The weights that a model was exported from.
 
     Raises:
-        ParameterError: they are not beside it.
+        ParameterError: they are not beside it, or it is an adopted transformer.
     """
+    if is_transformer(model):
+        raise ParameterError(
+            f"{model}: an adopted transformer; `pag_ros data from-bag BAG --out frames`, then "
+            "`pag_ros adopt CHECKPOINT --teach frames/train` (with --depths frames/train if it is "
+            f"relative) fits it to a recording; or it teaches a model that is tuned: --teacher "
+            f"depth:{model}"
+        )
     weights = model.with_suffix(".safetensors")
     if not weights.is_file():
         raise ParameterError(
