@@ -45,6 +45,11 @@ static inline void finish(const Tile& tile, int row, int column, int lanes, Vect
     }
 }
 
+// Weights come from the second-level cache. Vectors of a whole line want them faster than a processor fetches
+// them unasked, so they are asked for, by so many input channels ahead; with narrower ones it only costs.
+constexpr bool kAsks = PAG_VECTOR_BYTES == 64;
+constexpr int kAhead = 24;
+
 // Rows x (Vectors * kLanes) results, all sums in registers: one broadcast of an input channel meets
 // the weights of all output channels, the weights of one input channel meet all pixels.
 template <int Rows, int Vectors>
@@ -54,14 +59,23 @@ static void convolve_block(const Tile& tile, const float* weights, const float* 
     for (int n = 0; n < Vectors; ++n)
         for (int m = 0; m < Rows; ++m) sum[m][n] = load(bias + n * kLanes);
 
-    const int channels = tile.channels;
-    for (int tap = 0; tap < tile.taps; ++tap, weights += channels * kPanel) {
-        if (!(tile.live_taps >> tap & 1)) continue;
+    const std::int64_t channels = tile.channels;
+    for (int tap = 0; tap < tile.taps; ++tap) {
+        if (!(tile.live_taps >> tap & 1)) {
+            weights += channels * kPanel;
+            continue;
+        }
         const float* row[Rows];
-        for (int m = 0; m < Rows; ++m) row[m] = static_cast<const float*>(tile.rows[tap][m]);
-        for (int c = 0; c < channels; ++c) {
+        for (int m = 0; m < Rows; ++m)
+            row[m] = static_cast<const float*>(tile.rows[tap][m]) + channels;
+        // Up to zero and with no other product than this sum: rows, weights and c then fit into the 15 registers
+        // of x86 that are free.
+        for (std::int64_t c = -channels; c != 0; ++c, weights += kPanel) {
             Vector weight[Vectors];
-            for (int n = 0; n < Vectors; ++n) weight[n] = load(weights + c * kPanel + n * kLanes);
+            for (int n = 0; n < Vectors; ++n) {
+                weight[n] = load(weights + n * kLanes);
+                if (kAsks) __builtin_prefetch(weights + kAhead * kPanel + n * kLanes);
+            }
 #pragma GCC unroll 12
             for (int m = 0; m < Rows; ++m) {
                 const Vector input = broadcast(row[m][c]);
