@@ -142,6 +142,20 @@ def test_channels_around_a_vector_and_a_step(instruction_set, workspace, channel
     np.testing.assert_array_equal(branch_of(steps)(*arguments, workspace=workspace(1)), expected)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_weights_larger_than_a_cache_group(instruction_set, workspace, threads):
+    """Seven panels of output channels, four at a time and then the rest."""
+    steps = [
+        random_step(512, 200, 3, 1, zero_point=9, activation="relu"),
+        random_step(200, 512, 3, 2, spread=2.0, zero_point=31),
+    ]
+    x = random_map(512)
+    arguments = (x, listed(PIXELS, 40), 40)
+    expected = reference.quantized_branch(*arguments, steps, 0.02, base=x, residual=True)
+    y = branch_of(steps, residual=True)(*arguments, base=x, workspace=workspace(threads))
+    np.testing.assert_array_equal(y, expected)
+
+
 @pytest.mark.parametrize("value", [-1e9, 1e9])
 @pytest.mark.parametrize("weight", [-128, 127])
 @pytest.mark.parametrize("zero_point", [0, 128, 255])

@@ -81,7 +81,8 @@ constexpr int kQuantizedHalf = 16 * kQuantizedStep;  // bytes
 struct QuantizedTile {
     std::uint8_t* inputs;  // [tile_rows][stride], room for `steps` steps in each row
     std::int64_t stride;
-    std::int32_t* sums;  // room for [panels][tile_rows][32]
+    std::int32_t* sums;  // room for [panels to compute][tile_rows][32]
+    int first_panel, end_panel;  // of output channels, to compute
     int steps;
     int count;  // pixels
     int taps, taps_per_group;
@@ -108,7 +109,7 @@ struct QuantizedWeights {
 struct QuantizedRoutines {
     int tile_rows;    // most pixels of a tile
     int input_shift;  // what `convolve` subtracts from every input; the bias has to make up for it
-    // All output channels of a tile.
+    // The tile's panels of output channels.
     void (*convolve)(const QuantizedTile&, const QuantizedWeights&);
     // The channels of a pixel to whole multiples of 1 / inverse_scale [channels], zero at zero_point.
     void (*quantize)(const float* from, std::uint8_t* to, int channels, const float* inverse_scale,

@@ -99,27 +99,27 @@ static inline void store_sums(std::int32_t (*sums)[kQuantizedPanel]) {
 template <bool TwoRows>
 static void convolve_rows(const QuantizedTile& tile, const QuantizedWeights& weights) {
     auto* all_sums = reinterpret_cast<std::int32_t(*)[kQuantizedRows][kQuantizedPanel]>(tile.sums);
-    const int panels = (tile.outputs + kQuantizedPanel - 1) / kQuantizedPanel;
+    const int first_panel = tile.first_panel, end_panel = tile.end_panel;
     int done = 0;
     for (int first = 0; first < tile.taps; first = end_of_group(tile, first)) {
         const int steps = steps_of_group(tile, first);
-        for (int panel = 0; panel < panels; ++panel) {
-            auto* sums = all_sums[panel];
+        for (int panel = first_panel; panel < end_panel; ++panel) {
+            auto* sums = all_sums[panel - first_panel];
             const std::int64_t before = std::int64_t(panel) * tile.steps + done;
             const std::int8_t* packed = weights.packed + before * 2 * kQuantizedHalf;
             load_sums<TwoRows>(sums, first == 0);
-            if (panel == 0)
+            if (panel == first_panel)
                 gather_and_add<TwoRows>(tile, packed, first);
             else
                 add_steps<TwoRows>(tile, packed, 0, steps);
             store_sums<TwoRows>(sums);
             // A panel is finished while the next one is multiplied: the processor does both at once.
-            if (done + steps == tile.steps && panel > 0)
-                finish_panel(tile, weights, all_sums[panel - 1], panel - 1);
+            if (done + steps == tile.steps && panel > first_panel)
+                finish_panel(tile, weights, all_sums[panel - 1 - first_panel], panel - 1);
         }
         done += steps;
     }
-    finish_panel(tile, weights, all_sums[panels - 1], panels - 1);
+    finish_panel(tile, weights, all_sums[end_panel - 1 - first_panel], end_panel - 1);
 }
 
 static void convolve_quantized(const QuantizedTile& tile, const QuantizedWeights& weights) {

@@ -13,6 +13,8 @@ namespace pag {
 namespace {
 
 constexpr int kPartsPerThread = 16;
+// Weights of one group of panels stay in a core's second-level cache while all pixels pass by.
+constexpr std::size_t kGroupBytes = 640 * 1024;
 // Inputs of a pixel to gather at a time: those of the most rows of a tile fill half the first-level cache.
 constexpr int kGroupInputs = 640;
 
@@ -55,16 +57,18 @@ class Pass {
           residual_(residual),
           order_(order) {}
 
-    // Positions first .. first + count of the list.
-    void compute(int first, int count) const {
+    // Positions first .. first + count of the list, output channels of one group.
+    void compute(int first, int count, int group) const {
         QuantizedTile tile;
         tile.steps = layer_.steps();
         // An odd number of lines: else the rows of a tile would share few sets of the cache.
         tile.stride = std::int64_t(tile.steps | 1) * kCacheLine;
         const int tile_rows = routines().tile_rows;
         const std::size_t input_bytes = std::size_t(tile.stride) * tile_rows;
-        const std::size_t panels = ceil_div(layer_.form.outputs, kQuantizedPanel);
-        const std::size_t sums = panels * tile_rows * kQuantizedPanel;
+        tile.first_panel = group * layer_.panels_per_group();
+        tile.end_panel = std::min(tile.first_panel + layer_.panels_per_group(), layer_.panels());
+        const std::size_t sums =
+            std::size_t(layer_.panels_per_group()) * tile_rows * kQuantizedPanel;
         tile.inputs = room(input_bytes + sums * sizeof(std::int32_t));
         tile.sums = reinterpret_cast<std::int32_t*>(tile.inputs + input_bytes);
         tile.count = count;
@@ -232,16 +236,21 @@ void compute(const QuantizedLayer& layer, const Job& job, const Source& source, 
                     layer.form.by_map ? workspace.order.data() : nullptr);
     const int tile_rows = layer.isa().quantized.tile_rows;
     const int tiles = ceil_div(convolved, tile_rows);
-    const int tiles_per_part = std::clamp(tiles / (kPartsPerThread * workspace.pool.threads()), 1, 64);
-    const int compute_parts = ceil_div(tiles, tiles_per_part);
+    const int wanted = kPartsPerThread * workspace.pool.threads();
+    const std::int64_t whole = std::int64_t(tiles) * layer.groups();
+    const int tiles_per_part = int(std::clamp<std::int64_t>(whole / wanted, 1, 64));
+    const int parts_per_group = ceil_div(tiles, tiles_per_part);
+    const int compute_parts = parts_per_group * layer.groups();
     const int passing_parts = ceil_div(job.count - convolved, kCopyPixels);
     const int copy_parts = ceil_div(copied, kCopyPixels);
     workspace.pool.share(compute_parts + passing_parts + copy_parts, [&](int part) {
         if (part < compute_parts) {
-            const int first_tile = part * tiles_per_part;
+            const int first_tile = part % parts_per_group * tiles_per_part;
             const int last_tile = std::min(first_tile + tiles_per_part, tiles);
-            for (int tile = first_tile; tile < last_tile; ++tile)
-                pass.compute(tile * tile_rows, std::min(tile_rows, convolved - tile * tile_rows));
+            for (int tile = first_tile; tile < last_tile; ++tile) {
+                const int first = tile * tile_rows;
+                pass.compute(first, std::min(tile_rows, convolved - first), part / parts_per_group);
+            }
         } else if (part < compute_parts + passing_parts) {
             const int first = convolved + (part - compute_parts) * kCopyPixels;
             for (int at = first; at < std::min(first + kCopyPixels, job.count); ++at)
@@ -299,16 +308,20 @@ std::int64_t sum(const std::int8_t* weight, std::size_t count, bool absolute) {
 
 QuantizedLayer::QuantizedLayer(const Form& form, const std::int8_t* weight, const std::int32_t* bias,
                                const float* scale, const float* passed, const Isa& isa)
-    : form(form), isa_(isa), taps_per_group_(std::max(1, kGroupInputs / form.channels)) {
+    : form(form),
+      isa_(isa),
+      panels_(ceil_div(form.outputs, kQuantizedPanel)),
+      taps_per_group_(std::max(1, kGroupInputs / form.channels)) {
     const std::size_t inputs = std::size_t(taps()) * form.channels;
     const std::size_t group_inputs = std::size_t(taps_per_group_) * form.channels;
     const std::size_t group_steps = (group_inputs + kQuantizedStep - 1) / kQuantizedStep;
     const std::size_t rest = inputs % group_inputs;
     steps_ = int(inputs / group_inputs * group_steps + (rest + kQuantizedStep - 1) / kQuantizedStep);
-    const std::size_t panels = ceil_div(form.outputs, kQuantizedPanel);
-    weights_.assign(panels * steps_ * 2 * kQuantizedHalf, 0);
-    bias_.assign(panels * kQuantizedPanel, 0);
-    scale_.assign(panels * kQuantizedPanel, 0.0F);
+    const std::size_t panel_bytes = std::size_t(steps_) * 2 * kQuantizedHalf;
+    panels_per_group_ = std::clamp(int(kGroupBytes / panel_bytes), 1, panels_);
+    weights_.assign(panels_ * panel_bytes, 0);
+    bias_.assign(std::size_t(panels_) * kQuantizedPanel, 0);
+    scale_.assign(std::size_t(panels_) * kQuantizedPanel, 0.0F);
     std::copy(scale, scale + form.outputs, scale_.begin());
     if (passed != nullptr) passed_.assign(passed, passed + form.outputs);
     for (std::size_t n = 0; n < std::size_t(form.outputs); ++n) {

@@ -34,11 +34,17 @@ class QuantizedLayer {
     int taps() const { return form.kernel * form.kernel; }
     int taps_per_group() const { return taps_per_group_; }
     int steps() const { return steps_; }
+    // Panels of output channels, how many share the fast cache, and how many such groups there are.
+    int panels() const { return panels_; }
+    int panels_per_group() const { return panels_per_group_; }
+    int groups() const { return ceil_div(panels_, panels_per_group_); }
     float passed(int channel) const { return passed_[channel]; }
     QuantizedWeights weights() const { return {weights_.data(), bias_.data(), scale_.data()}; }
 
    private:
     const Isa& isa_;
+    int panels_;
+    int panels_per_group_ = 1;
     int taps_per_group_;
     int steps_;  // of 64 inputs, in all groups of taps
     AlignedVector<std::int8_t> weights_;

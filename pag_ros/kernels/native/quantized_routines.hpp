@@ -62,21 +62,39 @@ constexpr int kInputShift = 128;
 constexpr int kInputShift = 0;
 #endif
 
+static inline void copy_inputs(const std::uint8_t* from, std::uint8_t* to, std::int64_t count) {
+    typedef std::uint8_t Bytes __attribute__((vector_size(PAG_VECTOR_BYTES), aligned(1), may_alias));
+    std::int64_t c = 0;
+    for (; c + PAG_VECTOR_BYTES <= count; c += PAG_VECTOR_BYTES)
+        *reinterpret_cast<Bytes*>(to + c) = *reinterpret_cast<const Bytes*>(from + c) ^ kInputShift;
+    for (; c < count; ++c) to[c] = from[c] ^ kInputShift;
+}
+
+#if defined(PAG_HAS_MATRICES) || defined(PAG_HAS_BLOCKS)
 // The channels of one tap of all pixels, to the bytes from `at` on of their rows.
 static inline void gather_tap(const QuantizedTile& tile, int tap, std::int64_t at) {
-    typedef std::uint8_t Bytes __attribute__((vector_size(PAG_VECTOR_BYTES), aligned(1), may_alias));
-    const std::int64_t channels = tile.channels, stride = tile.stride;
-    const std::uint8_t* const* rows = tile.rows[tap];
+    for (int m = 0; m < tile.count; ++m)
+        copy_inputs(tile.rows[tap][m], tile.inputs + m * tile.stride + at, tile.channels);
+}
+#else
+// The same, where a step of all rows lies together: one register then points to the inputs of them all, and
+// none has to be loaded again in the innermost loop.
+constexpr int kStepOfRows = kTileRows * kQuantizedStep;  // bytes
+
+static inline void gather_tap(const QuantizedTile& tile, int tap, std::int64_t at) {
+    const std::int64_t channels = tile.channels;
     const int count = tile.count;
-    std::uint8_t* to = tile.inputs + at;
-    for (int m = 0; m < count; ++m, to += stride) {
-        const std::uint8_t* from = rows[m];
-        std::int64_t c = 0;
-        for (; c + PAG_VECTOR_BYTES <= channels; c += PAG_VECTOR_BYTES)
-            *reinterpret_cast<Bytes*>(to + c) = *reinterpret_cast<const Bytes*>(from + c) ^ kInputShift;
-        for (; c < channels; ++c) to[c] = from[c] ^ kInputShift;
+    for (std::int64_t c = 0; c < channels;) {
+        const std::int64_t step = (at + c) / kQuantizedStep, within = (at + c) % kQuantizedStep;
+        const std::int64_t room = kQuantizedStep - within, left = channels - c;
+        const std::int64_t part = left < room ? left : room;
+        std::uint8_t* to = tile.inputs + step * kStepOfRows + within;
+        for (int m = 0; m < count; ++m)
+            copy_inputs(tile.rows[tap][m] + c, to + m * kQuantizedStep, part);
+        c += part;
     }
 }
+#endif
 
 // The end of a group of taps that begins with tap `first`, and the steps that it takes.
 static inline int end_of_group(const QuantizedTile& tile, int first) {
@@ -242,8 +260,8 @@ static void multiply_columns(const QuantizedTile& tile, const std::int8_t* weigh
         const int at = column + n * kLanes;
         from[n] = weights + at / 16 * kQuantizedHalf + at % 16 * 4;
     }
-    for (int step = 0; step < tile.steps; ++step) {
-        const std::uint8_t* inputs = tile.inputs + step * kQuantizedStep;
+    const std::uint8_t* inputs = tile.inputs;
+    for (int step = 0; step < tile.steps; ++step, inputs += kStepOfRows) {
         const std::int64_t skipped = std::int64_t(step) * 2 * kQuantizedHalf;
         for (int group = 0; group < 16; ++group) {
             Quads weight[kVectors];
@@ -253,7 +271,7 @@ static void multiply_columns(const QuantizedTile& tile, const std::int8_t* weigh
             for (int m = 0; m < Rows; ++m) {
                 typedef std::int32_t Four __attribute__((aligned(1), may_alias));
                 const Four four =
-                    *reinterpret_cast<const Four*>(inputs + m * tile.stride + group * 4);
+                    *reinterpret_cast<const Four*>(inputs + m * kQuantizedStep + group * 4);
                 const auto input = spread(four);
 #pragma GCC unroll 2
                 for (int n = 0; n < kVectors; ++n)
@@ -288,11 +306,12 @@ static void convolve_quantized(const QuantizedTile& tile, const QuantizedWeights
         at += std::int64_t(steps_of_group(tile, first)) * kQuantizedStep;
     }
     auto* sums = reinterpret_cast<std::int32_t(*)[kQuantizedPanel]>(tile.sums);
-    const std::int8_t* packed = weights.packed;
-    for (int panel = 0; panel * kQuantizedPanel < tile.outputs; ++panel) {
+    const std::int64_t panel_bytes = std::int64_t(tile.steps) * 2 * kQuantizedHalf;
+    const std::int8_t* packed = weights.packed + tile.first_panel * panel_bytes;
+    for (int panel = tile.first_panel; panel < tile.end_panel; ++panel) {
         multiply(tile, packed, columns_of(tile, panel), sums);
         finish_panel(tile, weights, sums, panel);
-        packed += std::int64_t(tile.steps) * 2 * kQuantizedHalf;
+        packed += panel_bytes;
     }
 }
 
