@@ -199,14 +199,18 @@ class Branch:
 class TrunkBlock:
     """y = x, and at the pixels with the highest scores what a branch makes of x.
 
+    With a projection it is relu(projection of x at all pixels + the branch at those pixels).
+
     Args:
         gate: [C] float32, weighs the channels of a pixel into its score.
         gate_bias: what is added to every score.
-        branch: of C channels to C; x is its base.
+        branch: of C channels to C, whose base is x; with a projection to N, and residual: the
+            projection is its base.
         predictor: of a branch whose convolutions are `by_map`, and of no other: a branch of C
             channels to K, computed first at the same pixels. It chooses each one's dilation.
         dilations: [K], of which a pixel takes the one where its largest output is, of equal ones
             the first.
+        projection: of C channels to N, or None.
 
     Raises:
         ValueError: an argument has a wrong shape, type or value, or they do not fit together.
@@ -219,19 +223,26 @@ class TrunkBlock:
         branch: Branch | QuantizedBranch,
         predictor: Branch | QuantizedBranch | None = None,
         dilations: Sequence[int] = (),
+        projection: Branch | QuantizedBranch | None = None,
     ) -> None:
-        chooser = None if predictor is None else predictor.native
-        self.native = _native.TrunkBlock(gate, gate_bias, branch.native, chooser, [*dilations])
+        chooser, shortcut = (
+            None if each is None else each.native for each in (predictor, projection)
+        )
+        self.native = _native.TrunkBlock(
+            gate, gate_bias, branch.native, chooser, [*dilations], shortcut
+        )
 
 
 class Trunk:
-    """Gated blocks one after another on one map; the GIL is released once for all of them.
+    """Gated blocks one after another; the GIL is released once for all of them.
 
-    If they are quantized, the map is rounded to uint8 once, and follows the blocks' results.
+    A map stays in one place until a projection makes another one of it. If the blocks that read it
+    are quantized, it is rounded to uint8 once, and follows the blocks' results.
 
     Raises:
-        ValueError: there is no block; they have different channels; some are quantized and some are
-            not, in different units, or with one convolution only.
+        ValueError: there is no block; one takes other channels than the one before gives; of those
+            that read one map some are quantized and some are not, in different units, or with one
+            convolution only.
     """
 
     def __init__(self, blocks: Sequence[TrunkBlock]) -> None:
@@ -245,18 +256,21 @@ class Trunk:
         elapsed: float,
         *,
         index: Sequence[NDArray[np.int32]],
+        out: NDArray[np.float32],
         workspace: Workspace,
     ) -> tuple[list[int], list[float]]:
-        """Compute all blocks, in place.
+        """Compute all blocks.
 
         Args:
-            x: [H,W,C] float32, the map before the first block and then behind the last one.
+            x: [H,W,C] float32, the map before the first block.
             keep: [L] int32, pixels that each block may compute.
             plan: [L,3] float32, see `pag_ros.runtime.frame_clock.limit_rows`: a block that begins
                 late computes fewer pixels, and none whose score is not above its threshold.
             elapsed: seconds since the frame's start.
             index: for each block [H*W] int32 to write the pixels that it computed into; the entries
                 behind its count mean nothing.
+            out: [H,W,N] float32 to write the map behind the last block into. It may be `x` itself
+                where no block has a projection.
             workspace: threads and buffers.
 
         Returns:
@@ -267,7 +281,7 @@ class Trunk:
             ValueError: an argument has a wrong shape, type, layout or value.
             RuntimeError: the workspace is closed, or at work in another thread.
         """
-        return self._native.run(x, keep, plan, elapsed, [*index], workspace.native)
+        return self._native.run(x, keep, plan, elapsed, [*index], out, workspace.native)
 
 
 class QuantizedConvolution:

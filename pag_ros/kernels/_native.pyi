@@ -45,17 +45,19 @@ class TrunkBlock:
         branch: Computation,
         predictor: Computation | None,
         dilations: list[int],
+        projection: Computation | None,
     ) -> None: ...
 
 class Trunk:
     def __init__(self, blocks: list[TrunkBlock]) -> None: ...
     def run(
         self,
-        map: NDArray[np.float32],
+        x: NDArray[np.float32],
         keep: NDArray[np.int32],
         plan: NDArray[np.float32],
         elapsed: float,
         index: list[NDArray[np.int32]],
+        out: NDArray[np.float32],
         workspace: Workspace,
     ) -> tuple[list[int], list[float]]: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def run(
     y, index = x.copy(), [np.full(PIXELS, -7, np.int32) for _ in keep]
     plan = np.array(plan, np.float32)
     counts, marks = trunk(
-        y, np.array(keep, np.int32), plan, elapsed, index=index, workspace=workspace
+        y, np.array(keep, np.int32), plan, elapsed, index=index, out=y, workspace=workspace
     )
     return y, [each[:count] for each, count in zip(index, counts, strict=True)], marks
 
@@ -113,6 +114,144 @@ def test_it_gives_what_its_blocks_give(instruction_set, workspace, keep, precisi
     for found, wanted in zip(chosen, pixels, strict=True):
         np.testing.assert_array_equal(found, wanted)
     np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_it_leaves_its_input_alone_and_writes_the_result_elsewhere(workspace, threads):
+    definition, work = Definition("fp32"), workspace(threads)
+    x, keep = definition.x.copy(), [40, 33, 90]
+    out, index = np.full_like(x, np.nan), [np.zeros(PIXELS, np.int32) for _ in keep]
+    plan = np.array([UNTRIMMED] * 3, np.float32)
+    trunk = Trunk(definition.blocks())
+    trunk(x, np.array(keep, np.int32), plan, 0.0, index=index, out=out, workspace=work)
+    np.testing.assert_array_equal(x, definition.x)
+    np.testing.assert_allclose(out, definition.expected(keep, work)[0], atol=1e-5)
+
+
+class Step:
+    """A block of `inputs` channels to `outputs`, by a projection where they differ.
+
+    Where they do not, a block projects if `projects`.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, precision: str, seed: int, projects: bool
+    ) -> None:
+        self.projects = projects or inputs != outputs
+        self.gate = np.random.default_rng(seed).normal(size=inputs).astype(np.float32)
+        last = "none" if self.projects else "relu"
+        convolutions = [
+            random_weights(outputs, 3, inputs, seed + 1, activation="relu"),
+            random_weights(outputs, 3, outputs, seed + 2, activation=last),
+        ]
+        shortcut = random_weights(outputs, 1, inputs, seed + 3)
+        self.branch: Branch | QuantizedBranch
+        self.projection: Branch | QuantizedBranch | None = None
+        if precision == "int8":
+            # A map of other channels has other units.
+            read = Ranges(np.zeros(inputs), np.full(inputs, 9.0 + inputs / 10))
+            inner = Ranges(np.zeros(outputs), np.full(outputs, 6.0))
+            self.branch = quantized_branch(convolutions, [read, inner], True)
+            shortcuts: Any = quantized_branch([shortcut], [read], False)
+        else:
+            kind: Any = precision
+            self.branch = Branch([each.packed() for each in convolutions], True, kind)
+            shortcuts = Branch([shortcut.packed()], False, kind)
+        if self.projects:
+            self.projection = shortcuts
+
+    def block(self) -> TrunkBlock:
+        return TrunkBlock(self.gate, 0.1, self.branch, projection=self.projection)
+
+    def expected(self, x: Any, keep: int, workspace: kernels.Workspace) -> tuple[Any, Any]:
+        """(y, pixels) by the lone kernels."""
+        score = (x @ self.gate + np.float32(0.1)).astype(np.float32)
+        index = reference.select(score, keep)
+        if self.projection is None:
+            return self.branch(x, index, keep, base=x, workspace=workspace), index
+        everywhere = np.arange(PIXELS, dtype=np.int32)
+        base = self.projection(x, everywhere, PIXELS, workspace=workspace)
+        return np.maximum(self.branch(x, index, keep, base=base, workspace=workspace), 0.0), index
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize(
+    "channels",
+    [
+        (40, 70),  # a projection alone
+        (40, 70, 33),  # two, one behind the other
+        (40, 40, 70),  # behind a block without one
+        (40, 70, 70),  # before one
+        (8, 8, 40, 40, 33, 70, 70),
+    ],
+)
+def test_projections_lead_from_one_map_to_another(
+    instruction_set, workspace, channels, precision, threads
+):
+    steps = [
+        Step(inputs, outputs, precision, 10 * at, projects=False)
+        for at, (inputs, outputs) in enumerate(pairwise(channels))
+    ]
+    check_steps(steps, [37 * at % PIXELS for at in range(1, len(channels))], workspace(threads))
+
+
+@pytest.mark.parametrize("keep", [0, PIXELS])
+def test_a_projection_stands_alone_where_no_pixel_is_computed(instruction_set, workspace, keep):
+    """With as many channels as before: nothing but the projection tells such a block apart."""
+    check_steps([Step(40, 40, "fp32", 3, projects=True)], [keep], workspace(2))
+
+
+def test_maps_in_floats_and_rounded_ones_may_follow_one_another(workspace):
+    precisions = ("int8", "fp32", "int8")
+    steps = [Step(40, 40, each, 10 * at, True) for at, each in enumerate(precisions)]
+    check_steps(steps, [50, 60, 70], workspace(1))
+
+
+def check_steps(steps: list[Step], keep: list[int], workspace: kernels.Workspace) -> None:
+    size = (HEIGHT, WIDTH, len(steps[0].gate))
+    given = np.maximum(np.random.default_rng(1).normal(0.5, 1, size), 0).astype(np.float32)
+    x, y, pixels = given.copy(), given, []
+    for step, count in zip(steps, keep, strict=True):
+        y, chosen = step.expected(y, count, workspace)
+        pixels.append(chosen)
+    out, index = np.full_like(y, np.nan), [np.zeros(PIXELS, np.int32) for _ in keep]
+    plan = np.array([UNTRIMMED] * len(keep), np.float32)
+    trunk = Trunk([step.block() for step in steps])
+    counts, _ = trunk(
+        x, np.array(keep, np.int32), plan, 0.0, index=index, out=out, workspace=workspace
+    )
+    assert counts == keep
+    for found, wanted, count in zip(index, pixels, keep, strict=True):
+        np.testing.assert_array_equal(found[:count], wanted)
+    np.testing.assert_allclose(out, y, atol=1e-5)
+    np.testing.assert_array_equal(x, given)
+
+
+def test_projections_that_do_not_fit_are_refused(workspace):
+    step, work = Step(40, 70, "fp32", 0, True), workspace(1)
+    narrow = Branch([random_weights(69, 1, 40, 1).packed()])
+    with pytest.raises(ValueError, match=r"^projection must take 40 channels and give 70"):
+        TrunkBlock(step.gate, 0.1, step.branch, projection=narrow)
+    adding = Branch([random_weights(70, 1, 40, 1).packed()], residual=True)
+    with pytest.raises(ValueError, match=r"^projection must have no dilation map and no residual"):
+        TrunkBlock(step.gate, 0.1, step.branch, projection=adding)
+    lone = Branch([random_weights(70, 3, 40, 1).packed()])
+    with pytest.raises(ValueError, match=r"^a branch beside a projection must be residual"):
+        TrunkBlock(step.gate, 0.1, lone, projection=step.projection)
+    with pytest.raises(ValueError, match=r"^branch must take 40 channels and give 40"):
+        TrunkBlock(step.gate, 0.1, step.branch)
+    with pytest.raises(ValueError, match=r"^blocks must take the channels that the one before"):
+        Trunk([step.block(), step.block()])
+    exact = Step(40, 70, "fp32", 0, True).projection
+    rounded = Step(40, 70, "int8", 0, True)
+    with pytest.raises(ValueError, match=r"^blocks must all be quantized"):
+        Trunk([TrunkBlock(rounded.gate, 0.1, rounded.branch, projection=exact)])
+    same = Trunk([Step(40, 40, "fp32", 0, True).block()])
+    x, index = np.zeros((HEIGHT, WIDTH, 40), np.float32), [np.zeros(PIXELS, np.int32)]
+    plan, keep = np.array([UNTRIMMED], np.float32), np.array([5], np.int32)
+    with pytest.raises(ValueError, match=r"^out must not share a part of its memory with x"):
+        same(x, keep, plan, 0.0, index=index, out=x, workspace=work)
 
 
 def test_a_block_that_is_late_computes_as_many_pixels_as_trimming_says(workspace):
@@ -195,12 +334,14 @@ def broken(**changes: Any) -> Callable[[], object]:
         }
         x, keep, plan, elapsed = (arguments.pop(n) for n in ("x", "keep", "plan", "elapsed"))
         trunk, work = Trunk(Definition("fp32").blocks()), kernels.Workspace(1)
+        arguments.setdefault("out", x)
         return trunk(x, keep, plan, elapsed, workspace=work, **arguments)
 
     return call
 
 
 SHARED = np.zeros((HEIGHT, WIDTH, CHANNELS), np.float32)
+BOTH = np.zeros((HEIGHT + 1, WIDTH, CHANNELS), np.float32)
 READ_ONLY = np.zeros(PIXELS, np.int32)
 READ_ONLY.flags.writeable = False
 LISTS_OF_TWO_LENGTHS = [np.zeros(PIXELS - at % 2, np.int32) for at in range(3)]
@@ -209,8 +350,10 @@ LISTS_OF_TWO_LENGTHS = [np.zeros(PIXELS - at % 2, np.int32) for at in range(3)]
 @pytest.mark.parametrize(
     ("message", "call"),
     [
-        ("map must be contiguous", broken(x=np.zeros((HEIGHT, WIDTH, 69), np.float32))),
-        ("map must be contiguous", broken(x=np.zeros((HEIGHT, WIDTH, CHANNELS)))),
+        ("x must be contiguous", broken(x=np.zeros((HEIGHT, WIDTH, 69), np.float32))),
+        ("x must be contiguous", broken(x=np.zeros((HEIGHT, WIDTH, CHANNELS)))),
+        ("out must be contiguous", broken(out=np.zeros((HEIGHT, WIDTH, 69), np.float32))),
+        ("out must not share a part", broken(x=BOTH[:-1], out=BOTH[1:])),
         ("keep must be .3. int32", broken(keep=np.zeros(2, np.int32))),
         ("keep must be 0 to 117, got 118", broken(keep=np.array([1, 118, 0], np.int32))),
         ("keep must be 0 to 117, got -1", broken(keep=np.array([1, -1, 0], np.int32))),
@@ -221,8 +364,12 @@ LISTS_OF_TWO_LENGTHS = [np.zeros(PIXELS - at % 2, np.int32) for at in range(3)]
         ("index must be 3 arrays", broken(index=[])),
         ("index.0. must be writeable", broken(index=[READ_ONLY] * 3)),
         (
-            "index.0. must not share a part of its memory with map",
+            "index.0. must not share a part of its memory with x",
             broken(x=SHARED, index=[SHARED.view(np.int32).ravel()[:PIXELS]] * 3),
+        ),
+        (
+            "index.0. must not share a part of its memory with out",
+            broken(out=SHARED, index=[SHARED.view(np.int32).ravel()[:PIXELS]] * 3),
         ),
     ],
 )

@@ -56,6 +56,8 @@ struct Workspace {
     std::vector<float> scores;
     SelectBuffers selecting;
     std::vector<std::int32_t> chosen;
+    std::vector<std::int32_t> everywhere;  // all pixels
+    std::vector<float> maps[2];            // before projections that are not the last one
     std::vector<float> predicted;
     std::vector<std::int32_t> predicted_dilations;
     std::vector<float> between[2];  // results between layers, [count + 1][channels]

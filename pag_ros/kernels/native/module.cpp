@@ -201,52 +201,72 @@ void check_channels(const pag::Computation& branch, const std::string& name, std
                               " and gives " + std::to_string(gives));
 }
 
+void check_plain(const pag::Computation& branch, const std::string& name) {
+    if (branch.is_by_map() || branch.residual())
+        throw py::value_error(name + " must have no dilation map and no residual");
+}
+
 pag::TrunkBlock make_block(const py::object& gate, float gate_bias,
                            const std::shared_ptr<pag::Computation>& branch,
                            const std::shared_ptr<pag::Computation>& predictor,
-                           const std::vector<std::int32_t>& dilations) {
+                           const std::vector<std::int32_t>& dilations,
+                           const std::shared_ptr<pag::Computation>& projection) {
     const std::int64_t channels = branch->inputs();
-    check_channels(*branch, "branch", channels, channels);
+    if (projection == nullptr) {
+        check_channels(*branch, "branch", channels, channels);
+    } else {
+        check_channels(*projection, "projection", channels, branch->outputs());
+        check_plain(*projection, "projection");
+        if (!branch->residual())
+            throw py::value_error("a branch beside a projection must be residual");
+    }
     const py::array weights = array_of<float>(
         gate, "gate", {channels}, "contiguous [" + std::to_string(channels) + "] float32");
     if (branch->is_by_map() != (predictor != nullptr))
         throw py::value_error("a branch with a dilation map, and no other, needs a predictor");
     if (predictor != nullptr) {
         check_channels(*predictor, "predictor", channels, std::int64_t(dilations.size()));
-        if (predictor->is_by_map() || predictor->residual())
-            throw py::value_error("predictor must have no dilation map and no residual");
+        check_plain(*predictor, "predictor");
     }
     if (std::any_of(dilations.begin(), dilations.end(), [](std::int32_t each) { return each < 0; }))
         throw py::value_error("dilations must not be negative");
     const float* values = data_of<float>(weights);
-    return {{values, values + channels}, gate_bias, branch, predictor, dilations};
+    return {{values, values + channels}, gate_bias, branch, predictor, dilations, projection};
 }
 
-// Whether a quantized branch can read and write one map beside the others of a trunk, or throw.
-void check_units(const pag::Computation& computation, const pag::QuantizedBranch& units) {
+// Whether a computation reads the map that `first` reads in the same numbers, or throw.
+void check_units(const pag::Computation& computation, const pag::Computation& first) {
     const auto* branch = dynamic_cast<const pag::QuantizedBranch*>(&computation);
-    if (branch == nullptr || branch->input_scale() != units.input_scale() ||
-        branch->zero_point() != units.zero_point())
+    const auto* units = dynamic_cast<const pag::QuantizedBranch*>(&first);
+    const bool both = branch != nullptr && units != nullptr;
+    if (both ? branch->input_scale() != units->input_scale() ||
+                   branch->zero_point() != units->zero_point()
+             : branch != nullptr || units != nullptr)
         throw py::value_error(
             "blocks must all be quantized, with one input scale and one zero point, or none of them");
-    if (branch->layers().size() < 2)
+}
+
+// Whether a block can read the map that `first` was the first to read, or throw.
+void check_reads(const pag::TrunkBlock& block, const pag::TrunkBlock& first) {
+    for (const auto& each : {block.branch, block.predictor, block.projection})
+        if (each != nullptr) check_units(*each, *first.branch);
+    const auto* branch = dynamic_cast<const pag::QuantizedBranch*>(block.branch.get());
+    // The first layer reads the rounded map and the last one writes it.
+    if (branch != nullptr && block.projection == nullptr && branch->layers().size() < 2)
         throw py::value_error("a quantized branch of a block needs two convolutions or more");
 }
 
 pag::Trunk make_trunk(std::vector<pag::TrunkBlock> blocks) {
     if (blocks.empty()) throw py::value_error("blocks must hold one block at least");
-    std::shared_ptr<const pag::QuantizedBranch> units;
-    for (const pag::TrunkBlock& block : blocks) {
-        if (block.gate.size() != blocks.front().gate.size())
-            throw py::value_error("blocks must all have the same channels");
-        if (units == nullptr)
-            units = std::dynamic_pointer_cast<const pag::QuantizedBranch>(block.branch);
+    const pag::TrunkBlock* first = &blocks.front();
+    for (std::size_t at = 0; at < blocks.size(); ++at) {
+        const pag::TrunkBlock* before = at == 0 ? nullptr : &blocks[at - 1];
+        if (before != nullptr && before->branch->outputs() != blocks[at].branch->inputs())
+            throw py::value_error("blocks must take the channels that the one before gives");
+        if (before != nullptr && before->projection != nullptr) first = &blocks[at];
+        check_reads(blocks[at], *first);
     }
-    if (units != nullptr)
-        for (const pag::TrunkBlock& block : blocks)
-            for (const auto& each : {block.branch, block.predictor})
-                if (each != nullptr) check_units(*each, *units);
-    return pag::Trunk(std::move(blocks), units, pag::chosen_isa());
+    return pag::Trunk(std::move(blocks), pag::chosen_isa());
 }
 
 pag::QuantizedBranch make_quantized_branch(
@@ -352,16 +372,21 @@ py::object run_branch(const pag::Branch& branch, const py::object& x, const py::
 }
 
 // Returns (count of each block, seconds after the frame's start at which each began and all ended).
-py::tuple run_trunk(const pag::Trunk& trunk, const py::object& map, const py::object& keep,
+py::tuple run_trunk(const pag::Trunk& trunk, const py::object& x, const py::object& keep,
                     const py::object& plan, double elapsed, const std::vector<py::object>& index,
-                    pag::Workspace& workspace) {
-    const std::int64_t channels = trunk.channels();
+                    const py::object& out, pag::Workspace& workspace) {
+    const std::int64_t channels = trunk.inputs();
     const auto blocks = std::int64_t(trunk.blocks().size());
-    py::array held = array_of<float>(map, "map", {-1, -1, channels},
-                                     "contiguous [H,W," + std::to_string(channels) + "] float32");
-    auto* values = writable<float>(held, "map");
-    const std::int64_t height = held.shape(0), width = held.shape(1), pixels = height * width;
-    if (pixels > kMostPixels) refuse("map", "a map of fewer pixels", describe(held));
+    const py::array input =
+        array_of<float>(x, "x", {-1, -1, channels},
+                        "contiguous [H,W," + std::to_string(channels) + "] float32");
+    const std::int64_t height = input.shape(0), width = input.shape(1), pixels = height * width;
+    if (pixels > kMostPixels) refuse("x", "a map of fewer pixels", describe(input));
+    const std::vector<std::int64_t> shape{height, width, trunk.outputs()};
+    py::array held =
+        array_of<float>(out, "out", shape, "contiguous " + shape_text(shape) + " float32");
+    auto* values = writable<float>(held, "out");
+    check_overlap(held, input, "x", !trunk.projects());
     const std::string each = std::to_string(blocks);
     const py::array wanted = array_of<std::int32_t>(keep, "keep", {blocks}, "[" + each + "] int32");
     const py::array limits = array_of<float>(plan, "plan", {blocks, 3}, "[" + each + ",3] float32");
@@ -376,7 +401,8 @@ py::tuple run_trunk(const pag::Trunk& trunk, const py::object& map, const py::ob
         const std::string name = "index[" + std::to_string(at) + "]";
         listed.push_back(array_of<std::int32_t>(index[at], name, {pixels},
                                                 "[" + std::to_string(pixels) + "] int32"));
-        check_overlap(listed.back(), held, "map", false, name);
+        check_overlap(listed.back(), input, "x", false, name);
+        check_overlap(listed.back(), held, "out", false, name);
         const std::int32_t most = data_of<std::int32_t>(wanted)[at];
         if (most < 0 || most > pixels)
             refuse("keep", "0 to " + std::to_string(pixels), std::to_string(most));
@@ -388,8 +414,8 @@ py::tuple run_trunk(const pag::Trunk& trunk, const py::object& map, const py::ob
     {
         const py::gil_scoped_release release;
         const auto lock = take(workspace);
-        ended = trunk.run(values, int(height), int(width), plans.data(), elapsed, traces.data(),
-                          workspace);
+        ended = trunk.run(data_of<float>(input), values, int(height), int(width), plans.data(),
+                          elapsed, traces.data(), workspace);
     }
     std::vector<int> counts;
     std::vector<double> marks;
@@ -620,12 +646,12 @@ PYBIND11_MODULE(_native, module) {
 
     py::class_<pag::TrunkBlock>(module, "TrunkBlock")
         .def(py::init(&make_block), py::arg("gate"), py::arg("gate_bias"), py::arg("branch"),
-             py::arg("predictor"), py::arg("dilations"));
+             py::arg("predictor"), py::arg("dilations"), py::arg("projection"));
 
     py::class_<pag::Trunk>(module, "Trunk")
         .def(py::init(&make_trunk), py::arg("blocks"))
-        .def("run", &run_trunk, py::arg("map"), py::arg("keep"), py::arg("plan"),
-             py::arg("elapsed"), py::arg("index"), py::arg("workspace"));
+        .def("run", &run_trunk, py::arg("x"), py::arg("keep"), py::arg("plan"), py::arg("elapsed"),
+             py::arg("index"), py::arg("out"), py::arg("workspace"));
 
     py::class_<pag::QuantizedLayer, std::shared_ptr<pag::QuantizedLayer>>(module, "QuantizedLayer")
         .def(py::init(&make_quantized_layer), py::arg("weight"), py::arg("bias"), py::arg("scale"),

@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
+#include "quantized.hpp"
 #include "select.hpp"
 
 namespace pag {
@@ -50,15 +52,87 @@ void predict(const TrunkBlock& block, Job job, Workspace& workspace) {
     }
 }
 
+// work(first, last) for all pixels, some at a time.
+template <typename Work>
+void share_pixels(int pixels, Workspace& workspace, const Work& work) {
+    workspace.pool.share(ceil_div(pixels, kCopyPixels), [&](int part) {
+        work(part * kCopyPixels, std::min((part + 1) * kCopyPixels, pixels));
+    });
+}
+
+// The map in the units of the block that reads it first, or null if that is none of quantized ones.
+std::uint8_t* quantize(const TrunkBlock& block, const float* map, int pixels,
+                       Workspace& workspace) {
+    const auto* units = dynamic_cast<const QuantizedBranch*>(block.branch.get());
+    if (units == nullptr) return nullptr;
+    const std::size_t channels = units->inputs();
+    workspace.stream.resize(pixels * channels);
+    share_pixels(pixels, workspace, [&](int first, int last) {
+        units->quantize(map + first * channels, last - first,
+                        workspace.stream.data() + first * channels);
+    });
+    return workspace.stream.data();
+}
+
+void copy_map(const Job& job, std::size_t channels, Workspace& workspace) {
+    if (job.out == job.x) return;
+    share_pixels(job.height * job.width, workspace, [&](int first, int last) {
+        std::copy(job.x + first * channels, job.x + last * channels, job.out + first * channels);
+    });
+}
+
+// Chooses the pixels of a block by workspace.scores. Returns their number.
+int choose(const BlockPlan& plan, int pixels, BlockTrace& trace, Workspace& workspace) {
+    trace.count = affordable(plan, trace.began, workspace.scores);
+    // Chosen in memory of our own: nobody else can change it while it is used.
+    select(workspace.scores.data(), pixels, trace.count, workspace.chosen.data(),
+           workspace.selecting);
+    std::copy_n(workspace.chosen.data(), trace.count, trace.index);
+    return trace.count;
+}
+
+// job.out becomes the block's projection of job.x, at all pixels.
+void project(const TrunkBlock& block, Job job, Workspace& workspace) {
+    job.count = job.height * job.width;
+    workspace.everywhere.resize(job.count);
+    std::iota(workspace.everywhere.begin(), workspace.everywhere.end(), 0);
+    job.index = workspace.everywhere.data();
+    block.projection->run(job, workspace);
+}
+
+// Adds to job.out at the chosen pixels what the branch makes of job.x.
+void add_branch(const TrunkBlock& block, Job job, std::uint8_t* next_stream,
+                Workspace& workspace) {
+    if (job.count == 0) return;
+    job.base = job.out;
+    job.next_stream = next_stream;
+    if (block.predictor != nullptr) {
+        predict(block, job, workspace);
+        job.dilation_map = workspace.predicted_dilations.data();
+    }
+    block.branch->run(job, workspace);
+}
+
+// Nothing of the map below zero.
+void rectify(float* map, std::size_t channels, int pixels, Workspace& workspace) {
+    share_pixels(pixels, workspace, [&](int first, int last) {
+        float* from = map + first * channels;
+        std::transform(from, map + last * channels, from,
+                       [](float value) { return value < 0.0F ? 0.0F : value; });
+    });
+}
+
 }  // namespace
 
-Trunk::Trunk(std::vector<TrunkBlock> blocks, std::shared_ptr<const QuantizedBranch> units,
-             const Isa& isa)
-    : blocks_(std::move(blocks)), units_(std::move(units)), isa_(isa) {}
+Trunk::Trunk(std::vector<TrunkBlock> blocks, const Isa& isa)
+    : blocks_(std::move(blocks)), isa_(isa) {
+    for (std::size_t at = 0; at < blocks_.size(); ++at)
+        if (blocks_[at].projection != nullptr) last_projection_ = int(at);
+}
 
 void Trunk::score(const TrunkBlock& block, const float* map, int pixels,
                   Workspace& workspace) const {
-    const int channels = this->channels();
+    const int channels = block.branch->inputs();
     workspace.scores.resize(pixels);
     workspace.pool.share(ceil_div(pixels, kScoredPixels), [&](int part) {
         const int first = part * kScoredPixels, count = std::min(kScoredPixels, pixels - first);
@@ -67,45 +141,51 @@ void Trunk::score(const TrunkBlock& block, const float* map, int pixels,
     });
 }
 
-std::uint8_t* Trunk::quantize(const float* map, int pixels, Workspace& workspace) const {
-    if (units_ == nullptr) return nullptr;
-    const std::size_t channels = this->channels();
-    workspace.stream.resize(pixels * channels);
-    workspace.pool.share(ceil_div(pixels, kCopyPixels), [&](int part) {
-        const std::size_t first = std::size_t(part) * kCopyPixels * channels;
-        const int count = std::min(kCopyPixels, pixels - part * kCopyPixels);
-        units_->quantize(map + first, count, workspace.stream.data() + first);
-    });
-    return workspace.stream.data();
+// Where the map behind block `at` goes (-1: that before the first one), which stays in place until the
+// next projection: into y if there is none, else beside the map x that it is made of.
+float* Trunk::room(int at, std::size_t floats, const float* x, float* y,
+                   Workspace& workspace) const {
+    if (at >= last_projection_) return y;
+    auto& map = workspace.maps[x == workspace.maps[0].data() ? 1 : 0];
+    if (map.size() < floats) map.resize(floats);
+    return map.data();
 }
 
-double Trunk::run(float* map, int height, int width, const BlockPlan* plans, double elapsed,
-                  BlockTrace* traces, Workspace& workspace) const {
+double Trunk::run(const float* x, float* y, int height, int width, const BlockPlan* plans,
+                  double elapsed, BlockTrace* traces, Workspace& workspace) const {
     const int pixels = height * width;
     const auto entered = Clock::now();
     const auto now = [&] {
         return elapsed + std::chrono::duration<double>(Clock::now() - entered).count();
     };
     workspace.chosen.resize(pixels);
-    std::uint8_t* stream = quantize(map, pixels, workspace);
+    Job job{x, height, width, workspace.chosen.data(), 0, nullptr, nullptr, nullptr, nullptr, nullptr};
+    if (blocks_.front().projection == nullptr) {
+        // x is written to only where it is y; a projection reads it where it is.
+        const std::size_t floats = std::size_t(pixels) * inputs();
+        job.out = room(-1, floats, x, y, workspace);
+        copy_map(job, inputs(), workspace);
+        job.x = job.out;
+    }
+    std::uint8_t* stream = quantize(blocks_.front(), job.x, pixels, workspace);
     for (std::size_t at = 0; at < blocks_.size(); ++at) {
         const TrunkBlock& block = blocks_[at];
-        BlockTrace& trace = traces[at];
-        score(block, map, pixels, workspace);
-        trace.began = now();
-        trace.count = affordable(plans[at], trace.began, workspace.scores);
-        // Chosen in memory of our own: nobody else can change it while it is used.
-        select(workspace.scores.data(), pixels, trace.count, workspace.chosen.data(),
-               workspace.selecting);
-        std::copy_n(workspace.chosen.data(), trace.count, trace.index);
-        if (trace.count == 0) continue;
-        Job job{map, height, width, workspace.chosen.data(), trace.count, map, nullptr, map,
-                stream, stream};
-        if (block.predictor != nullptr) {
-            predict(block, job, workspace);
-            job.dilation_map = workspace.predicted_dilations.data();
+        score(block, job.x, pixels, workspace);
+        traces[at].began = now();
+        job.count = choose(plans[at], pixels, traces[at], workspace);
+        job.stream = stream;
+        if (block.projection == nullptr) {
+            add_branch(block, job, stream, workspace);
+            continue;
         }
-        block.branch->run(job, workspace);
+        const std::size_t floats = std::size_t(pixels) * block.branch->outputs();
+        job.out = room(int(at), floats, job.x, y, workspace);
+        project(block, job, workspace);
+        add_branch(block, job, nullptr, workspace);
+        rectify(job.out, block.branch->outputs(), pixels, workspace);
+        job.x = job.out;
+        if (at + 1 < blocks_.size())
+            stream = quantize(blocks_[at + 1], job.x, pixels, workspace);
     }
     return now();
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from pag_ros.runtime.openvino.operators import (
     Select,
     SparseConv,
 )
+from pag_ros.runtime.openvino.projection import Projection, find_projection
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,12 @@ class GraphBlock:
     Attributes:
         select: what chooses its pixels.
         convolution: what it computes there, all of its convolutions joined.
-        x: the map that it reads, and gives where it computes nothing.
+        x: the map that it reads, and gives where it computes nothing and projects nothing.
         keep, plan: what `select` takes a row of, and which row that is.
         gate, gate_bias: of its scores.
         gate_name: of the node that reads x for them.
         choice: of its dilations, None where they are the same at all pixels.
+        projection: None where x is the base of the convolution.
     """
 
     select: Select
@@ -59,11 +61,12 @@ class GraphBlock:
     gate_bias: float
     gate_name: str
     choice: Choice | None
+    projection: Projection | None
 
     @property
     def y(self) -> GraphOutput:
         """The map that it gives."""
-        return self.convolution.results()[0]
+        return self.convolution.results()[0] if self.projection is None else self.projection.y
 
     @property
     def operators(self) -> tuple[Operator, ...]:
@@ -74,6 +77,8 @@ class GraphBlock:
     def is_only_reader_of(self, y: GraphOutput) -> bool:
         """Whether no other node of the graph reads this output."""
         own = {self.gate_name, *(each.get_friendly_name() for each in self.operators)}
+        if self.projection is not None:
+            own |= self.projection.names
         return reader_names(y) <= own
 
     def leads_into(self, following: GraphBlock) -> bool:
@@ -90,11 +95,19 @@ class GraphBlock:
         """What reads x: the predictor, if there is one, and the convolutions."""
         return tuple(op.form for op in self.operators if isinstance(op, SparseConv))
 
-    def native(self, units: Ranges | None) -> kernels.TrunkBlock:
+    @property
+    def outputs(self) -> int:
+        """Channels of y."""
+        return self.convolution.form.convolutions[-1].outputs
+
+    def native(
+        self, units: Ranges | None, biases: Mapping[str, Sequence[float]]
+    ) -> kernels.TrunkBlock:
         """The block as our kernels run it.
 
         Args:
             units: the ranges of x if it is to be computed in 8 bits, else None.
+            biases: see `Quantization`; of what is computed in 8 bits.
         """
         precision = self.select.owner.precision
         *predictors, branch = [
@@ -103,14 +116,20 @@ class GraphBlock:
         ]
         predictor = predictors[0] if predictors else None
         dilations = () if self.choice is None else self.choice.dilations
-        return kernels.TrunkBlock(self.gate, self.gate_bias, branch, predictor, dilations)
+        projection = (
+            None if self.projection is None else self.projection.native(units, precision, biases)
+        )
+        return kernels.TrunkBlock(
+            self.gate, self.gate_bias, branch, predictor, dilations, projection
+        )
 
 
 def find_blocks(operators: Operators) -> list[GraphBlock]:
     """The gated residual blocks of a graph, in order of execution.
 
     One of another form is left out, and one of which anything between x and y is read by another
-    node as well. To be called after `Operators.join_convolutions`.
+    node as well. To be called after `Operators.join_convolutions` and `fold_constants`: as it is
+    read, a graph takes the shape of a convolution to add its bias.
     """
     convolutions = {op.get_friendly_name(): op for op in operators.convolutions()}
     selects = [op for op in operators.made if isinstance(op, Select)]
@@ -133,6 +152,9 @@ def _matched(select: Select, convolutions: Mapping[str, SparseConv]) -> GraphBlo
     if len(residuals) != 1:
         return None
     (convolution,) = residuals
+    projection = None if convolution.input_value(3) == x else find_projection(convolution, x)
+    if convolution.input_value(3) != x and projection is None:
+        return None
     choice = _choice(convolution, x, convolutions)
     if convolution.form.has_dilation_map and choice is None:
         return None
@@ -152,15 +174,14 @@ def _matched(select: Select, convolutions: Mapping[str, SparseConv]) -> GraphBlo
         gate_bias=gate_bias,
         gate_name=gate_name,
         choice=choice,
+        projection=projection,
     )
 
 
 def _is_residual(convolution: SparseConv, x: GraphOutput, index: GraphOutput) -> bool:
-    """Whether it adds what it computes of x at these pixels to x itself."""
-    if not convolution.form.has_base:
-        return False
-    read, at, base = (convolution.input_value(position) for position in (0, 1, 3))
-    return bool(read == x and base == x and at == index)
+    """Whether it adds what it computes of x at these pixels to another map, or to x itself."""
+    read, at = (convolution.input_value(position) for position in (0, 1))
+    return bool(convolution.form.has_base and read == x and at == index)
 
 
 def _choice(

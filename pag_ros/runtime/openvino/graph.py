@@ -14,7 +14,12 @@ from pag_ros.runtime.openvino.api import NetworkGraph
 from pag_ros.runtime.openvino.geometry import join_geometry
 from pag_ros.runtime.openvino.graph_size import resize_graph
 from pag_ros.runtime.openvino.operators import Operators
-from pag_ros.runtime.openvino.quantization import Quantization, gated_ranges, insert_roundings
+from pag_ros.runtime.openvino.quantization import (
+    Quantization,
+    fold_constants,
+    gated_ranges,
+    insert_roundings,
+)
 from pag_ros.runtime.openvino.trunk import join_blocks
 
 
@@ -49,11 +54,12 @@ def read_graph(
         }
         operators.take_ranges(gated_ranges(quantization, channels, model))
     operators.join_convolutions()
-    join_blocks(operators)
+    fold_constants(graph)
+    taken = join_blocks(operators, {} if quantization is None else quantization.biases)
     join_geometry(graph, operators)
     graph.validate_nodes_and_infer_types()
     if quantization is not None:
-        insert_roundings(graph, quantization, model)
+        insert_roundings(graph, quantization.without(taken), model)
     return graph
 
 

@@ -7,8 +7,8 @@ nothing else. The weights are in the model; they are rounded here, each output c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,15 @@ class Quantization:
     biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     gated: tuple[GatedRanges, ...] = ()
     format: int = FORMAT
+
+    def without(self, nodes: Collection[str]) -> Quantization:
+        """What is left for OpenVINO where these nodes are computed otherwise."""
+        return replace(
+            self,
+            roundings=tuple(each for each in self.roundings if each.node not in nodes),
+            weights=tuple(name for name in self.weights if name not in nodes),
+            biases={name: bias for name, bias in self.biases.items() if name not in nodes},
+        )
 
 
 def quantization_path(model: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -327,3 +327,28 @@ def run(graph, x: np.ndarray) -> np.ndarray:
     hint = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = ov.Core().compile_model(graph, "CPU", hint)
     return compiled([x.astype(np.float32)])[0]
+
+
+def test_what_is_left_where_other_nodes_are_computed_otherwise() -> None:
+    roundings = tuple(Rounding(node, 0, 0.0, 1.0) for node in ("a", "b"))
+    whole = Quantization("0", roundings, ("a", "b", "c"), {"a": (1.0,), "c": (2.0,)})
+    left = whole.without({"a", "c"})
+    assert left == Quantization("0", roundings[1:], ("b",), {})
+    assert whole.without(()) == whole
+
+
+def test_what_a_trunk_computes_is_not_rounded_in_the_graph(
+    model: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    biases, given = {"embedded": (1.0, 2.0)}, []
+
+    def join(_: object, corrected: Mapping[str, Sequence[float]]) -> frozenset[str]:
+        given.append(dict(corrected))
+        return frozenset({"embedded"})
+
+    monkeypatch.setattr("pag_ros.runtime.openvino.session.native_precisions", list)
+    monkeypatch.setattr("pag_ros.runtime.openvino.graph.join_blocks", join)
+    sha256 = load_manifest(model).sha256
+    save_quantization(Quantization(sha256, (PICTURE,), ("embedded",), biases), model)
+    np.testing.assert_array_equal(depth(model, image), depth(model, image, "fp32"))
+    assert given == [biases, {}]

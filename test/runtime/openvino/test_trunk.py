@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pag_ros.kernels import Workspace
 from pag_ros.kernels.quantizing import Ranges
 from pag_ros.runtime.frame_clock import FrameClock, limit_rows
 from pag_ros.runtime.openvino.operators import Operators
+from pag_ros.runtime.openvino.quantization import fold_constants
 from pag_ros.runtime.openvino.trunk import join_blocks
 
 HEIGHT, WIDTH, CHANNELS = 7, 9, 8
@@ -28,6 +30,11 @@ class Blocks:
         joined: whether they are made one operator.
         extra: nodes of the test's own, with the names of the outputs that they add.
         changes: of the nodes: (node, position of the input) -> another input.
+        channels: of the map before each block and behind the last; where they change the block
+            projects.
+        biases: see `join_blocks`.
+        edit: is given the nodes by their names and may change them.
+        kernel: of the projections.
     """
 
     def __init__(
@@ -37,7 +44,14 @@ class Blocks:
         extra: list[tuple[Any, str, list[int]]] | None = None,
         changes: dict[tuple[str, int], str] | None = None,
         ranges: dict[str, Ranges] | None = None,
+        channels: tuple[int, ...] = (CHANNELS,) * 4,
+        biases: dict[str, list[float]] | None = None,
+        edit: Callable[[dict[str, Any]], object] | None = None,
+        kernel: int = 1,
     ) -> None:
+        self.kernel = kernel
+        self.channels = channels
+        self.taken: frozenset[str] = frozenset()
         self.constants: dict[str, Any] = {
             "zero": np.array(0, np.int64),
             "table": np.array(DILATIONS, np.int32),
@@ -46,15 +60,17 @@ class Blocks:
         }
         nodes = [node for at in range(3) for node in self._block(at)]
         for node, _, _ in extra or []:
-            nodes.insert(0 if node.input[0] == "x" else len(nodes), node)
+            nodes.insert(0 if node.input[0] in ("x", "planar") else len(nodes), node)
         for (name, position), source in (changes or {}).items():
             next(node for node in nodes if node.name == name).input[position] = source
+        if edit is not None:
+            edit({node.name: node for node in nodes})
         self.clock = FrameClock(["block0", "block1", "block2"])
         self.operators = Operators(self.clock, Workspace(2), precision)
         core = ov.Core()
         for extension in self.operators.extensions():
             core.add_extension(extension)
-        outputs = [("y2", MAP, TensorProto.FLOAT)]
+        outputs = [("y2", [*MAP[:3], channels[3]], TensorProto.FLOAT)]
         outputs += [(f"index{at}", [PIXELS], TensorProto.INT32) for at in range(3)]
         outputs += [(f"count{at}", [1], TensorProto.INT32) for at in range(3)]
         outputs += [(name, shape, TensorProto.FLOAT) for _, name, shape in extra or []]
@@ -63,7 +79,8 @@ class Blocks:
             self.operators.take_ranges(ranges)
         self.operators.join_convolutions()
         if joined:
-            join_blocks(self.operators)
+            fold_constants(self.graph)
+            self.taken = join_blocks(self.operators, biases or {})
             self.graph.validate_nodes_and_infer_types()
         compiled = core.compile_model(self.graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         self._request = compiled.create_infer_request()
@@ -89,11 +106,12 @@ class Blocks:
 
     def _block(self, at: int) -> list[Any]:
         x, name = ("x" if at == 0 else f"y{at - 1}"), f"block{at}"
+        inputs, outputs = self.channels[at : at + 2]
         make = helper.make_node
         self.constants[f"{name}.place"] = np.array(at, np.int64)
-        gate, bias = self._constant(f"{name}.gate", CHANNELS, 1), self._constant(f"{name}.bias", 1)
+        gate, bias = self._constant(f"{name}.gate", inputs, 1), self._constant(f"{name}.bias", 1)
         nodes = [
-            make("MatMul", [x, gate], [f"{name}.product"]),
+            make("MatMul", [x, gate], [f"{name}.product"], name=f"{name}.product"),
             make("Add", [f"{name}.product", bias], [f"{name}.map"], name=f"{name}.add"),
             make("Gather", [f"{name}.map", "zero"], [f"{name}.score"], axis=3),
             make("Gather", ["keep", f"{name}.place"], [f"{name}.keep"], axis=0),
@@ -108,7 +126,7 @@ class Blocks:
         ]
         if at == 1:
             nodes += [
-                self._conv(at, x, f"{name}.p1", 6, 1, CHANNELS, relu=1),
+                self._conv(at, x, f"{name}.p1", 6, 1, inputs, relu=1),
                 self._conv(at, f"{name}.p1", f"{name}.p2", len(DILATIONS), 3, 6),
                 make("ArgMax", [f"{name}.p2"], [f"{name}.best"], axis=-1, keepdims=0),
                 make("Reshape", [f"{name}.best", "flat"], [f"{name}.line"]),
@@ -116,15 +134,34 @@ class Blocks:
                 make("GatherND", ["table", f"{name}.places"], [f"{name}.dilations"]),
             ]
         chosen = [f"{name}.dilations"] if at == 1 else []
-        nodes.append(
-            self._conv(at, x, f"{name}.a", CHANNELS, 3, CHANNELS, more=["", *chosen], relu=1)
-        )
-        nodes.append(
-            self._conv(
-                at, f"{name}.a", f"y{at}", CHANNELS, 3, CHANNELS, more=[x], relu=1, residual=1
-            )
-        )
-        return nodes
+        nodes.append(self._conv(at, x, f"{name}.a", inputs, 3, inputs, more=["", *chosen], relu=1))
+        if inputs == outputs:
+            return [
+                *nodes,
+                self._conv(
+                    at, f"{name}.a", f"y{at}", outputs, 3, inputs, more=[x], relu=1, residual=1
+                ),
+            ]
+        weight = self._constant(f"{name}.projection", outputs, inputs, self.kernel, self.kernel)
+        bias = self._constant(f"{name}.shift", outputs)
+        turned, projected, base = (f"{name}.{part}" for part in ("turned", "projected", "base"))
+        first, last = {"perm": [0, 3, 1, 2]}, {"perm": [0, 2, 3, 1]}
+        total = f"{name}.sum"
+        return [
+            *nodes,
+            make("Transpose", [x], [turned], name=f"{turned}.node", **first),
+            make(
+                "Conv",
+                [turned, weight, bias],
+                [projected],
+                name=f"{projected}.node",
+                pads=[self.kernel // 2] * 4,
+                strides=[1, 1],
+            ),
+            make("Transpose", [projected], [base], name=f"{base}.node", **last),
+            self._conv(at, f"{name}.a", total, outputs, 3, inputs, more=[base], residual=1),
+            make("Relu", [total], [f"y{at}"], name=f"{name}.relu"),
+        ]
 
     def _conv(
         self,
@@ -239,6 +276,100 @@ def test_a_block_of_another_form_stays_as_it_is(changes, trunks):
     check_same(joined.run([40, 30, 20]), apart.run([40, 30, 20]))
 
 
+PROJECTING = [(8, 12, 12, 6), (8, 8, 16, 16), (8, 8, 8, 9), (8, 3, 17, 40)]
+
+
+def x_of(channels: int) -> list[int]:
+    return [*MAP[:3], channels]
+
+
+@pytest.mark.parametrize("keep", [(0, 0, 0), (5, 30, 20), (PIXELS,) * 3])
+@pytest.mark.parametrize("channels", PROJECTING)
+def test_blocks_that_project_are_a_part_of_the_trunk(channels, keep):
+    joined, apart = (Blocks(each, channels=channels) for each in (True, False))
+    assert (joined.trunks(), apart.trunks()) == ([3], [])
+    check_same(joined.run([*keep]), apart.run([*keep]))
+    left = {op.get_type_name() for op in joined.graph.get_ordered_ops()}
+    assert left == {"Parameter", "TrunkOperator", "Result"}
+
+
+def test_a_projection_without_a_bias_adds_none():
+    changes = {("block1.projected.node", 2): ""}
+    joined, apart = (Blocks(each, channels=(8, 8, 16, 16), changes=changes) for each in (1, 0))
+    assert joined.trunks() == [3]
+    check_same(joined.run([40, 30, 20]), apart.run([40, 30, 20]))
+
+
+def test_a_projection_may_read_what_the_map_was_turned_from():
+    planar = helper.make_node("Transpose", ["x"], ["planar"], perm=[0, 3, 1, 2])
+    back = helper.make_node("Transpose", ["planar"], ["back"], perm=[0, 2, 3, 1])
+    extra = [(back, "back", MAP), (planar, "planar", [1, CHANNELS, HEIGHT, WIDTH])]
+    changes = {("block0.product", 0): "back", ("block0.a.conv", 0): "back"}
+    changes[("block0.projected.node", 0)] = "planar"
+    joined, apart = (
+        Blocks(each, extra=extra, changes=changes, channels=(8, 9, 9, 9)) for each in (True, False)
+    )
+    assert joined.trunks() == [3]
+    check_same(joined.run([40, 30, 20]), apart.run([40, 30, 20]))
+
+
+@pytest.mark.parametrize(
+    ("source", "shape"),
+    [
+        ("block1.projected", [1, 16, HEIGHT, WIDTH]),
+        ("block1.base", x_of(16)),
+        ("block1.sum", x_of(16)),
+    ],
+)
+def test_a_projection_that_somebody_else_reads_stays_as_it_is(source, shape):
+    extra = [(helper.make_node("Abs", [source], ["extra"]), "extra", shape)]
+    joined, apart = (Blocks(each, extra=extra, channels=(8, 8, 16, 16)) for each in (True, False))
+    assert joined.trunks() == [1, 1]
+    check_same(joined.run([40, 30, 20]), apart.run([40, 30, 20]))
+
+
+def set_attribute(node: Any, name: str, value: Any) -> None:
+    kept = [each for each in node.attribute if each.name != name]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute(name, value)])
+
+
+def turn_around(nodes: dict[str, Any]) -> None:
+    """Lines become columns, and then lines again."""
+    for part in ("turned", "base"):
+        set_attribute(nodes[f"block1.{part}.node"], "perm", [0, 3, 2, 1])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel": 3},
+        {"edit": turn_around},
+        {"edit": lambda nodes: setattr(nodes["block1.relu"], "op_type", "Abs")},
+        {"edit": lambda nodes: set_attribute(nodes["block1.sum.conv"], "residual", 0)},
+    ],
+)
+def test_another_sum_than_that_of_a_projection_stays_as_it_is(options):
+    joined, apart = (Blocks(each, channels=(8, 8, 16, 16), **options) for each in (True, False))
+    assert joined.trunks() == [1, 1]
+    check_same(joined.run([40, 30, 20]), apart.run([40, 30, 20]))
+
+
+@pytest.mark.parametrize(("name", "values"), [("strides", [2, 1]), ("pads", [0, 0, 0, 1])])
+def test_a_convolution_to_a_map_of_another_size_is_no_projection(name, values):
+    def edit(nodes: dict[str, Any]) -> None:
+        set_attribute(nodes["block1.projected.node"], name, values)
+
+    assert Blocks(True, channels=(8, 8, 16, 16), edit=edit).trunks() == [1, 1]
+
+
+def test_a_projection_of_another_map_stays_as_it_is():
+    extra = [(helper.make_node("Abs", ["x"], ["other"]), "other", MAP)]
+    changes = {("block0.turned.node", 0): "other"}
+    joined = Blocks(True, extra=extra, changes=changes, channels=(8, 9, 9, 9))
+    assert joined.trunks() == [2]
+
+
 def ranges(**others: Ranges | None) -> dict[str, Ranges]:
     names = ("block0.a", "y0", "block1.p1", "block1.p2", "block1.a", "y1", "block2.a", "y2")
     channels = {name: 6 if name == "block1.p2" else CHANNELS for name in names}
@@ -274,6 +405,62 @@ def test_a_trunk_with_one_range_missing_computes_in_floats(name):
     joined = Blocks(True, ranges=ranges(**{name: None}))
     assert joined.trunks() == [3]
     check_same(joined.run([40, 30, 20]), Blocks(True).run([40, 30, 20]))
+
+
+CHANGING = (8, 8, 12, 12)
+
+
+def ranges_of_changing() -> dict[str, Ranges]:
+    """Of blocks of which the middle one projects 8 channels to 12; each map has its own units."""
+    channels = {"block0.a": 8, "y0": 8, "block1.p1": 8, "block1.p2": 6, "block1.a": 8}
+    channels |= {"block1.sum": 8, "block2.a": 12}
+    high = {name: 4.0 if count == 12 else 6.0 for name, count in channels.items()}
+    found = {
+        f"{name}.conv": Ranges(np.zeros(count), np.full(count, high[name]))
+        for name, count in channels.items()
+    }
+    return {**found, "y2": Ranges(np.zeros(12), np.full(12, 6.0))}
+
+
+@pytest.mark.parametrize("keep", [(40, 30, 20), (PIXELS,) * 3])
+def test_a_projection_computes_in_8_bits_where_its_block_does(keep):
+    exact = Blocks(True, channels=CHANGING).run([*keep])
+    joined = Blocks(True, channels=CHANGING, ranges=ranges_of_changing())
+    found = joined.run([*keep])
+    assert joined.trunks() == [3]
+    off = np.abs(found["y2"] - exact["y2"]).mean()
+    assert 1e-4 < off < 0.05
+
+
+def test_only_the_blocks_that_read_one_map_have_to_have_ranges_for_it():
+    without = {name: each for name, each in ranges_of_changing().items() if name != "y2"}
+    exact = Blocks(True, channels=CHANGING).run([PIXELS, 0, 0])
+    found = Blocks(True, channels=CHANGING, ranges=without).run([PIXELS, 0, 0])
+    # The first block is rounded, and the projection.
+    assert 1e-4 < np.abs(found["y2"] - exact["y2"]).mean() < 0.05
+
+
+def test_it_tells_which_nodes_of_the_graph_it_computes():
+    joined = Blocks(True, channels=CHANGING)
+    graph = {op.get_friendly_name() for op in Blocks(False, channels=CHANGING).graph.get_ops()}
+    assert joined.taken <= graph
+    parts = ["turned.node", "projected.node", "projected.node/WithoutBiases", "base.node", "relu"]
+    assert joined.taken == {f"block1.{part}" for part in parts}
+    assert Blocks(True).taken == set()
+
+
+def test_a_rounded_projection_takes_its_corrected_bias():
+    biases = {"block1.projected.node": [0.75] * 12}
+    blocks: dict[str, Any] = {"channels": CHANGING, "biases": biases}
+    corrected = Blocks(True, ranges=ranges_of_changing(), **blocks).run([0, 0, 0])["y2"]
+    plain = Blocks(True, channels=CHANGING, ranges=ranges_of_changing())
+    given = plain.run([0, 0, 0])["y2"]
+    without = given - plain.constants["block1.shift"]
+    shown = (given > 0) & (corrected > 0)
+    assert shown.mean() > 0.2
+    np.testing.assert_allclose(corrected[shown], (without + 0.75)[shown], atol=0.01)
+    exact = Blocks(True, **blocks).run([0, 0, 0])["y2"]
+    np.testing.assert_allclose(exact, Blocks(True, channels=CHANGING).run([0, 0, 0])["y2"])
 
 
 def test_the_operators_let_go_of_what_they_replaced():
