@@ -355,12 +355,20 @@ def test_another_sum_than_that_of_a_projection_stays_as_it_is(options):
     check_same(joined.run([40, 30, 20]), apart.run([40, 30, 20]))
 
 
-@pytest.mark.parametrize(("name", "values"), [("strides", [2, 1]), ("pads", [0, 0, 0, 1])])
-def test_a_convolution_to_a_map_of_another_size_is_no_projection(name, values):
+@pytest.mark.parametrize(
+    ("node", "name", "values", "kernel"),
+    [
+        ("projected", "strides", [2, 1], 1),
+        ("projected", "pads", [0, 0, 0, 1], 1),
+        ("projected", "pads", [0, 0, 0, 0], 3),
+        ("base", "perm", [0, 3, 2, 1], 1),
+    ],
+)
+def test_what_gives_a_map_of_another_size_is_no_projection(node, name, values, kernel):
     def edit(nodes: dict[str, Any]) -> None:
-        set_attribute(nodes["block1.projected.node"], name, values)
+        set_attribute(nodes[f"block1.{node}.node"], name, values)
 
-    assert Blocks(True, channels=(8, 8, 16, 16), edit=edit).trunks() == [1, 1]
+    assert Blocks(True, channels=(8, 8, 16, 16), edit=edit, kernel=kernel).trunks() == [1, 1]
 
 
 def test_a_projection_of_another_map_stays_as_it_is():
