@@ -176,7 +176,8 @@ def enlarge_normals(
 
 def _unit(vectors: NDArray[np.float64], least: float) -> NDArray[np.float32]:
     length = np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), least)
-    return (vectors / length).astype(np.float32)
+    unit: NDArray[np.float32] = (vectors / length).astype(np.float32)
+    return unit
 
 
 def _interpolate(values: NDArray[np.float64], size: int, axis: int) -> NDArray[np.float64]:

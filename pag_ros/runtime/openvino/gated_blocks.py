@@ -128,7 +128,7 @@ def find_blocks(operators: Operators) -> list[GraphBlock]:
     """The gated residual blocks of a graph, in order of execution.
 
     One of another form is left out, and one of which anything between x and y is read by another
-    node as well. To be called after `Operators.join_convolutions` and `fold_constants`: as it is
+    node as well. To be called after `Operators.join_convolutions` and `simplify`: as it is
     read, a graph takes the shape of a convolution to add its bias.
     """
     convolutions = {op.get_friendly_name(): op for op in operators.convolutions()}

@@ -16,9 +16,9 @@ from pag_ros.runtime.openvino.graph_size import resize_graph
 from pag_ros.runtime.openvino.operators import Operators
 from pag_ros.runtime.openvino.quantization import (
     Quantization,
-    fold_constants,
     gated_ranges,
     insert_roundings,
+    simplify,
 )
 from pag_ros.runtime.openvino.trunk import join_blocks
 
@@ -54,7 +54,7 @@ def read_graph(
         }
         operators.take_ranges(gated_ranges(quantization, channels, model))
     operators.join_convolutions()
-    fold_constants(graph)
+    simplify(graph)
     taken = join_blocks(operators, {} if quantization is None else quantization.biases)
     join_geometry(graph, operators)
     graph.validate_nodes_and_infer_types()

@@ -14,7 +14,7 @@ from pag_ros.kernels import Workspace
 from pag_ros.kernels.quantizing import Ranges
 from pag_ros.runtime.frame_clock import FrameClock, limit_rows
 from pag_ros.runtime.openvino.operators import Operators
-from pag_ros.runtime.openvino.quantization import fold_constants
+from pag_ros.runtime.openvino.quantization import simplify
 from pag_ros.runtime.openvino.trunk import join_blocks
 
 HEIGHT, WIDTH, CHANNELS = 7, 9, 8
@@ -79,7 +79,7 @@ class Blocks:
             self.operators.take_ranges(ranges)
         self.operators.join_convolutions()
         if joined:
-            fold_constants(self.graph)
+            simplify(self.graph)
             self.taken = join_blocks(self.operators, biases or {})
             self.graph.validate_nodes_and_infer_types()
         compiled = core.compile_model(self.graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
