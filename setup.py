@@ -62,6 +62,7 @@ EXTRAS = {
     ],
     "dev": [
         "pytest>=8,<10",
+        "pytest-xdist>=3.6,<4",  # `make test` in two processes
         "hypothesis>=6.100,<7",
         "pybind11>=2.9,<4",  # The packaging test builds without the network.
         "ruff>=0.17,<0.18",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pag_ros.checks import shown
+from pag_ros.manifest import MAX_MODEL_BYTES
 
 _MAX_NESTING = 16
 """How deep graphs may lie within the attributes of nodes."""
@@ -63,6 +64,8 @@ def own_operators(path: Path) -> frozenset[str]:
     None where the file is no model of ours, or cannot be read: whoever runs it says why.
     """
     try:
+        if not path.is_file() or path.stat().st_size > MAX_MODEL_BYTES:
+            return frozenset()
         graphs = _parts(memoryview(path.read_bytes()), _MODEL_GRAPH)
         nodes = [node for graph in graphs for node in _parts(graph, _GRAPH_NODE)]
         return frozenset(
