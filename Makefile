@@ -42,7 +42,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(if $(TORCH),$(BIN)/mypy && $(BIN)/mypy --scripts-are-modules $(TOOLS))
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 fuzz: $(VENV)/.test
 	PAG_ROS_FUZZ=$(FUZZ) $(BIN)/pytest test/fuzz $(ARGS)

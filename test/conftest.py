@@ -31,29 +31,6 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 
 
-TALK = "talk over DDS"
-_TALKING_FOLDERS = {"ros", "replay"}
-_TALKING_FILES = {"test_bench_load.py", "test_bench_transport.py", "test_demo.py"}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
-    """Share the tests among processes (pytest-xdist) by files, whose fixtures then are made once.
-
-    Those that talk over DDS take turns in one process, lest they hear each other; it starts with
-    them, for together they take longest.
-    """
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group_of(item.path)))
-    items.sort(key=lambda item: _group_of(item.path) != TALK)
-
-
-def _group_of(path: Path) -> str:
-    talks = path.parent.name in _TALKING_FOLDERS or path.name in _TALKING_FILES
-    return TALK if talks else str(path)
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table of `make fuzz`; a usual run has no need of it."""
     if TALLIES and COUNT_VARIABLE in os.environ:
