@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
-from ros_client import Client, NodeProcess, next_domain, quick
+from ros_client import SHARED_DOMAIN, Client, NodeProcess, next_domain, quick
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def shared_node(
 ) -> Iterator[NodeProcess]:
     """An active node for all tests that leave it as it was."""
     log = tmp_path_factory.mktemp("node") / "node.log"
-    node = NodeProcess(log, next_domain(), quick(tiny_model))
+    node = NodeProcess(log, SHARED_DOMAIN, quick(tiny_model))
     node.wait_for_log("active, listening")
     yield node
     _assert_clean_end(node)

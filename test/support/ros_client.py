@@ -33,6 +33,8 @@ BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _DOMAINS = 50
 """Of each process that `make test` runs tests in, lest their nodes hear each other."""
+SHARED_DOMAIN = 1 + _WORKER % 2 * _DOMAINS
+"""Of the node that serves all tests which start none."""
 _domains = itertools.count(os.getpid())
 
 
@@ -310,8 +312,8 @@ def _environment(domain: int) -> dict[str, str]:
 
 
 def next_domain() -> int:
-    """Domains above 101 may collide with ephemeral ports."""
-    return 1 + _WORKER % 2 * _DOMAINS + next(_domains) % _DOMAINS
+    """One for a node of a test's own. Those above 101 may collide with ephemeral ports."""
+    return SHARED_DOMAIN + 1 + next(_domains) % (_DOMAINS - 1)
 
 
 def _until(
