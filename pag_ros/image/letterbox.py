@@ -103,9 +103,10 @@ class Letterbox:
 
     def enlarge_normals(self, normals: NDArray[np.float32]) -> NDArray[np.float32]:
         """[H,W,3] float32 unit vectors -> output size, bilinear and unit again."""
-        if self.output == normals.shape[:2]:
-            return normals
-        return kernels.enlarge_normals(np.ascontiguousarray(normals[self.inside]), *self.output)
+        inner = normals[self.inside]
+        if self.output == inner.shape[:2]:
+            return inner
+        return kernels.enlarge_normals(np.ascontiguousarray(inner), *self.output)
 
     @property
     def inside(self) -> tuple[slice, slice]:

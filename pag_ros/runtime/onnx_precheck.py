@@ -61,7 +61,7 @@ def check_onnx(content: bytes) -> None:
 def own_operators(path: Path) -> frozenset[str]:
     """Names of the operators of the domain `pag` in a file, see docs/operators.md.
 
-    None where the file is no model of ours, or cannot be read: whoever runs it says why.
+    There are none where the file is no model of ours, or cannot be read: whoever runs it says why.
     """
     try:
         if not path.is_file() or path.stat().st_size > MAX_MODEL_BYTES:

@@ -123,6 +123,14 @@ def test_normals_come_from_inside_the_bars(camera):
     np.testing.assert_allclose(large, np.broadcast_to([0.0, 0.6, -0.8], (*camera, 3)), atol=1e-6)
 
 
+def test_normals_that_keep_their_size_are_those_of_the_network():
+    box = Letterbox.fit((360, 640), NETWORK).with_output(0.0)
+    normals = np.random.default_rng(0).normal(size=(*NETWORK, 3)).astype(np.float32)
+    kept = box.enlarge_normals(normals)
+    assert np.shares_memory(kept, normals), "nothing to compute"
+    np.testing.assert_array_equal(kept, normals[box.inside])
+
+
 def test_a_size_of_zero_is_refused():
     with pytest.raises(ValueError, match="sizes must be positive"):
         Letterbox.fit((0, 10), NETWORK)

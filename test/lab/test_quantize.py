@@ -73,17 +73,13 @@ def test_what_ends_in_an_output_or_a_gate_stays_float(model: Path) -> None:
 @pytest.fixture(scope="module")
 def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small transformer with random weights, 112x84."""
-    torch = pytest.importorskip("torch")
-    from pag_ros.lab.transformers.adopt import export_depth_anything
-    from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
+    pytest.importorskip("torch")
+    from small_transformer import SIZE, small_transformer
 
-    torch.manual_seed(0)
-    network = GatedDepthAnything("tiny", 20.0).eval()
-    for name, value in network.named_parameters():
-        if "norm" not in name and "gamma" not in name:
-            value.data = torch.randn(value.shape) * (0.1 if "depth_head" in name else 0.2)
+    from pag_ros.lab.transformers.adopt import export_depth_anything
+
     path = tmp_path_factory.mktemp("transformer") / "small.onnx"
-    export_depth_anything(network, "small", (112, 84), path)
+    export_depth_anything(small_transformer(), "small", SIZE, path)
     return path
 
 

@@ -13,21 +13,18 @@ import pytest
 pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 pytest.importorskip("torch", reason="needs torch: pip install '.[train]'")
 
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from ros_client import Client, NodeProcess, camera_info, fields_of, image, picture, pixels_of
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from small_transformer import BLOCKS, HEIGHT, PATCHES, SIZE, WIDTH, small_transformer
 
 from pag_ros.budget import LatencyTable, StageLatency, save_table
 from pag_ros.cli import main
-from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
 from pag_ros.lab.transformers.tiny import MAX_DEPTH_M, save_network
 from pag_ros.ros.budget_report import BudgetReport, read_report
 from pag_ros.runtime import open_session
 from pag_ros.runtime.calibration import latency_key
 
-SIZE = WIDTH, HEIGHT = 112, 84
-PATCHES, BLOCKS = 8 * 6, 8
 FOCAL_PX = 90.0
 BUDGET = "pag_perception/budget"
 OUTPUTS = {
@@ -45,12 +42,7 @@ OUTPUTS = {
 def adopted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model that the command makes of a small checkpoint with random weights."""
     folder = tmp_path_factory.mktemp("adopted")
-    torch.manual_seed(0)
-    network = GatedDepthAnything("tiny", MAX_DEPTH_M)
-    for name, value in network.named_parameters():
-        if "norm" not in name and "gamma" not in name:
-            value.data = torch.randn(value.shape) * (0.085 if "depth_head" in name else 0.2)
-    save_network(network, folder / "small.safetensors")
+    save_network(small_transformer(), folder / "small.safetensors")
     size = ["--size", f"{WIDTH}x{HEIGHT}", "--max-depth", f"{MAX_DEPTH_M:g}"]
     out = folder / "out"
     assert main(["adopt", str(folder / "small.safetensors"), "--out", str(out), *size]) == 0

@@ -26,17 +26,13 @@ PATCHES = 8 * 6
 @pytest.fixture(scope="module")
 def adopted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small transformer with random weights."""
-    torch = pytest.importorskip("torch")
-    from pag_ros.lab.transformers.adopt import export_depth_anything
-    from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
+    pytest.importorskip("torch")
+    from small_transformer import small_transformer
 
-    torch.manual_seed(0)
-    network = GatedDepthAnything("tiny", 20.0).eval()
-    for name, value in network.named_parameters():
-        if "norm" not in name and "gamma" not in name:
-            value.data = torch.randn(value.shape) * (0.1 if "depth_head" in name else 0.2)
+    from pag_ros.lab.transformers.adopt import export_depth_anything
+
     path = tmp_path_factory.mktemp("adopted") / "small.onnx"
-    export_depth_anything(network, "small", SIZE, path)
+    export_depth_anything(small_transformer(), "small", SIZE, path)
     return path
 
 
