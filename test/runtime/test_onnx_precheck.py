@@ -11,7 +11,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from pag_ros.errors import ModelError
 from pag_ros.manifest import manifest_path, sha256_of
-from pag_ros.runtime import shipped_models
+from pag_ros.runtime import onnx_precheck, shipped_models
 from pag_ros.runtime.onnx_precheck import check_onnx, is_transformer, own_operators
 from pag_ros.runtime.openvino.session import OpenVinoSession
 
@@ -106,3 +106,10 @@ def test_models_of_ours_are_told_by_their_operators(tiny_model: Path, tmp_path: 
     (tmp_path / "damaged.onnx").write_bytes(b"no network")
     for name in ("foreign.onnx", "damaged.onnx", "missing.onnx"):
         assert own_operators(tmp_path / name) == frozenset()
+
+
+def test_a_file_larger_than_a_model_may_be_is_not_read(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_precheck, "MAX_MODEL_BYTES", tiny_model.stat().st_size - 1)
+    assert own_operators(tiny_model) == frozenset()
