@@ -59,7 +59,10 @@ def load_gates(network: GatedDepthAnything, path: Path) -> None:
             raise ModelError(f"{path}: taught for another checkpoint; teach this one: --teach")
         own = _gates(network)
         if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
-            raise ModelError(f"{path}: not the gates of {len(own) // 2} blocks")
+            count = len(own) // 2
+            raise ModelError(
+                f"{path}: not gates of {count} blocks as they are now; teach anew: --teach"
+            )
         require_finite(state, path)
     for name, value in own.items():
         value.copy_(state[name])
