@@ -85,6 +85,7 @@ class Session(Protocol):
             ImageError: image has another shape or dtype.
             ValueError: keep, thresholds or focal_px out of range.
             RuntimeError: the session is closed.
+            BackendError: the backend does not work in this process, which was forked.
         """
         ...
 

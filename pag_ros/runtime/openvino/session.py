@@ -28,6 +28,7 @@ from pag_ros.runtime.frame_io import check_frame, prediction_of
 from pag_ros.runtime.model_layout import input_layout, output_layout
 from pag_ros.runtime.network_size import Size, focal_factor, resized, size_of, size_text
 from pag_ros.runtime.openvino.api import CompiledGraph, InferRequest
+from pag_ros.runtime.openvino.forks import begin_use
 from pag_ros.runtime.openvino.graph import read_graph
 from pag_ros.runtime.openvino.operators import Operators
 from pag_ros.runtime.openvino.quantization import (
@@ -56,7 +57,8 @@ class OpenVinoSession:
         RangesError: a ModelError of the file that int8 needs.
         ParameterError: the model cannot run at that size, or there is no such precision.
         BackendError: the processor does not have the instruction set that PAG_ROS_ISA names, or
-            instructions for the precision.
+            instructions for the precision; or the process was forked from one that has used
+            OpenVINO.
     """
 
     device: Device = "cpu"
@@ -69,6 +71,7 @@ class OpenVinoSession:
         precision: str = "fp32",
         may_round: bool = True,
     ) -> None:
+        begin_use()
         self._exported = load_manifest(model)
         native, slow = native_precisions(), slow_precisions()
         fast = [name for name in native if name not in slow]
@@ -108,6 +111,7 @@ class OpenVinoSession:
         request = self._request
         if request is None:
             raise RuntimeError("the session is closed")
+        begin_use()
         check_frame(self.manifest, image, focal_px, keep, deadline, thresholds)
         self._clock.start()
         self._inputs["image"][0] = image
