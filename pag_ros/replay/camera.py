@@ -52,7 +52,7 @@ class Camera:
         )
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         self._info = _calibration(width, height)
-        self._picture = image_message(self._info.header, noise, "rgb8")
+        self._picture = image_message(self._info.header, noise, "rgb8").to_message()
 
     @property
     def answered(self) -> int:

@@ -3,22 +3,65 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from diagnostic_msgs.msg import KeyValue
 from numpy.typing import NDArray
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
 from pag_ros.manifest import NO_LABEL, LabelClass
 
+_NO_DATA = struct.pack("=I", 0)
+"""The length of an empty sequence in CDR."""
 
-def image_message(header: Header, pixels: NDArray[np.generic], encoding: str) -> Image:
+
+@dataclass(frozen=True)
+class ArrayMessage:
+    """A message whose `data` is an array that has not been copied into it yet.
+
+    Attributes:
+        fields: the message without its data.
+        content: C-contiguous; its bytes are the data.
+    """
+
+    fields: Image | CompressedImage | PointCloud2
+    content: NDArray[Any]
+
+    def serialize(self) -> bytes:
+        """The whole message in CDR, ready to be published: the content is copied once.
+
+        rclpy copies it three times from a message: into it, to C, into CDR.
+        """
+        fields = serialize_message(self.fields)
+        # Only a cloud has a field behind its data: is_dense, one byte.
+        behind = len(fields) - int(isinstance(self.fields, PointCloud2))
+        before = behind - len(_NO_DATA)
+        assert fields[before:behind] == _NO_DATA
+        length = struct.pack("=I", self.content.nbytes)
+        content = self.content.data.cast("B")
+        return b"".join((fields[:before], length, content, fields[behind:]))
+
+    def to_message(self) -> Image | CompressedImage | PointCloud2:
+        """The message of rclpy, with its data.
+
+        One copy, where an argument or an assignment to `data` is copied twice by rclpy, or checked
+        byte by byte.
+        """
+        self.fields.data.frombytes(self.content.data.cast("B"))
+        return self.fields
+
+
+def image_message(header: Header, pixels: NDArray[np.generic], encoding: str) -> ArrayMessage:
     """An Image of [h,w] or [h,w,channels] pixels; the encoding is the caller's promise."""
-    message = Image(
+    fields = Image(
         header=header,
         height=pixels.shape[0],
         width=pixels.shape[1],
@@ -26,19 +69,7 @@ def image_message(header: Header, pixels: NDArray[np.generic], encoding: str) ->
         is_bigendian=int(sys.byteorder == "big"),
         step=pixels.nbytes // pixels.shape[0],
     )
-    append_data(message, pixels)
-    return message
-
-
-def append_data(
-    message: Image | CompressedImage | PointCloud2, content: NDArray[np.generic]
-) -> None:
-    """Put the bytes of an array at the end of a message's data.
-
-    One copy, where an argument or an assignment to `data` is copied twice by rclpy, or checked byte
-    by byte.
-    """
-    message.data.frombytes(np.ascontiguousarray(content).data.cast("B"))
+    return ArrayMessage(fields, np.ascontiguousarray(pixels))
 
 
 def depth_message(
@@ -47,7 +78,7 @@ def depth_message(
     encoding: str,
     nearest_m: float,
     farthest_m: float,
-) -> Image:
+) -> ArrayMessage:
     """Depth along the optical axis, invalid where the network cannot know it.
 
     Args:
@@ -61,13 +92,14 @@ def depth_message(
         trusted = ~(too_close | too_far) & (depth <= 65.535)
         millimetres = np.where(trusted, depth * 1e3 + 0.5, 0.0)
         return image_message(header, millimetres.astype(np.uint16), encoding)
-    metres = depth.copy()
-    np.copyto(metres, np.float32(-np.inf), where=too_close)
-    np.copyto(metres, np.float32(np.inf), where=too_far)
+    metres = depth
+    for outside, infinity in ((too_close, -np.inf), (too_far, np.inf)):
+        if outside.any():  # seldom, and what is masked takes most of the time
+            metres = np.where(outside, np.float32(infinity), metres)
     return image_message(header, metres, encoding)
 
 
-def share_message(header: Header, share: NDArray[np.float32]) -> Image:
+def share_message(header: Header, share: NDArray[np.float32]) -> ArrayMessage:
     """Values of 0 to 1 as mono8, 0 to 255."""
     return image_message(header, np.asarray(cv2.convertScaleAbs(share, alpha=255.0)), "mono8")
 

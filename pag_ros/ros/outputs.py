@@ -17,7 +17,7 @@ from pag_ros.image.pictures import color_normals, overlay_labels
 from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.camera_info import camera_info_for
 from pag_ros.ros.compression import compressed_depth_message, jpeg_message, png_message
-from pag_ros.ros.messages import depth_message, image_message, share_message
+from pag_ros.ros.messages import ArrayMessage, depth_message, image_message, share_message
 from pag_ros.ros.points import points_message
 from pag_ros.ros.topics import MAP_TOPICS
 from pag_ros.runtime import FrameResult
@@ -81,7 +81,7 @@ class OutputTopic:
     """
 
     message_type: type
-    render: Callable[[Finished, Style], Image | CompressedImage | CameraInfo | PointCloud2 | None]
+    render: Callable[[Finished, Style], ArrayMessage | CameraInfo | None]
     needs: frozenset[str] = frozenset()
     shows: frozenset[str] = frozenset()
     metric: bool = False
@@ -116,42 +116,42 @@ def _require_part(part: Part | None) -> Part:
     return part
 
 
-def _depth(frame: Finished, style: Style) -> Image:
+def _depth(frame: Finished, style: Style) -> ArrayMessage:
     return depth_message(
         frame.header, _require_part(frame.result.depth), style.depth_encoding, *style.depth_range_m
     )
 
 
-def _normals(frame: Finished, style: Style) -> Image:
+def _normals(frame: Finished, style: Style) -> ArrayMessage:
     return image_message(frame.header, _require_part(frame.result.normals), "32FC3")
 
 
-def _normals_color(frame: Finished, style: Style) -> Image:
+def _normals_color(frame: Finished, style: Style) -> ArrayMessage:
     return image_message(frame.header, color_normals(_require_part(frame.result.normals)), "rgb8")
 
 
-def _mask(frame: Finished, style: Style) -> Image:
+def _mask(frame: Finished, style: Style) -> ArrayMessage:
     return image_message(frame.header, _require_part(frame.result.labels), "mono8")
 
 
-def _confidence(frame: Finished, style: Style) -> Image:
+def _confidence(frame: Finished, style: Style) -> ArrayMessage:
     return share_message(frame.header, _require_part(frame.result.confidence))
 
 
-def _mask_color(frame: Finished, style: Style) -> Image:
+def _mask_color(frame: Finished, style: Style) -> ArrayMessage:
     overlay = overlay_labels(frame.picture, _require_part(frame.result.labels), style.classes)
     return image_message(frame.header, overlay, "rgb8")
 
 
-def _boundary(frame: Finished, style: Style) -> Image:
+def _boundary(frame: Finished, style: Style) -> ArrayMessage:
     return image_message(frame.header, _require_part(frame.result.boundary), "32FC1")
 
 
-def _computed(frame: Finished, style: Style) -> Image:
+def _computed(frame: Finished, style: Style) -> ArrayMessage:
     return image_message(frame.header, _require_part(frame.result.computed), "mono8")
 
 
-def _points(frame: Finished, style: Style) -> PointCloud2 | None:
+def _points(frame: Finished, style: Style) -> ArrayMessage | None:
     info = _camera_info(frame, style)
     if info is None:
         return None
@@ -175,18 +175,20 @@ def _camera_info(frame: Finished, style: Style) -> CameraInfo | None:
     return camera_info_for(frame.info, frame.header, width, height)
 
 
-def _compressed(output: OutputTopic, compress: Callable[[Image], CompressedImage]) -> OutputTopic:
+def _compressed(
+    output: OutputTopic, compress: Callable[[ArrayMessage], ArrayMessage]
+) -> OutputTopic:
     """The same picture, compressed."""
 
-    def render(frame: Finished, style: Style) -> CompressedImage:
+    def render(frame: Finished, style: Style) -> ArrayMessage:
         raw = output.render(frame, style)
-        assert isinstance(raw, Image)
+        assert isinstance(raw, ArrayMessage)
         return compress(raw)
 
     return replace(output, message_type=CompressedImage, render=render)
 
 
-def _compressed_depth(frame: Finished, style: Style) -> CompressedImage:
+def _compressed_depth(frame: Finished, style: Style) -> ArrayMessage:
     return compressed_depth_message(_depth(frame, style), style.depth_range_m[1])
 
 

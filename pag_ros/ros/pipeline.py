@@ -22,6 +22,7 @@ from pag_ros.ros.engine import controller_settings
 from pag_ros.ros.figures import FIGURES, Figures
 from pag_ros.ros.ground import GroundFrame
 from pag_ros.ros.logger import Logger
+from pag_ros.ros.messages import ArrayMessage
 from pag_ros.ros.outputs import OUTPUTS, Finished, Style, parts_shown
 from pag_ros.ros.palette import recolored
 from pag_ros.ros.parameters import Settings
@@ -234,7 +235,7 @@ class Pipeline:
         sent = self._publishers.publish(messages)
         return Published(
             {name: seconds.laps[name] + sent[name] for name in messages},
-            {name: len(m.data) for name, m in messages.items() if hasattr(m, "data")},
+            {name: m.content.nbytes for name, m in messages.items() if isinstance(m, ArrayMessage)},
         )
 
     def _topics_of_next_frame(self, possible: frozenset[str]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from pag_ros.ros.messages import append_data
+from pag_ros.ros.messages import ArrayMessage
 
 _FLOAT, _UINT = PointField.FLOAT32, PointField.UINT32
 _POSITION = {"x": _FLOAT, "y": _FLOAT, "z": _FLOAT, "rgb": _FLOAT}
@@ -27,7 +27,7 @@ def points_message(
     normals: NDArray[np.float32] | None = None,
     labels: NDArray[np.uint8] | None = None,
     stride: int = 1,
-) -> PointCloud2:
+) -> ArrayMessage:
     """An organised cloud in the camera's optical frame (REP-103).
 
     It has a point for every pixel, or for every `stride`th each way.
@@ -61,7 +61,7 @@ def points_message(
         words[..., 4:7] = normals[every]
     if labels is not None:
         integers[..., -1] = labels[every]
-    message = PointCloud2(
+    cloud = PointCloud2(
         header=header,
         height=height,
         width=width,
@@ -74,8 +74,7 @@ def points_message(
         row_step=_WORD_BYTES * len(fields) * width,
         is_dense=False,
     )
-    append_data(message, words)
-    return message
+    return ArrayMessage(cloud, words)
 
 
 def _place(

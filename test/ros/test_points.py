@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 
 from ros_client import FOCAL_PX, camera_info, fields_of
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
-from pag_ros.ros.points import points_message
+from pag_ros.ros.points import points_message as unsent_points
 
 WIDTH, HEIGHT = 4, 3
 IMAGE = np.arange(HEIGHT * WIDTH * 3, dtype=np.uint8).reshape(HEIGHT, WIDTH, 3) * 7
 DEPTH = np.full((HEIGHT, WIDTH), 2.0, np.float32)
 RANGE_M = (0.3, 10.0)
 INFO = camera_info(WIDTH, HEIGHT)
+
+
+def points_message(*parts: Any) -> PointCloud2:
+    message = unsent_points(*parts).to_message()
+    assert isinstance(message, PointCloud2)
+    return message
 
 
 def test_a_point_projects_into_the_pixel_it_comes_from() -> None:
