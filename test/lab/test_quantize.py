@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from pag_ros.runtime import open_session
 from pag_ros.runtime.frame_clock import FrameClock
 
 pytest.importorskip("openvino")
+import openvino as ov
+
 from pag_ros.lab.datasets import TRAINING, open_dataset
 from pag_ros.lab.quantize import _feeds, exact_nodes
 from pag_ros.runtime.openvino.graph import read_graph
@@ -68,6 +71,26 @@ def test_what_ends_in_an_output_or_a_gate_stays_float(model: Path) -> None:
     assert {"block0_logit", "block1_logit", "small", "depth", "normals"} <= exact
     assert not exact & {"embedded", "features", "block0_y"}
     operators.release()
+
+
+def test_a_sum_with_an_enlarged_map_stays_float() -> None:
+    ops = ov.opset13
+
+    def convolution(source: Any, channels: int, stride: int) -> Any:
+        weight = np.ones((4, channels, 3, 3), np.float32)
+        return ops.convolution(source, weight, [stride] * 2, [1, 1], [1, 1], [1, 1])
+
+    image = ops.parameter([1, 3, 8, 8], np.float32)
+    large = convolution(image, 3, 1)
+    small = convolution(large, 4, 2)
+    of_one_size = ops.add(small, convolution(small, 4, 1))
+    scales, axes = np.float32([2, 2]), np.int64([2, 3])
+    enlarged = ops.interpolate(of_one_size, scales, "linear_onnx", "scales", axes=axes)
+    of_two_sizes = ops.add(large, enlarged)
+    graph = ov.Model([convolution(of_two_sizes, 4, 1)], [image], "pyramid")
+    exact = exact_nodes(graph)
+    assert of_two_sizes.get_friendly_name() in exact
+    assert of_one_size.get_friendly_name() not in exact
 
 
 @pytest.fixture(scope="module")
