@@ -1,8 +1,9 @@
 """Builds an engine of an ONNX file with the real TensorRT-RTX builder.
 
 Prints JSON: the engine's size, the number of convolutions in float16, and type and shape of every
-input and output as the parser understands them. Run as a program, since what this builder does not
-like may end the process. Needs no GPU.
+input and output as the parser understands them. An input that decides on shapes, such as the counts
+of a transformer's patches, may have values from 1 to the second argument; the third names the GPU,
+"SM89". Run as a program, since what this builder does not like may end the process. Needs no GPU.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 
-def main(model: Path) -> int:
+def main(model: Path, most: int = 1, gpu: str = "") -> int:
     found = importlib.util.find_spec("tensorrt_rtx_libs")
     assert found is not None
     assert found.origin is not None
@@ -37,10 +38,21 @@ def main(model: Path) -> int:
         for i in range(network.num_layers)
         if network.get_layer(i).type == trt.LayerType.CONVOLUTION
     )
-    engine = builder.build_serialized_network(network, builder.create_builder_config())
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    config = builder.create_builder_config()
+    counts = [each for each in inputs if each.is_shape_tensor]
+    if counts:
+        profile = builder.create_optimization_profile()
+        for each in counts:
+            limits = (1, max(1, most // 2), most)
+            profile.set_shape_input(each.name, *([limit] * each.shape[0] for limit in limits))
+        config.add_optimization_profile(profile)
+    if gpu:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, gpu), 0)
+    engine = builder.build_serialized_network(network, config)
     if engine is None:
         return 1
-    inputs = [network.get_input(i) for i in range(network.num_inputs)]
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
     told = {"inputs": _described(inputs), "outputs": _described(outputs)}
     print(json.dumps({"size": engine.nbytes, "half_convolutions": half, **told}))
@@ -52,4 +64,4 @@ def _described(tensors: list[Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *map(int, sys.argv[2:3]), *sys.argv[3:]))

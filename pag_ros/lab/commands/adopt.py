@@ -76,6 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     gates.add_argument("--gates", type=Path, metavar="FILE", help="taught before")
     parser.add_argument("--minutes", type=float, help="of --teach (default: 20)")
+    parser.add_argument(
+        "--standard",
+        action="store_true",
+        help="write NAME.standard.onnx as well: no custom operators, for any runtime",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -95,7 +100,7 @@ def main(args: argparse.Namespace) -> int:
         for step in steps:
             step(network)
 
-    manifest = adopt(args.checkpoint, args.out, args.size, max_depth_m, prepare)
+    manifest = adopt(args.checkpoint, args.out, args.size, max_depth_m, prepare, args.standard)
     print(f"written: {args.out / manifest.name}.onnx ({manifest.license})")
     if not (args.teach or args.gates):
         print(_UNTAUGHT)

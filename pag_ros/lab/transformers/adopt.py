@@ -11,7 +11,11 @@ from pag_ros.errors import ModelError, ParameterError
 from pag_ros.lab.export.onnx_export import write_graph
 from pag_ros.lab.model.cost import count_macs
 from pag_ros.lab.model.operators import no_limits
-from pag_ros.lab.transformers.deployed import DeployedDepthAnything, UngatedDepthAnything
+from pag_ros.lab.transformers.deployed import (
+    DeployedDepthAnything,
+    StandardDepthAnything,
+    UngatedDepthAnything,
+)
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, read_depth_anything
 from pag_ros.lab.transformers.variants import DEEPEST_M
 from pag_ros.lab.transformers.vit import PATCH, likeness_macs, macs_per_token
@@ -39,6 +43,7 @@ def adopt(
     size: tuple[int, int],
     max_depth_m: float | None,
     prepare: Callable[[GatedDepthAnything], None] = lambda network: None,
+    standard: bool = False,
 ) -> Manifest:
     """Write `out`/NAME.onnx and its manifest; NAME is the checkpoint's.
 
@@ -49,6 +54,7 @@ def adopt(
         max_depth_m: what a metric checkpoint was trained up to, metres; None: it is relative.
         prepare: what is done to the network before it is written: a relative one is given metres,
             gates are taught.
+        standard: write NAME.standard.onnx as well, see `export_standard`.
 
     Raises:
         ParameterError: the size is none of whole patches, or the depth or the folder cannot be.
@@ -58,6 +64,8 @@ def adopt(
     network = read_depth_anything(checkpoint, max_depth_m)
     prepare(network)
     path = out / f"{checkpoint.stem}.onnx"
+    if standard:
+        export_standard(network, size, path.with_suffix(".standard.onnx"))
     return export_depth_anything(network, checkpoint.stem, size, path)
 
 
@@ -103,6 +111,23 @@ def export_depth_anything(
     )
     save_manifest(manifest, path)
     return manifest
+
+
+def export_standard(network: GatedDepthAnything, size: tuple[int, int], path: Path) -> None:
+    """Write the gated network in standard operators alone, without a manifest, for any runtime.
+
+    Its inputs are `image`, `fx` and `keep`, the patches that each block computes, 1 or more.
+
+    Raises:
+        ParameterError, ModelError: as for `export_depth_anything`.
+    """
+    width, height = size
+    inputs = {
+        "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
+        "fx": torch.tensor([float(width)]),
+        "keep": torch.full((network.pretrained.config.depth,), 2, dtype=torch.int32),
+    }
+    write_graph(StandardDepthAnything(network), inputs, ["depth", "normals"], path)
 
 
 def export_ungated(network: GatedDepthAnything, size: tuple[int, int], path: Path) -> None:

@@ -6,6 +6,7 @@ what was computed work as in every other model; all else is standard operators o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from pag_ros.lab.model import operators
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, normalised
 from pag_ros.lab.transformers.likeness import Kinship
-from pag_ros.lab.transformers.vit import PATCH
+from pag_ros.lab.transformers.vit import PATCH, Block
 
 _NEAREST_M = 1e-3
 
@@ -45,33 +46,51 @@ class DeployedDepthAnything(nn.Module):
         Returns:
             The outputs named by `output_names`.
         """
-        grid = image.shape[1] // PATCH, image.shape[2] // PATCH
-        pixels = image.permute(0, 3, 1, 2).to(torch.float32) / 255.0
-        trunk = self.network.pretrained
-        x = trunk.tokens(normalised(pixels))
-        free = x.shape[1] - grid[0] * grid[1]
-        features, counts, indices = [], [], []
-        kin: Kinship | None = None
-        for block in trunk.gated:
-            kin = trunk.kin(block, x, grid, kin)
-            score = block.gate(x[:, free:], kin.novelty).view(1, *grid)
+        grid = _grid(image)
+        counts, indices = [], []
+
+        def choose(block: Block, score: Tensor) -> Tensor:
             index, count = operators.select(
-                score, keep[block.slot], limits[block.slot], f"block{block.slot}"
+                score.view(1, *grid), keep[block.slot], limits[block.slot], f"block{block.slot}"
             )
-            x = block(x, _kept(index, count, free), kin.parent)
-            if block is trunk.gated[-1]:
-                x = operators.end(x)
             counts.append(count)
             indices.append(index)
-            if block.slot in trunk.config.taps:
-                features.append(trunk.feature(x, grid))
-        depth = self.network.depth_head(features)[:, 0]
+            number: Any = count.item()  # no int(): the exporter follows it as a size that varies
+            torch._check(number >= 0)  # type: ignore[no-untyped-call]
+            torch._check(number <= index.shape[0])  # type: ignore[no-untyped-call]
+            return index.narrow(0, 0, number).long()
+
+        depth = _gated_depth(self.network, image, choose, operators.end)
         return depth, normals_of(depth, fx), torch.cat(counts), *indices
 
     def output_names(self) -> list[str]:
         """Names of what `forward` returns, in order."""
         slots = range(len(self.network.pretrained.gated))
         return ["depth", "normals", "count", *(f"index{slot}" for slot in slots)]
+
+
+class StandardDepthAnything(nn.Module):
+    """The gated network in standard operators alone, for any runtime: counts, and no clock.
+
+    Args:
+        network: in evaluation mode, metric.
+    """
+
+    def __init__(self, network: GatedDepthAnything) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, fx: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth [1,H,W] in metres and normals [1,H,W,3]; inputs as above, `keep` 1 or more."""
+
+        def choose(block: Block, score: Tensor) -> Tensor:
+            number: Any = keep[block.slot].item()
+            torch._check(number >= 1)  # type: ignore[no-untyped-call]
+            torch._check(number <= score.shape[1])  # type: ignore[no-untyped-call]
+            return score.topk(number, dim=1).indices[0]
+
+        depth = _gated_depth(self.network, image, choose)
+        return depth, normals_of(depth, fx)
 
 
 class UngatedDepthAnything(nn.Module):
@@ -87,7 +106,7 @@ class UngatedDepthAnything(nn.Module):
 
     def forward(self, image: Tensor, fx: Tensor) -> tuple[Tensor, Tensor]:
         """Depth [1,H,W] in metres and normals [1,H,W,3] of `image` and `fx` as above."""
-        depth = self.network(image.permute(0, 3, 1, 2).to(torch.float32) / 255.0)[:, 0]
+        depth = self.network(image.to(torch.float32).permute(0, 3, 1, 2) / 255.0)[:, 0]
         return depth, normals_of(depth, fx)
 
 
@@ -114,10 +133,38 @@ def normals_of(depth: Tensor, fx: Tensor) -> Tensor:
     return F.normalize(torch.stack([across, down, -(x * across + y * down + pixel)], 3), dim=3)
 
 
-def _kept(index: Tensor, count: Tensor, free: int) -> Tensor:
-    """[1,free+count] tokens that a block computes, of the patches that were selected."""
-    number: Any = count.item()  # no int(): the exporter follows it as a size that varies
-    torch._check(number >= 0)  # type: ignore[no-untyped-call]
-    torch._check(number <= index.shape[0])  # type: ignore[no-untyped-call]
-    chosen = index.narrow(0, 0, number).long() + free
-    return torch.cat([torch.arange(free), chosen])[None]
+def _gated_depth(
+    network: GatedDepthAnything,
+    image: Tensor,
+    choose: Callable[[Block, Tensor], Tensor],
+    end: Callable[[Tensor], Tensor] = lambda x: x,
+) -> Tensor:
+    """[1,H,W] metres.
+
+    Args:
+        image: [1,H,W,3] uint8.
+        choose: says of a block and the scores [1,P] of its patches which ones it computes.
+        end: is given the tokens behind the last block.
+    """
+    grid = _grid(image)
+    trunk = network.pretrained
+    # TensorRT wants bytes to become numbers before anything else happens to them.
+    x = trunk.tokens(normalised(image.to(torch.float32).permute(0, 3, 1, 2) / 255.0))
+    free = x.shape[1] - grid[0] * grid[1]
+    features = []
+    kin: Kinship | None = None
+    for block in trunk.gated:
+        kin = trunk.kin(block, x, grid, kin)
+        chosen = choose(block, block.gate(x[:, free:], kin.novelty))
+        x = block(x, torch.cat([torch.arange(free), chosen + free])[None], kin.parent)
+        if block is trunk.gated[-1]:
+            x = end(x)
+        if block.slot in trunk.config.taps:
+            features.append(trunk.feature(x, grid))
+    depth: Tensor = network.depth_head(features)[:, 0]
+    return depth
+
+
+def _grid(image: Tensor) -> tuple[int, int]:
+    """(height, width) in patches."""
+    return image.shape[1] // PATCH, image.shape[2] // PATCH

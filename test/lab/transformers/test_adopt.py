@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,11 @@ from pag_ros.errors import ModelError, ParameterError  # noqa: E402
 from pag_ros.lab.model.operators import no_limits  # noqa: E402
 from pag_ros.lab.transformers import adopt as adopting  # noqa: E402
 from pag_ros.lab.transformers import depth_anything  # noqa: E402
-from pag_ros.lab.transformers.adopt import adopt, export_depth_anything  # noqa: E402
+from pag_ros.lab.transformers.adopt import (  # noqa: E402
+    adopt,
+    export_depth_anything,
+    export_standard,
+)
 from pag_ros.lab.transformers.deployed import DeployedDepthAnything, normals_of  # noqa: E402
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything  # noqa: E402
 from pag_ros.lab.transformers.dpt import DptConfig  # noqa: E402
@@ -91,6 +96,50 @@ def test_the_session_gives_what_torch_gives(
     # Of neighbours that are nearly alike the slope is all rounding.
     assert np.median(np.abs(got.normals - expected["normals"][0])) < 2e-3
     assert int(got.computed[7::14, 7::14].sum()) == sum(keep)
+
+
+@pytest.fixture(scope="module")
+def standard(network: GatedDepthAnything, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("standard") / "tiny.standard.onnx"
+    export_standard(network, SIZE, path)
+    return path
+
+
+def in_openvino(model: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    import openvino as ov
+
+    properties = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = ov.Core().compile_model(model, "CPU", properties)
+    return lambda feeds: compiled(feeds)["depth"]
+
+
+def in_onnxruntime(model: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    ort = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install '.[bench]'")
+    session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    return lambda feeds: session.run(["depth"], feeds)[0]
+
+
+@pytest.mark.parametrize("open_in", [in_openvino, in_onnxruntime])
+def test_in_standard_operators_other_runtimes_give_what_the_network_gives(
+    network: GatedDepthAnything,
+    standard: Path,
+    open_in: Callable[[Path], Callable[[dict[str, np.ndarray]], np.ndarray]],
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(standard)
+    onnx.checker.check_model(graph)
+    assert {node.domain for node in graph.graph.node} == {""}
+    run = open_in(standard)
+    for keep in [(PATCHES,) * 4, (1, 20, 47, 3), (1, 1, 1, 1)]:
+        feeds = {
+            "image": picture()[None],
+            "fx": np.array([90.0], np.float32),
+            "keep": np.array(keep, np.int32),
+        }
+        with torch.no_grad():
+            expected = network(torch.from_numpy(feeds["image"]).permute(0, 3, 1, 2) / 255.0, keep)
+        deviation = np.abs(run(feeds)[0] - expected[0, 0].numpy()).max()
+        assert deviation < 0.01 * float(expected.std())
 
 
 def test_with_all_patches_it_is_the_network_itself(network: GatedDepthAnything) -> None:
@@ -174,9 +223,10 @@ def test_the_command_writes_a_model_that_runs(
     checkpoint = tmp_path / "depth_anything_v2_metric_tiny.pth"
     torch.save(state, checkpoint)
     command = ["adopt", str(checkpoint), "--out", str(tmp_path / "da2"), "--size", "112x84"]
-    assert main([*command, "--max-depth", "20"]) == 0
+    assert main([*command, "--max-depth", "20", "--standard"]) == 0
     assert "learned nothing" in capsys.readouterr().out
     model = tmp_path / "da2" / "depth_anything_v2_metric_tiny.onnx"
+    assert model.with_suffix(".standard.onnx").is_file()
     cv2.imwrite(str(tmp_path / "a.png"), picture())
     run = ["run", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--model", str(model)]
     assert main([*run, "--budget", "0.5", "--raw"]) == 0

@@ -55,15 +55,30 @@ def test_all_around_our_kernels_builds(name: str, tmp_path: Path) -> None:
         assert found == layout
 
 
-def built(graph: bytes, folder: Path) -> dict[str, Any]:
-    """What the builder tells of a graph in half precision."""
+@pytest.mark.parametrize("gpu", ["SM86", "SM89", "SM120"])
+def test_a_gated_transformer_builds_with_counts_that_vary(gpu: str, tmp_path: Path) -> None:
+    """Without a plugin, and without a GPU: what it computes there has not been seen."""
+    pytest.importorskip("torch")
+    from small_transformer import BLOCKS, PATCHES, SIZE, small_transformer
+
+    from pag_ros.lab.transformers.adopt import export_standard
+
+    model = tmp_path / "small.standard.onnx"
+    export_standard(small_transformer(), SIZE, model)
+    told = built(model.read_bytes(), tmp_path, str(PATCHES), gpu)
+    assert told["inputs"]["keep"] == ["INT32", [BLOCKS]]
+    assert list(told["outputs"]) == ["depth", "normals"]
+
+
+def built(graph: bytes, folder: Path, *arguments: str) -> dict[str, Any]:
+    """What the builder tells of a graph."""
     for package in ("tensorrt_rtx_bindings", "tensorrt_rtx_libs"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs {package}: pip install '.[nvidia-check]'")
     half = folder / "half.onnx"
     half.write_bytes(graph)
     done = subprocess.run(
-        [sys.executable, str(SUPPORT / "rtx_build.py"), str(half)],
+        [sys.executable, str(SUPPORT / "rtx_build.py"), str(half), *arguments],
         capture_output=True,
         text=True,
         check=False,
