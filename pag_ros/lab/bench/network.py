@@ -32,6 +32,7 @@ DENSITIES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
 MODELS: Mapping[str, tuple[dict[str, Any], tuple[int, int]]] = {
     "lite0": ({"encoder": "lite0"}, (320, 240)),
+    "lite0-640": ({"encoder": "lite0"}, (640, 480)),
     "lite2": ({"encoder": "lite2"}, (640, 480)),
     "resnet18": ({"encoder": "resnet18", "multipool": False}, (320, 240)),
     "resnet50": ({"encoder": "resnet50", "multipool": False}, (320, 240)),
