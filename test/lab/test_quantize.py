@@ -93,6 +93,22 @@ def test_a_sum_with_an_enlarged_map_stays_float() -> None:
     assert of_one_size.get_friendly_name() not in exact
 
 
+def test_depthwise_filters_of_the_first_features_stay_float() -> None:
+    ops = ov.opset13
+    image = ops.parameter([1, 3, 8, 8], np.float32)
+    around: tuple[list[int], ...] = ([1, 1], [1, 1], [1, 1], [1, 1])
+    weight = np.ones((4, 3, 3, 3), np.float32)
+    six = np.float32(6.0)
+    stem = ops.minimum(six, ops.convolution(ops.subtract(image, six), weight, *around))
+    filters = np.ones((4, 1, 1, 3, 3), np.float32)
+    first = ops.group_convolution(stem, filters, *around)
+    second = ops.group_convolution(ops.relu(first), filters, *around)
+    last = ops.convolution(second, np.ones((1, 4, 3, 3), np.float32), *around)
+    exact = exact_nodes(ov.Model([last], [image], "depthwise"))
+    assert first.get_friendly_name() in exact
+    assert second.get_friendly_name() not in exact
+
+
 @pytest.fixture(scope="module")
 def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small transformer with random weights, 112x84."""
