@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -72,6 +73,31 @@ def test_shrinking_averages_what_falls_into_a_pixel():
     board = (np.indices((480, 640)).sum(axis=0) % 2 * 200).astype(np.uint8)
     small = Letterbox.fit((480, 640), NETWORK).shrink(np.dstack([board] * 3))
     assert (small == 100).all()
+
+
+@pytest.mark.parametrize("camera", [(480, 640), (960, 1280), (481, 641), (363, 484), (300, 401)])
+def test_shrinking_is_close_to_the_mean_over_each_pixels_area(camera: tuple[int, int]) -> None:
+    network = (192, 256)
+    rows, columns = np.mgrid[: camera[0], : camera[1]]
+    wave = 127 + 100 * np.sin(rows * (40 / camera[0])) * np.cos(columns * (50 / camera[1]))
+    speckled = wave + np.random.default_rng(0).normal(0.0, 20.0, camera)
+    image = np.dstack([np.clip(speckled, 0, 255).astype(np.uint8)] * 3)
+    box = Letterbox.fit(camera, network)
+    small = box.shrink(image)[box.inside].astype(float)
+    exact = cv2.resize(image, (box.width, box.height), interpolation=cv2.INTER_AREA)
+    mean = cv2.resize(
+        image.astype(np.float32), (box.width, box.height), interpolation=cv2.INTER_AREA
+    )
+    assert np.abs(exact - mean).max() < 1.0
+    skipped = cv2.resize(image, (box.width, box.height), interpolation=cv2.INTER_NEAREST)
+    assert np.abs(small - mean).mean() < 0.45 * np.abs(skipped - mean).mean()
+    assert abs(small.mean() - mean.mean()) < 0.5
+
+
+def test_a_picture_that_cannot_be_halved_loses_no_pixel() -> None:
+    board = (np.indices((963, 1283)).sum(axis=0) % 2 * 200).astype(np.uint8)
+    small = Letterbox.fit((963, 1283), (192, 256)).shrink(np.dstack([board] * 3))
+    assert np.abs(small.astype(int) - 100).max() < 20
 
 
 def test_values_are_interpolated_between_the_pixels_of_the_network():

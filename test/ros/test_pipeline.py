@@ -358,7 +358,7 @@ def stamped(seconds: int) -> Any:
 
 
 def published(bench: Bench) -> Any:
-    return pixels_of(bench.depth[-1])
+    return pixels_of(bench.depth[-1].to_message())
 
 
 def test_the_depth_is_published_at_the_scale_of_the_floor(on_floor: Bench) -> None:
