@@ -35,6 +35,8 @@ _FOLD_LIMIT = 1 << 26
 """Largest constant, in elements, that is computed at export instead of at run time."""
 _HALF_FROM = 1024
 """Smaller constants stay float32: they are few, and scales and biases want the precision."""
+_TALKATIVE = ("torch.onnx", "onnx_ir", "onnxscript")
+"""Loggers of the exporter and of the libraries below it."""
 
 
 def export_model(
@@ -125,11 +127,11 @@ def write_graph(
             input_names=list(inputs),
             output_names=list(outputs),
         )
-    if program is None:
-        raise ModelError(f"{path}: the network could not be exported to ONNX")
-    onnxscript.optimizer.optimize(
-        program.model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT
-    )
+        if program is None:
+            raise ModelError(f"{path}: the network could not be exported to ONNX")
+        onnxscript.optimizer.optimize(
+            program.model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT
+        )
     model = program.model_proto
     _store_half(model)
     _strip_notes(model)
@@ -223,12 +225,14 @@ def _count(network: PagNetwork, size: tuple[int, int]) -> tuple[tuple[BlockSpec,
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter prints its progress, and warns and logs about its own internals."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
