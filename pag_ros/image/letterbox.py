@@ -124,7 +124,7 @@ class Letterbox:
 def _shrunk(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """A picture of another size: halved as often as it can be, the rest bilinear.
 
-    As far from the mean over each pixel's area as a level of 255, for a fifth of its time.
+    About a level of 255 off the mean over each pixel's area, in a fifth of its time.
     """
     while image.shape[0] >= 2 * height and image.shape[1] >= 2 * width:
         half = (image.shape[0] // 2, image.shape[1] // 2)

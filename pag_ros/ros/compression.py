@@ -60,7 +60,7 @@ def compressed_depth_message(raw: ArrayMessage, farthest_m: float) -> ArrayMessa
 
 def _png(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])[1]
-    return np.asarray(data, np.uint8)
+    return np.asarray(data, np.uint8).ravel()  # a column in older versions
 
 
 def _message(raw: ArrayMessage, how: str, data: NDArray[Any]) -> ArrayMessage:

@@ -1,7 +1,8 @@
 """The gated Depth Anything as a robot runs it: the graph of docs/operators.md.
 
 A block's tokens are chosen by `pag.Select`, so thresholds, trimming by the clock and the list of
-what was computed work as in every other model; all else is standard operators on fewer rows.
+what was computed work as in every other model; all else is standard operators on fewer rows. The
+same once more in standard operators alone, for other runtimes.
 """
 
 from __future__ import annotations
