@@ -1,9 +1,9 @@
 """Forked processes and OpenVINO, which do not go together.
 
 fork() copies OpenVINO's queues and locks as they are, and none of its threads. Where one of those
-was in between, the child waits for it for ever: in an inference about once in a hundred forks, more
-seldom while it compiles a model of its own (OpenVINO 2026.4). So a child is told, and may only
-close what it has.
+was in between, the child waits for it for ever: in an inference once in a hundred to a thousand
+forks, and about as seldom while it compiles a model of its own (OpenVINO 2026.4). So a child is
+told, and may only close what it has.
 """
 
 from __future__ import annotations
