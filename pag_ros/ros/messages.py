@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import struct
 import sys
@@ -50,13 +51,14 @@ class ArrayMessage:
         return b"".join((fields[:before], length, content, fields[behind:]))
 
     def to_message(self) -> Image | CompressedImage | PointCloud2:
-        """The message of rclpy, with its data.
+        """A message of rclpy, with its data.
 
         One copy, where an argument or an assignment to `data` is copied twice by rclpy, or checked
         byte by byte.
         """
-        self.fields.data.frombytes(self.content.data.cast("B"))
-        return self.fields
+        message = copy.deepcopy(self.fields)
+        message.data.frombytes(self.content.data.cast("B"))
+        return message
 
 
 def image_message(header: Header, pixels: NDArray[np.generic], encoding: str) -> ArrayMessage:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
+from pag_ros.image.letterbox import resized_picture
 from pag_ros.image.pictures import color_normals, overlay_labels
 from pag_ros.manifest import LabelClass, Manifest
 from pag_ros.ros.camera_info import camera_info_for
@@ -43,11 +43,7 @@ class Finished:
     @cached_property
     def picture(self) -> NDArray[np.uint8]:
         """[h,w,3] the image at the size of the outputs."""
-        height, width = self.result.size
-        if self.image.shape[:2] == (height, width):
-            return self.image
-        smaller = cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA)
-        return np.asarray(smaller, np.uint8)
+        return resized_picture(self.image, *self.result.size)
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,8 @@ def test_a_message_is_serialized_as_rclpy_does_it(kind: str, width: int, frame_i
     whole = deserialize_message(serialized, type(by_rclpy))
     assert whole == by_rclpy
     assert bytes(whole.data) == message.content.tobytes()
+    assert message.to_message() == by_rclpy
+    assert len(message.serialize()) == len(serialized)
 
 
 def test_labels_as_json_have_ids_names_and_colors() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
@@ -140,6 +141,15 @@ def test_a_frame_in_time_is_published(bench: Bench) -> None:
     assert bench.sent == [{MASK}]
     assert bench.pipeline.last_report.late is False
     assert bench.pipeline.last_report.network_allowed_ms == pytest.approx(1000.0)
+
+
+def test_the_slowest_output_is_told_with_the_bytes_of_its_message(bench: Bench) -> None:
+    bench.topics = frozenset({MASK, POINTS})
+    bench.sending_s = {POINTS: 0.02}
+    assert bench.frame(message=image(np.zeros((480, 640, 3), np.uint8))) == "processed"
+    # x, y, z, rgb, three of the normal and the label: 8 words of 4 bytes.
+    assert 480 * 640 * 8 * 4 == 9_830_400
+    assert bench.pipeline.last_report.slowest_output == "points (20 ms, 9.8 MB)"
 
 
 def test_nothing_is_computed_while_nobody_listens(bench: Bench) -> None:

@@ -84,13 +84,8 @@ def export_depth_anything(
             f"{name}: a relative depth has no metres; --depths fits them to true depth"
         )
     width, height = size
-    trunk = network.pretrained.config
-    inputs = {
-        "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
-        "fx": torch.tensor([float(width)]),
-        "keep": torch.full((trunk.depth,), 2, dtype=torch.int32),
-        "plan": no_limits(trunk.depth),
-    }
+    depth = network.pretrained.config.depth
+    inputs = {**_inputs(size), "keep": _keep(depth), "plan": no_limits(depth)}
     deployed = DeployedDepthAnything(network)
     write_graph(deployed, inputs, deployed.output_names(), path)
     blocks, dense_macs = _count(network, size)
@@ -121,12 +116,7 @@ def export_standard(network: GatedDepthAnything, size: tuple[int, int], path: Pa
     Raises:
         ParameterError, ModelError: as for `export_depth_anything`.
     """
-    width, height = size
-    inputs = {
-        "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
-        "fx": torch.tensor([float(width)]),
-        "keep": torch.full((network.pretrained.config.depth,), 2, dtype=torch.int32),
-    }
+    inputs = {**_inputs(size), "keep": _keep(network.pretrained.config.depth)}
     write_graph(StandardDepthAnything(network), inputs, ["depth", "normals"], path)
 
 
@@ -136,12 +126,21 @@ def export_ungated(network: GatedDepthAnything, size: tuple[int, int], path: Pat
     Raises:
         ParameterError, ModelError: as for `export_depth_anything`.
     """
+    write_graph(UngatedDepthAnything(network), _inputs(size), ["depth", "normals"], path)
+
+
+def _inputs(size: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """A picture and its focal length, to export with."""
     width, height = size
-    inputs = {
+    return {
         "image": torch.zeros(1, height, width, 3, dtype=torch.uint8),
         "fx": torch.tensor([float(width)]),
     }
-    write_graph(UngatedDepthAnything(network), inputs, ["depth", "normals"], path)
+
+
+def _keep(blocks: int) -> torch.Tensor:
+    """Counts to export with."""
+    return torch.full((blocks,), 2, dtype=torch.int32)
 
 
 def _budgets(

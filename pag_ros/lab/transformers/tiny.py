@@ -142,9 +142,12 @@ def _optimizers(network: GatedDepthAnything) -> list[torch.optim.Optimizer]:
 
     Keller Jordan, "Muon: An optimizer for hidden layers in neural networks", 2024.
     """
-    learned = {k: p for k, p in network.named_parameters() if ".gate." not in k}
-    matrices = [p for k, p in learned.items() if ".blocks." in k and p.dim() == 2]
-    rest = [p for p in learned.values() if not any(p is matrix for matrix in matrices)]
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        if ".gate." not in name:
+            is_matrix = ".blocks." in name and parameter.dim() == 2
+            (matrices if is_matrix else rest).append(parameter)
     return [
         torch.optim.Muon(
             [{"params": matrices, "initial_lr": _BLOCKS_RATE}],
