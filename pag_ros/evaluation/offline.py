@@ -21,10 +21,10 @@ from pag_ros.evaluation.samples import spread
 from pag_ros.evaluation.scoring import tally_truth
 from pag_ros.runtime import Session
 from pag_ros.runtime.floor_scale import Mount
-from pag_ros.runtime.outputs import COMPUTED, parts_for
+from pag_ros.runtime.outputs import COMPUTED
 
 DEFAULT_BUDGETS = (1.0, 0.75, 0.5, 0.25, 0.1)
-WANTED = parts_for(*TRUTH_READERS) | {COMPUTED}
+WANTED = frozenset({COMPUTED, *TRUTH_READERS})
 
 
 def evaluate_bag(

@@ -98,7 +98,7 @@ class Passes:
             budgets: in (0, 1].
             classes: that labels are scored in.
             protocol: which true depths count.
-            wanted: parts of the model's results, see `Perception.process`.
+            wanted: outputs of the model, see `Perception.process`.
             mode: "fixed", the budget for every picture, or "adaptive", the budget on average.
 
         Raises:

@@ -1,6 +1,7 @@
 """Between the camera's picture and the network's: one scale for both axes, grey bars for the rest.
 
-Outputs come back at the camera's size, aligned with its pixels, or at another that shows the same.
+Outputs come back (`enlarging`) at the camera's size, aligned with its pixels, or at another that
+shows the same.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from typing import TypeVar
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from pag_ros import kernels
 
 _Value = TypeVar("_Value", bound=np.generic)
 
@@ -91,21 +90,6 @@ class Letterbox:
         canvas[self.inside] = _resized(truth, (self.height, self.width), cv2.INTER_NEAREST_EXACT)
         return canvas
 
-    def enlarge_values(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[H,W] or [H,W,C] float32 -> output size, bilinear; NaN spreads, it is never averaged."""
-        return self._enlarged(picture, cv2.INTER_LINEAR)
-
-    def enlarge_labels(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """[H,W] uint8 -> output size, nearest neighbour."""
-        return self._enlarged(picture, cv2.INTER_NEAREST)
-
-    def enlarge_normals(self, normals: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[H,W,3] float32 unit vectors -> output size, bilinear and unit again."""
-        inner = normals[self.inside]
-        if self.output == inner.shape[:2]:
-            return inner
-        return kernels.enlarge_normals(np.ascontiguousarray(inner), *self.output)
-
     @property
     def inside(self) -> tuple[slice, slice]:
         """The picture's rows and columns in the network's input."""
@@ -113,12 +97,6 @@ class Letterbox:
             slice(self.top, self.top + self.height),
             slice(self.left, self.left + self.width),
         )
-
-    def _enlarged(self, picture: NDArray[_Value], method: int) -> NDArray[_Value]:
-        inner = picture[self.inside]
-        if self.output == (self.height, self.width):
-            return inner
-        return _resized(inner, self.output, method)
 
 
 def resized_picture(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

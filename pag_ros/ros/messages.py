@@ -18,6 +18,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
+from pag_ros.image.headroom import ROOM, memory_around
 from pag_ros.manifest import NO_LABEL, LabelClass
 
 _NO_DATA = struct.pack("=I", 0)
@@ -36,19 +37,26 @@ class ArrayMessage:
     fields: Image | CompressedImage | PointCloud2
     content: NDArray[Any]
 
-    def serialize(self) -> bytes:
-        """The whole message in CDR, ready to be published: the content is copied once.
+    def serialize(self) -> bytes | memoryview:
+        """The whole message in CDR, ready to be sent.
 
-        rclpy copies it three times from a message: into it, to C, into CDR.
+        Nothing is copied where the content has room around it (`headroom`): there the other fields
+        are written before it, so the result holds until another message is made of the same array.
         """
         fields = serialize_message(self.fields)
         # Only a cloud has a field behind its data: is_dense, one byte.
-        behind = len(fields) - int(isinstance(self.fields, PointCloud2))
-        before = behind - len(_NO_DATA)
-        assert fields[before:behind] == _NO_DATA
-        length = struct.pack("=I", self.content.nbytes)
-        content = self.content.data.cast("B")
-        return b"".join((fields[:before], length, content, fields[behind:]))
+        end = len(fields) - int(isinstance(self.fields, PointCloud2))
+        start = end - len(_NO_DATA)
+        assert fields[start:end] == _NO_DATA
+        before = fields[:start] + struct.pack("=I", self.content.nbytes)
+        behind = fields[end:]
+        memory = memory_around(self.content)
+        if memory is None or len(before) > ROOM:
+            return b"".join((before, self.content.data.cast("B"), behind))
+        whole = memory.data[ROOM - len(before) : memory.size - ROOM + len(behind)]
+        whole[: len(before)] = before
+        whole[len(whole) - len(behind) :] = behind
+        return whole
 
     def to_message(self) -> Image | CompressedImage | PointCloud2:
         """A message of rclpy, with its data.

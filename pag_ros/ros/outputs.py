@@ -21,7 +21,7 @@ from pag_ros.ros.messages import ArrayMessage, depth_message, image_message, sha
 from pag_ros.ros.points import points_message
 from pag_ros.ros.topics import MAP_TOPICS
 from pag_ros.runtime import FrameResult
-from pag_ros.runtime.outputs import parts_for, parts_of
+from pag_ros.runtime.outputs import maps_of
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class OutputTopic:
     Attributes:
         message_type: class of its messages.
         render: makes the message; None when this frame has none.
-        needs: the parts of `Perception.process`'s results it cannot do without; none if it only
+        needs: the outputs of `Perception.process` that it cannot do without; none if it only
             accompanies others and is no reason to compute anything.
-        shows: further parts that it shows if the model has them.
+        shows: further ones that it shows if the model has them.
         metric: whether it makes sense only with the camera's focal length.
     """
 
@@ -85,8 +85,8 @@ class OutputTopic:
 
 def outputs_of(manifest: Manifest) -> dict[str, OutputTopic]:
     """The topics a model can serve, by name; a camera_info only beside a map that it describes."""
-    parts = parts_of(manifest)
-    served = {name: output for name, output in OUTPUTS.items() if output.needs <= parts}
+    maps = maps_of(manifest)
+    served = {name: output for name, output in OUTPUTS.items() if output.needs <= maps}
     described = {_folder(name) for name, output in served.items() if output.needs}
     return {name: output for name, output in served.items() if _folder(name) in described}
 
@@ -96,11 +96,11 @@ def _folder(topic: str) -> str:
     return topic.partition("/")[0]
 
 
-def parts_shown(topics: frozenset[str], manifest: Manifest) -> frozenset[str]:
+def maps_shown(topics: frozenset[str], manifest: Manifest) -> frozenset[str]:
     """What the model must deliver for these topics, as `Perception.process` wants it."""
     outputs = [OUTPUTS[name] for name in topics if name in OUTPUTS]
     shown = frozenset[str]().union(*(output.needs | output.shows for output in outputs))
-    return shown & parts_of(manifest)
+    return shown & maps_of(manifest)
 
 
 Part = TypeVar("Part")
@@ -189,22 +189,22 @@ def _compressed_depth(frame: Finished, style: Style) -> ArrayMessage:
 
 
 _RAW: Mapping[str, OutputTopic] = {
-    MAP_TOPICS["depth"]: OutputTopic(Image, _depth, needs=parts_for("depth"), metric=True),
+    MAP_TOPICS["depth"]: OutputTopic(Image, _depth, needs=frozenset({"depth"}), metric=True),
     "depth/camera_info": OutputTopic(CameraInfo, _camera_info),
-    MAP_TOPICS["normals"]: OutputTopic(Image, _normals, needs=parts_for("normals")),
-    "normals/color": OutputTopic(Image, _normals_color, needs=parts_for("normals")),
+    MAP_TOPICS["normals"]: OutputTopic(Image, _normals, needs=frozenset({"normals"})),
+    "normals/color": OutputTopic(Image, _normals_color, needs=frozenset({"normals"})),
     "normals/camera_info": OutputTopic(CameraInfo, _camera_info),
-    MAP_TOPICS["labels"]: OutputTopic(Image, _mask, needs=parts_for("labels")),
-    MAP_TOPICS["confidence"]: OutputTopic(Image, _confidence, needs=parts_for("confidence")),
-    "segmentation/color": OutputTopic(Image, _mask_color, needs=parts_for("labels")),
+    MAP_TOPICS["labels"]: OutputTopic(Image, _mask, needs=frozenset({"labels"})),
+    MAP_TOPICS["confidence"]: OutputTopic(Image, _confidence, needs=frozenset({"confidence"})),
+    "segmentation/color": OutputTopic(Image, _mask_color, needs=frozenset({"labels"})),
     "segmentation/camera_info": OutputTopic(CameraInfo, _camera_info),
-    MAP_TOPICS["boundary"]: OutputTopic(Image, _boundary, needs=parts_for("boundary")),
-    MAP_TOPICS["computed"]: OutputTopic(Image, _computed, needs=parts_for("computed")),
+    MAP_TOPICS["boundary"]: OutputTopic(Image, _boundary, needs=frozenset({"boundary"})),
+    MAP_TOPICS["computed"]: OutputTopic(Image, _computed, needs=frozenset({"computed"})),
     "points": OutputTopic(
         PointCloud2,
         _points,
-        needs=parts_for("depth"),
-        shows=parts_for("normals", "labels"),
+        needs=frozenset({"depth"}),
+        shows=frozenset({"normals", "labels"}),
         metric=True,
     ),
 }

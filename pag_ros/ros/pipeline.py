@@ -23,7 +23,7 @@ from pag_ros.ros.figures import FIGURES, Figures
 from pag_ros.ros.ground import GroundFrame
 from pag_ros.ros.logger import Logger
 from pag_ros.ros.messages import ArrayMessage
-from pag_ros.ros.outputs import OUTPUTS, Finished, Style, parts_shown
+from pag_ros.ros.outputs import OUTPUTS, Finished, Style, maps_shown
 from pag_ros.ros.palette import recolored
 from pag_ros.ros.parameters import Settings
 from pag_ros.ros.publishers import Publishers
@@ -167,7 +167,7 @@ class Pipeline:
     def _process(self, frame: CameraFrame) -> None:
         """Message -> allowance -> plan and network -> verdict -> outputs -> accounts."""
         wanted = self._publishers.subscribed() if self.enabled else frozenset()
-        if not self._parts(wanted):
+        if not self._maps(wanted):
             self._statistics.finished(IDLE)
             return
         if not self.perception.escalation.admits(self._camera):
@@ -176,17 +176,17 @@ class Pipeline:
         watch = Stopwatch()
         image = self._converter.to_rgb(frame.message)
         possible, focal_px = self._calibrated(wanted, frame.info, image)
-        if not self._parts(possible):
+        if not self._maps(possible):
             self._statistics.finished(IDLE)
             return
         topics = self._topics_of_next_frame(possible)
         decoded_s = watch.lap("decode")
         conditions = self._conditions(topics)
         allowance = self._timekeeper.allow(frame.timing, watch.began, decoded_s, conditions)
-        parts = self._parts(topics)
-        rescale = self._rescale(frame, image, watch.began) if "depth" in parts else None
+        maps = self._maps(topics)
+        rescale = self._rescale(frame, image, watch.began) if "depth" in maps else None
         result = self.perception.process(
-            image, focal_px, allowance, parts, rescale, self._settings.output_scale
+            image, focal_px, allowance, maps, rescale, self._settings.output_scale
         )
         inferred_s = watch.lap("perception")
         ran = None if result is None else result.ran
@@ -277,9 +277,9 @@ class Pipeline:
             )
         return topics - metric
 
-    def _parts(self, topics: frozenset[str]) -> frozenset[str]:
+    def _maps(self, topics: frozenset[str]) -> frozenset[str]:
         """What the network must deliver for these topics."""
-        return parts_shown(topics, self.perception.session.manifest)
+        return maps_shown(topics, self.perception.session.manifest)
 
     def _account(
         self,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from pag_ros.image.headroom import empty_with_room
 from pag_ros.ros.messages import ArrayMessage
 
 _FLOAT, _UINT = PointField.FLOAT32, PointField.UINT32
@@ -52,7 +53,7 @@ def points_message(
     fields = _POSITION | (_NORMAL if normals is not None else {})
     fields |= _LABEL if labels is not None else {}
     height, width = depth.shape
-    words = np.empty((height, width, len(fields)), np.float32)
+    words = empty_with_room((height, width, len(fields)), np.float32)
     integers = words.view(np.uint32)
     _place(words[..., :3], info, depth, depth_range_m, stride)
     red, green, blue = (image[..., c].astype(np.uint32) for c in range(3))

@@ -14,6 +14,7 @@ from std_msgs.msg import String
 from pag_ros.errors import ParameterError
 from pag_ros.manifest import LabelClass
 from pag_ros.ros.messages import ArrayMessage, labels_json
+from pag_ros.ros.sending import send
 from pag_ros.ros.timing import Stopwatch
 
 RELIABLE = QoSProfile(
@@ -82,8 +83,10 @@ class Publishers:
         """Send one message on each of some topics; how long each took, in seconds."""
         watch = Stopwatch()
         for topic, message in messages.items():
-            whole = message.serialize() if isinstance(message, ArrayMessage) else message
-            self._by_topic[topic].publish(whole)
+            if isinstance(message, ArrayMessage):
+                send(self._by_topic[topic], message.serialize())
+            else:
+                self._by_topic[topic].publish(message)
             watch.lap(topic)
         return watch.laps
 

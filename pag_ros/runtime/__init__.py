@@ -153,16 +153,16 @@ def open_perception(
     session = open_session(model, device, threads, size, engine, precision)
     whole = _planned(session, settings, decision_log, engine)
     if not escalate or session.device == "gpu":
-        return Perception(whole)
+        return Perception(whole, threads=threads)
     try:
         half_size = scaled_size(session.manifest, 0.5)
         # What there is to say of the CPU was said of the whole.
         quiet = replace(engine, say=lambda _: None)
         half = open_session(model, "cpu", threads, half_size, quiet, precision)
     except (ModelError, ParameterError):  # its blocks do not allow it, or it is too small
-        return Perception(whole)
+        return Perception(whole, threads=threads)
     log = decision_log and decision_log.with_stem(f"{decision_log.stem}_half")
-    return Perception(whole, _planned(half, settings, log, engine))
+    return Perception(whole, _planned(half, settings, log, engine), threads)
 
 
 def _planned(

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pag_ros.image.letterbox import Letterbox
+from pag_ros.image.enlarging import Enlarger
 from pag_ros.manifest import NO_LABEL, Manifest
 
 COMPUTED = "computed"
@@ -25,7 +25,7 @@ class Output:
 
     Attributes:
         name: of the model's tensor, and the field of `Prediction` and `FrameResult`.
-        part: what a frame is asked for to have it: one of the model's heads, or `COMPUTED`.
+        part: of the model that it comes from: one of its heads, or `COMPUTED`.
         dtype: of its numbers.
         enlarge: makes it [h,w] or [h,w,channels] of the size that is asked for.
         channels: numbers a pixel; a single one has no axis.
@@ -35,7 +35,7 @@ class Output:
     name: str
     part: str
     dtype: type[np.generic]
-    enlarge: Callable[[Letterbox, NDArray[Any]], NDArray[Any]]
+    enlarge: Callable[[Enlarger, NDArray[Any]], NDArray[Any]]
     channels: int = 1
     absent: float | None = None
 
@@ -49,26 +49,22 @@ class Output:
 
 
 OUTPUTS = (
-    Output("depth", "depth", np.float32, Letterbox.enlarge_values, absent=np.nan),
-    Output("normals", "normals", np.float32, Letterbox.enlarge_normals, 3, absent=np.nan),
-    Output("labels", "segmentation", np.uint8, Letterbox.enlarge_labels, absent=NO_LABEL),
-    Output("confidence", "segmentation", np.float32, Letterbox.enlarge_values, absent=0.0),
-    Output("boundary", "boundary", np.float32, Letterbox.enlarge_values),
-    Output("computed", COMPUTED, np.uint8, Letterbox.enlarge_labels),
+    Output("depth", "depth", np.float32, Enlarger.values, absent=np.nan),
+    Output("normals", "normals", np.float32, Enlarger.normals, 3, absent=np.nan),
+    Output("labels", "segmentation", np.uint8, Enlarger.labels, absent=NO_LABEL),
+    Output("confidence", "segmentation", np.float32, Enlarger.values, absent=0.0),
+    Output("boundary", "boundary", np.float32, Enlarger.values),
+    Output("computed", COMPUTED, np.uint8, Enlarger.labels),
 )
 BY_NAME = {output.name: output for output in OUTPUTS}
-PARTS = frozenset(output.part for output in OUTPUTS)
+NAMES = frozenset(BY_NAME)
 """All that a frame can be asked for."""
 
 
-def parts_of(manifest: Manifest) -> frozenset[str]:
-    """The parts that a model has."""
-    return frozenset({COMPUTED, *manifest.heads})
-
-
-def parts_for(*names: str) -> frozenset[str]:
-    """The parts that these outputs come from."""
-    return frozenset(BY_NAME[name].part for name in names)
+def maps_of(manifest: Manifest) -> frozenset[str]:
+    """Names of the outputs that a model has."""
+    parts = {COMPUTED, *manifest.heads}
+    return frozenset(output.name for output in OUTPUTS if output.part in parts)
 
 
 class Maps(Protocol):

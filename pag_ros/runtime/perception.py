@@ -11,13 +11,18 @@ from numpy.typing import NDArray
 
 from pag_ros.budget import Allowance, Controller, ControllerSettings, Escalation, Plan, Ran, Rung
 from pag_ros.errors import ImageError
+from pag_ros.image.enlarging import Enlarger
 from pag_ros.image.letterbox import Letterbox
+from pag_ros.kernels import Workspace, available_cpus
 from pag_ros.runtime.calibration import keep_learned
 from pag_ros.runtime.camera_scale import Rescale
-from pag_ros.runtime.outputs import BY_NAME, PARTS
+from pag_ros.runtime.outputs import BY_NAME, NAMES
 from pag_ros.runtime.session import Deadline, Prediction, Session
 
 _Value = TypeVar("_Value", bound=np.generic)
+
+_MOST_THREADS = 4
+"""That enlarge: more of them would wait for the memory."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +82,16 @@ class Perception:
     Args:
         whole: at the model's own resolution.
         half: at half of it, for a machine that is too slow; None does without.
+        threads: CPU threads to use beside the network, four at most; 0: all that there are.
     """
 
-    def __init__(self, whole: PlannedSession, half: PlannedSession | None = None) -> None:
+    def __init__(
+        self, whole: PlannedSession, half: PlannedSession | None = None, threads: int = 1
+    ) -> None:
         self.escalation = Escalation(half_resolution=half is not None)
         self._whole, self._half = whole, half or whole
         self._letterbox: Letterbox | None = None
+        self._workspace = Workspace(min(threads or available_cpus(), _MOST_THREADS))
 
     @property
     def sessions(self) -> tuple[PlannedSession, ...]:
@@ -114,7 +123,7 @@ class Perception:
         image: NDArray[np.uint8],
         focal_px: float,
         allowance: Allowance | None = None,
-        wanted: frozenset[str] = PARTS,
+        wanted: frozenset[str] = NAMES,
         rescale: Rescale | None = None,
         output_scale: float = 1.0,
     ) -> FrameResult | None:
@@ -124,7 +133,7 @@ class Perception:
             image: [h,w,3] uint8 RGB of any size.
             focal_px: the camera's fx in pixels at this size.
             allowance: what the frame may take, on `time.perf_counter`; None for no deadline.
-            wanted: subset of `PARTS`; the outputs of others are not enlarged.
+            wanted: names of outputs, see `outputs`; no others are enlarged.
             rescale: sets the depth's scale where depth is wanted; None leaves the network's.
             output_scale: size of the outputs over the image's; 0: as the network gives them, which
                 takes no time.
@@ -138,7 +147,7 @@ class Perception:
                 output_scale is negative.
         """
         began = time.perf_counter()
-        if unknown := wanted - PARTS:
+        if unknown := wanted - NAMES:
             raise ValueError(f"wanted has unknown outputs {sorted(unknown)}")
         box = self._fit(image)
         plan = self._plan(allowance)
@@ -158,7 +167,8 @@ class Perception:
         if rescale is not None and "depth" in wanted:
             prediction = rescale(prediction, box)
         scaling_s = time.perf_counter() - began_scaling
-        enlarge = _Enlarging(box.with_output(output_scale), wanted)
+        output_box = box.with_output(output_scale)
+        enlarge = _Enlarging(Enlarger(output_box, self._workspace), wanted)
         depth = enlarge("depth", prediction.depth)
         normals = enlarge("normals", prediction.normals)
         labels = enlarge("labels", prediction.labels)
@@ -167,7 +177,7 @@ class Perception:
         computed = enlarge("computed", prediction.computed)
         resizing_s = time.perf_counter() - inferred + ready - began
         return FrameResult(
-            size=enlarge.box.output,
+            size=output_box.output,
             depth=depth,
             normals=normals,
             labels=labels,
@@ -219,6 +229,7 @@ class Perception:
             keep_learned(planned.session, planned.controller)
             planned.session.close()
             planned.controller.close()
+        self._workspace.close()
 
     @property
     def _now(self) -> PlannedSession:
@@ -264,12 +275,11 @@ class Perception:
 class _Enlarging:
     """Brings the wanted maps of a prediction to the size of the outputs."""
 
-    box: Letterbox
+    enlarger: Enlarger
     wanted: frozenset[str]
 
     def __call__(self, name: str, small: NDArray[_Value] | None) -> NDArray[_Value] | None:
         """The map of that name enlarged; None if it is not wanted, or not there."""
-        output = BY_NAME[name]
-        if small is None or output.part not in self.wanted:
+        if small is None or name not in self.wanted:
             return None
-        return output.enlarge(self.box, small)
+        return BY_NAME[name].enlarge(self.enlarger, small)

@@ -13,7 +13,7 @@ from pag_ros.evaluation.passes import SCALE, Classes, Labelled, Passes, describe
 from pag_ros.evaluation.truth import Truth
 from pag_ros.manifest import NO_LABEL, BlockSpec, LabelClass, Manifest
 from pag_ros.runtime import Prediction
-from pag_ros.runtime.outputs import PARTS
+from pag_ros.runtime.outputs import NAMES
 from pag_ros.runtime.scale_filter import ScaleReport, ScaleSource
 
 SIZE = 12, 16
@@ -69,7 +69,7 @@ def picture(truth, **changes):
 
 
 def passes(budgets=(1.0, 0.5), classes=None):
-    return Passes(GuessingSession(), budgets, classes or Classes(CLASSES), None, PARTS)
+    return Passes(GuessingSession(), budgets, classes or Classes(CLASSES), None, NAMES)
 
 
 def test_every_task_with_a_truth_is_scored_at_every_budget():
@@ -164,7 +164,7 @@ class FloorSession(GuessingSession):
 def on_floor(*pictures, **changes):
     """Passes of pictures (time in seconds, grey) of a camera whose mount is known."""
     session = FloorSession()
-    every = Passes(session, (1.0,), Classes(CLASSES), None, PARTS)
+    every = Passes(session, (1.0,), Classes(CLASSES), None, NAMES)
     for time_s, grey in pictures:
         every.process(
             Labelled(

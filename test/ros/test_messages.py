@@ -14,9 +14,11 @@ pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message, serialize_message
 from ros_client import FOCAL_PX, camera_info, pixels_of
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
 from pag_ros.image.camera_info import focal_length_px
+from pag_ros.image.headroom import ROOM, empty_with_room
 from pag_ros.manifest import LabelClass
 from pag_ros.ros.camera_info import camera_info_for
 from pag_ros.ros.compression import png_message
@@ -76,7 +78,7 @@ def test_a_message_is_serialized_as_rclpy_does_it(kind: str, width: int, frame_i
         "points": lambda: points_message(*cloud),
         "labelled points": lambda: points_message(*cloud, labels),
     }[kind]()
-    serialized = message.serialize()
+    serialized = bytes(message.serialize())
     by_rclpy = message.to_message()
     # Not byte for byte: what aligns a field is any byte that was there.
     assert len(serialized) == len(serialize_message(by_rclpy))
@@ -85,6 +87,34 @@ def test_a_message_is_serialized_as_rclpy_does_it(kind: str, width: int, frame_i
     assert bytes(whole.data) == message.content.tobytes()
     assert message.to_message() == by_rclpy
     assert len(message.serialize()) == len(serialized)
+
+
+@pytest.mark.parametrize("frame_id", ["camera", "x" * 3 * ROOM])
+def test_a_message_is_made_around_an_array_with_room(frame_id: str) -> None:
+    pixels = empty_with_room((3, 5, 3), np.float32)
+    pixels[...] = np.arange(45, dtype=np.float32).reshape(3, 5, 3)
+    kept = pixels.copy()
+    message = image_message(Header(frame_id=frame_id), pixels, "32FC3")
+    copied = image_message(Header(frame_id=frame_id), kept, "32FC3")
+    serialized = message.serialize()
+    assert isinstance(serialized, memoryview) == (len(frame_id) < ROOM)
+    whole = deserialize_message(bytes(serialized), Image)
+    assert whole == deserialize_message(bytes(copied.serialize()), Image)
+    assert np.array_equal(pixels, kept)
+
+    other = image_message(Header(frame_id="other"), pixels, "32FC3")
+    assert deserialize_message(bytes(other.serialize()), Image).header.frame_id == "other"
+
+
+@pytest.mark.parametrize("frame_id", ["camera", "x" * 3 * ROOM])
+def test_a_field_behind_the_array_is_behind_it(frame_id: str) -> None:
+    depth, colors = np.ones((3, 5), np.float32), np.zeros((3, 5, 3), np.uint8)
+    header = Header(frame_id=frame_id)
+    cloud = points_message(header, camera_info(5, 3), colors, depth, (0.3, 10.0), None)
+    cloud.fields.is_dense = True
+    serialized = cloud.serialize()
+    assert isinstance(serialized, memoryview) == (len(frame_id) < ROOM)
+    assert deserialize_message(bytes(serialized), PointCloud2) == cloud.to_message()
 
 
 def test_labels_as_json_have_ids_names_and_colors() -> None:

@@ -18,6 +18,7 @@ from pag_ros.image import pictures
 from pag_ros.lab.datasets import Dataset, Sample
 from pag_ros.manifest import NO_LABEL, LabelClass
 from pag_ros.runtime import Perception
+from pag_ros.runtime.outputs import COMPUTED, maps_of
 from pag_ros.writing import write_bytes
 
 ROWS = 4
@@ -125,7 +126,8 @@ def chosen(delta1: Sequence[float], rows: int = ROWS) -> dict[str, list[int]]:
 
 def _row(sample: Sample, index: int, delta1: float, perception: Perception) -> list[Tile]:
     manifest = perception.session.manifest
-    result = perception.process(sample.color, sample.focal_px, None, frozenset(manifest.heads))
+    wanted = maps_of(manifest) - {COMPUTED}
+    result = perception.process(sample.color, sample.focal_px, None, wanted)
     assert result is not None, "without a deadline no frame is skipped"
     title = f"sample {index}" + (f", delta1 {delta1:.2f}" if np.isfinite(delta1) else "")
     outputs = color_outputs(Outputs.of(result), manifest, _small)

@@ -29,7 +29,7 @@ from pag_ros.manifest import Manifest, load_manifest, save_manifest
 from pag_ros.runtime import Session
 from pag_ros.runtime.floor_scale import Mount
 from pag_ros.runtime.network_size import Size, size_of, size_text
-from pag_ros.runtime.outputs import parts_of
+from pag_ros.runtime.outputs import maps_of
 
 MAIN_METRICS = {
     "depth": ("delta1", "AbsRel"),
@@ -109,7 +109,7 @@ def score_dataset(
     manifest, protocol = session.manifest, protocol or dataset.protocol
     common = common_classes(manifest.classes, dataset.classes)
     classes = scored_classes(manifest, common)
-    passes = Passes(session, budgets, classes, protocol, parts_of(manifest), mode)
+    passes = Passes(session, budgets, classes, protocol, maps_of(manifest), mode)
     guesses = {name: Scoreboard(0, protocol) for name in TRIVIAL if trivial}
     count = len(dataset) if limit is None else min(limit, len(dataset))
     shown = spread(count)

@@ -20,7 +20,6 @@ from pag_ros.lab.datasets import Dataset, Sample
 from pag_ros.manifest import load_manifest
 from pag_ros.runtime import Perception, Session, open_session
 from pag_ros.runtime.network_size import scaled_size, size_of, size_text
-from pag_ros.runtime.outputs import parts_for
 
 SCALES = (0.5, 0.75, 1.0, 1.5)
 """Of the model's own size. Pictures that have to be enlarged by more have no detail to go by."""
@@ -90,7 +89,7 @@ def _depth_scale(
 def _median_ratio(sample: Sample, perception: Perception, dataset: Dataset) -> float | None:
     if sample.depth is None:
         return None
-    result = perception.process(sample.color, sample.focal_px, None, parts_for("depth"))
+    result = perception.process(sample.color, sample.focal_px, None, frozenset({"depth"}))
     assert result is not None, "without a deadline no frame is skipped"
     assert result.depth is not None, "it is wanted"
     counts = dataset.protocol.counts(sample.depth) & (result.depth > 0.0)

@@ -16,7 +16,7 @@ from pag_ros.lab.datasets.class_names import common_classes
 from pag_ros.lab.datasets.scores import scored_classes, truth_of
 from pag_ros.manifest import NO_LABEL
 from pag_ros.runtime import Perception, Session
-from pag_ros.runtime.outputs import parts_of
+from pag_ros.runtime.outputs import maps_of
 
 MAIN_METRICS = {
     "depth": metric_of("depth", "delta1"),
@@ -100,7 +100,7 @@ def score_frames(
 
 def outputs_of(perception: Perception, sample: Sample) -> Outputs:
     """All that a model says of a sample, at the sample's size."""
-    wanted = parts_of(perception.session.manifest)
+    wanted = maps_of(perception.session.manifest)
     result = perception.process(sample.color, sample.focal_px, None, wanted)
     assert result is not None, "without a deadline no frame is skipped"
     return Outputs.of(result)

@@ -23,7 +23,7 @@ from pag_ros.manifest import Manifest
 from pag_ros.reading import reading
 from pag_ros.runtime.frame_io import MAX_FOCAL_PX
 from pag_ros.runtime.model_layout import Layout
-from pag_ros.runtime.outputs import OUTPUTS, parts_of
+from pag_ros.runtime.outputs import OUTPUTS, maps_of
 from pag_ros.runtime.session import Session
 from pag_ros.writing import replacing
 
@@ -235,8 +235,8 @@ def _layout(manifest: Manifest) -> Layout:
     """Names, types and shapes of `Outputs`."""
     step = _step(manifest)
     size = (-(-manifest.height // step), -(-manifest.width // step))
-    parts = parts_of(manifest)
-    return {o.name: (o.dtype, o.shape(*size)) for o in OUTPUTS if o.part in parts}
+    maps = maps_of(manifest)
+    return {o.name: (o.dtype, o.shape(*size)) for o in OUTPUTS if o.name in maps}
 
 
 def _error(
