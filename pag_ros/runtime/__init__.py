@@ -147,6 +147,7 @@ def open_perception(
     Decisions are written to `decision_log`, those at half the resolution beside it.
 
     Raises:
+        ParameterError: the session cannot do what the settings' mode needs.
         OSError: the log cannot be written.
     """
     engine = engine or EngineOptions()

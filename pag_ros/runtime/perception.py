@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.budget import Allowance, Controller, ControllerSettings, Escalation, Plan, Ran, Rung
-from pag_ros.errors import ImageError
+from pag_ros.errors import ImageError, ParameterError
 from pag_ros.image.letterbox import Letterbox
 from pag_ros.runtime.calibration import keep_learned
 from pag_ros.runtime.camera_scale import Rescale
@@ -77,12 +77,16 @@ class Perception:
     Args:
         whole: at the model's own resolution.
         half: at half of it, for a machine that is too slow; None does without.
+
+    Raises:
+        ParameterError: the session cannot do what the controller's mode needs.
     """
 
     def __init__(self, whole: PlannedSession, half: PlannedSession | None = None) -> None:
         self.escalation = Escalation(half_resolution=half is not None)
         self._whole, self._half = whole, half or whole
         self._letterbox: Letterbox | None = None
+        self.require(self.settings)
 
     @property
     def sessions(self) -> tuple[PlannedSession, ...]:
@@ -101,11 +105,16 @@ class Perception:
 
     @property
     def settings(self) -> ControllerSettings:
-        """The controllers' settings; may be replaced at any time."""
+        """The controllers' settings; may be replaced at any time.
+
+        Raises:
+            ParameterError: the session cannot do what their mode needs; the old ones stay.
+        """
         return self._whole.controller.settings
 
     @settings.setter
     def settings(self, settings: ControllerSettings) -> None:
+        self.require(settings)
         for planned in self.sessions:
             planned.controller.settings = settings
 
@@ -184,6 +193,15 @@ class Perception:
             density=self._density(prediction.keep_used),
             scaling_s=scaling_s,
         )
+
+    def require(self, settings: ControllerSettings) -> None:
+        """Raise ParameterError unless the session can do what the settings' mode needs."""
+        session = self._whole.session
+        if settings.mode == "adaptive" and not session.trims:
+            raise ParameterError(
+                f"budget mode adaptive needs thresholds, which {session.manifest.name} lacks on "
+                f"{session.backend.partition(' ')[0]}; use deadline or fixed, or device cpu"
+            )
 
     @property
     def floor_seconds(self) -> float:

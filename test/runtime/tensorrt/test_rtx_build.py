@@ -64,7 +64,7 @@ def test_a_gated_transformer_builds_with_counts_that_vary(gpu: str, tmp_path: Pa
     from pag_ros.lab.transformers.adopt import export_standard
 
     model = tmp_path / "small.standard.onnx"
-    export_standard(small_transformer(), SIZE, model)
+    export_standard(small_transformer(), SIZE, model, "")
     told = built(model.read_bytes(), tmp_path, str(PATCHES), gpu)
     assert told["inputs"]["keep"] == ["INT32", [BLOCKS]]
     assert list(told["outputs"]) == ["depth", "normals"]
