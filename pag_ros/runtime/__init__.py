@@ -153,15 +153,21 @@ def open_perception(
     engine = engine or EngineOptions()
     session = open_session(model, device, threads, size, engine, precision)
     whole = _planned(session, settings, decision_log, engine)
+    try:
+        perception = Perception(whole)
+    except ParameterError:
+        whole.session.close()
+        whole.controller.close()
+        raise
     if not escalate or session.device == "gpu":
-        return Perception(whole)
+        return perception
     try:
         half_size = scaled_size(session.manifest, 0.5)
         # What there is to say of the CPU was said of the whole.
         quiet = replace(engine, say=lambda _: None)
         half = open_session(model, "cpu", threads, half_size, quiet, precision)
     except (ModelError, ParameterError):  # its blocks do not allow it, or it is too small
-        return Perception(whole)
+        return perception
     log = decision_log and decision_log.with_stem(f"{decision_log.stem}_half")
     return Perception(whole, _planned(half, settings, log, engine))
 
