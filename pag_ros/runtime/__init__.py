@@ -100,8 +100,8 @@ def _open_tensorrt(model: Path, size: Size | None, engine: EngineOptions | None)
     if size is not None and size != (own := size_of(load_manifest(model))):
         # An engine and its kernels are made for one size; others would have to be shipped.
         raise BackendError(
-            f"TensorRT runs {model.name} at {size_text(own)} only, which its GPU kernels are made "
-            f"for; use device cpu"
+            f"TensorRT runs {model.name} at {size_text(own)} only, which its engine is made for; "
+            "use device cpu"
         )
     from pag_ros.runtime.tensorrt.opening import open_tensorrt
 
