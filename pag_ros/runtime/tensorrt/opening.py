@@ -65,14 +65,11 @@ def open_tensorrt(
     if precision not in PRECISIONS:
         raise BackendError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     manifest = load_manifest(model)
-    transformer = is_transformer(model)
-    if transformer:
-        require_standard(model)
     problem = tensorrt_problem()
     if problem is not None:
         raise BackendError(f"{problem}; `pag_ros doctor` lists all that is missing")
     trt, options = import_tensorrt(), options or EngineOptions()
-    if transformer:
+    if is_transformer(model):
         return _StandardOpening(model, manifest, trt, options, precision).run()
     kinds = plugin_kinds(trt)
     failures = []
