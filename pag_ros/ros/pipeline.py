@@ -104,8 +104,10 @@ class Pipeline:
         """Obey new parameters from the next frame on.
 
         Raises:
-            ParameterError: the model cannot tell where the floor is, though they need it.
+            ParameterError: the model cannot tell where the floor is, though they need it, or has
+                no thresholds where it runs.
         """
+        self.perception.require(controller_settings(settings))
         self._scaling.apply(settings)
         self._settings = settings
         self._style = self._styled(settings)

@@ -100,8 +100,8 @@ def _open_tensorrt(model: Path, size: Size | None, engine: EngineOptions | None)
     if size is not None and size != (own := size_of(load_manifest(model))):
         # An engine and its kernels are made for one size; others would have to be shipped.
         raise BackendError(
-            f"TensorRT runs {model.name} at {size_text(own)} only, which its GPU kernels are made "
-            f"for; use device cpu"
+            f"TensorRT runs {model.name} at {size_text(own)} only, which its engine is made for; "
+            "use device cpu"
         )
     from pag_ros.runtime.tensorrt.opening import open_tensorrt
 
@@ -147,22 +147,29 @@ def open_perception(
     Decisions are written to `decision_log`, those at half the resolution beside it.
 
     Raises:
+        ParameterError: the session cannot do what the settings' mode needs.
         OSError: the log cannot be written.
     """
     engine = engine or EngineOptions()
     session = open_session(model, device, threads, size, engine, precision)
-    whole = _planned(session, settings, decision_log, engine)
-    if not escalate or session.device == "gpu":
-        return Perception(whole, threads=threads)
-    try:
-        half_size = scaled_size(session.manifest, 0.5)
+    whole, half = _planned(session, settings, decision_log, engine), None
+    if escalate and session.device == "cpu":
+        log = decision_log and decision_log.with_stem(f"{decision_log.stem}_half")
         # What there is to say of the CPU was said of the whole.
         quiet = replace(engine, say=lambda _: None)
-        half = open_session(model, "cpu", threads, half_size, quiet, precision)
-    except (ModelError, ParameterError):  # its blocks do not allow it, or it is too small
-        return Perception(whole, threads=threads)
-    log = decision_log and decision_log.with_stem(f"{decision_log.stem}_half")
-    return Perception(whole, _planned(half, settings, log, engine), threads)
+        try:
+            half_size = scaled_size(session.manifest, 0.5)
+            smaller = open_session(model, "cpu", threads, half_size, quiet, precision)
+        except (ModelError, ParameterError):  # its blocks do not allow it, or it is too small
+            pass
+        else:
+            half = _planned(smaller, settings, log, engine)
+    try:
+        return Perception(whole, half, threads)
+    except ParameterError:
+        whole.session.close()
+        whole.controller.close()
+        raise
 
 
 def _planned(

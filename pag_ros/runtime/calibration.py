@@ -100,14 +100,16 @@ def _measure(
     keeps = [tuple(round(share * b.pixels) for b in manifest.blocks) for share in shares]
     session.infer(image, focal_px, keeps[-1])  # the first run allocates
 
+    used = list(keeps)  # A GPU may not have every count: the table is of what was computed.
     seconds = np.empty((rounds, len(shares), len(session.stages)))
     for turn in range(rounds):
         for done, point in enumerate(order.permutation(len(shares))):
             prediction = session.infer(image, focal_px, keeps[point])
             seconds[turn, point] = prediction.stage_seconds
+            used[point] = prediction.keep_used
             if progress is not None:
                 progress(turn * len(shares) + done + 1, rounds * len(shares))
-    return _table(session.stages, keeps, np.median(seconds, axis=0))
+    return _table(session.stages, used, np.median(seconds, axis=0))
 
 
 def _table(

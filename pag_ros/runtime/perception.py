@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.budget import Allowance, Controller, ControllerSettings, Escalation, Plan, Ran, Rung
-from pag_ros.errors import ImageError
+from pag_ros.errors import ImageError, ParameterError
 from pag_ros.image.enlarging import Enlarger
 from pag_ros.image.letterbox import Letterbox
 from pag_ros.kernels import Workspace, available_cpus
@@ -83,6 +83,9 @@ class Perception:
         whole: at the model's own resolution.
         half: at half of it, for a machine that is too slow; None does without.
         threads: CPU threads to use beside the network, four at most; 0: all that there are.
+
+    Raises:
+        ParameterError: the session cannot do what the controller's mode needs.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Perception:
         self.escalation = Escalation(half_resolution=half is not None)
         self._whole, self._half = whole, half or whole
         self._letterbox: Letterbox | None = None
+        self.require(self.settings)
         self._workspace = Workspace(min(threads or available_cpus(), _MOST_THREADS))
 
     @property
@@ -110,11 +114,16 @@ class Perception:
 
     @property
     def settings(self) -> ControllerSettings:
-        """The controllers' settings; may be replaced at any time."""
+        """The controllers' settings; may be replaced at any time.
+
+        Raises:
+            ParameterError: the session cannot do what their mode needs; the old ones stay.
+        """
         return self._whole.controller.settings
 
     @settings.setter
     def settings(self, settings: ControllerSettings) -> None:
+        self.require(settings)
         for planned in self.sessions:
             planned.controller.settings = settings
 
@@ -194,6 +203,15 @@ class Perception:
             density=self._density(prediction.keep_used),
             scaling_s=scaling_s,
         )
+
+    def require(self, settings: ControllerSettings) -> None:
+        """Raise ParameterError unless the session can do what the settings' mode needs."""
+        session = self._whole.session
+        if settings.mode == "adaptive" and not session.trims:
+            raise ParameterError(
+                f"budget mode adaptive needs thresholds, which {session.manifest.name} lacks on "
+                f"{session.backend.partition(' ')[0]}; use deadline or fixed, or device cpu"
+            )
 
     @property
     def floor_seconds(self) -> float:

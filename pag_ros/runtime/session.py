@@ -62,6 +62,9 @@ class Session(Protocol):
     """Backend and precision for people, e.g. "openvino 2026.4.1 cpu fp32 avx512"."""
     stages: tuple[str, ...]
     """Timed parts in execution order: "encoder", every gated block's name, "heads"."""
+    trims: bool
+    """Whether blocks obey `deadline` and `thresholds` while a frame runs. Where they do not, a
+    deadline is kept by the counts alone, and thresholds are refused."""
 
     def infer(
         self,
@@ -85,7 +88,8 @@ class Session(Protocol):
             ImageError: image has another shape or dtype.
             ValueError: keep, thresholds or focal_px out of range.
             RuntimeError: the session is closed.
-            BackendError: the backend does not work in this process, which was forked.
+            BackendError: the backend does not work in this process, which was forked, or knows no
+                thresholds.
         """
         ...
 

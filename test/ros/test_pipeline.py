@@ -496,3 +496,15 @@ def test_a_model_without_normals_cannot_tell_the_floor(
     Pipeline(bench.perception, bench, bench.statistics, settings(), bench.log)
     with pytest.raises(ParameterError, match="height is of no use to tiny, which has no normals"):
         Pipeline(bench.perception, bench, bench.statistics, settings(camera_height=1.0), bench.log)
+
+
+def test_a_mode_that_the_session_cannot_do_is_refused_and_nothing_changes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.perception.session, "trims", False)
+    before = bench.perception.settings
+    changed = settings(budget_mode="adaptive", camera_height=1.0, camera_pitch=0.0)
+    with pytest.raises(ParameterError, match="mode adaptive needs thresholds, which tiny lacks"):
+        bench.pipeline.apply(changed)
+    assert bench.perception.settings is before
+    assert bench.pipeline._scaling._scale is None

@@ -1,4 +1,4 @@
-"""A GPU's memory and stream in NumPy, and an engine whose network is run by the CPU session.
+"""A GPU's memory and stream in NumPy, and engines whose networks are run on the CPU.
 
 What is put into the stream happens when somebody waits for it, as on a GPU, and what is recorded
 happens when it is replayed; so a wait that is missing, a copy in the wrong order or an input that
@@ -8,7 +8,7 @@ was baked into the graph shows in the numbers. It tells nothing of CUDA or Tenso
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import BackendError
 from pag_ros.kernels.gpu.store import CompiledKernel
+from pag_ros.manifest import Manifest
 from pag_ros.runtime import open_session
 from pag_ros.runtime.tensorrt.driver import OutOfMemoryError
 from pag_ros.runtime.tensorrt.engine import engine_inputs, engine_outputs
 from pag_ros.runtime.tensorrt.libcuda import Gpu
+from pag_ros.runtime.tensorrt.standard_graph import standard_inputs, standard_outputs
 
 BASE = 0x7F0000000000
 STAMP = CompiledKernel("pag_stamp", 87, 16, "", b"", (1, 1, 1), 32, 0, 8, 0, False)
@@ -219,3 +221,62 @@ class EngineDouble:
     def _array(self, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return self._driver.memory(self._addresses[name], size).view(dtype).reshape(shape)
+
+
+class CountedEngineDouble:
+    """`CountedEngine` of a graph in standard operators, which OpenVINO runs in single precision.
+
+    Counts are read when a run is put into the stream, as TensorRT does with what shapes depend on:
+    a recorded run keeps those that it was recorded with.
+
+    Attributes:
+        ran: counts and work memory of every run.
+        refuses: whether runs are refused.
+        factor: by what depth is too large.
+    """
+
+    works_in = 1 << 20
+
+    def __init__(self, graph: Path, manifest: Manifest, driver: DriverDouble) -> None:
+        import openvino as ov
+
+        properties = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+        self._network = ov.Core().compile_model(graph, "CPU", properties)
+        self._manifest, self._driver = manifest, driver
+        self.ran: list[tuple[tuple[int, ...], int]] = []
+        self.refuses = False
+        self.is_closed = False
+        self.factor = 1.0
+
+    def with_counts(
+        self, keep: NDArray[np.int32], addresses: Mapping[str, int], work_at: int, stream: int
+    ) -> Callable[[], None]:
+        assert stream == self._driver.stream
+        assert all(address % 256 == 0 for address in (*addresses.values(), work_at))
+        self._driver.memory(work_at, self.works_in)
+
+        def enqueue() -> None:
+            if self.refuses:
+                raise BackendError("TensorRT cannot run the engine")
+            counts = keep.copy()
+            self._driver.submit(lambda: self._run(counts, addresses, work_at))
+
+        return enqueue
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def _run(self, counts: NDArray[np.int32], addresses: Mapping[str, int], work_at: int) -> None:
+        self.ran.append((tuple(counts.tolist()), work_at))
+        inputs = standard_inputs(self._manifest)
+        given = {name: self._array(addresses[name], *place) for name, place in inputs.items()}
+        results = self._network({**given, "keep": counts})
+        for name, (dtype, shape) in standard_outputs(self._manifest).items():
+            result = results[name] * (self.factor if name == "depth" else 1)
+            self._array(addresses[name], dtype, shape)[...] = -1  # undefined past the count
+            self._array(addresses[name], dtype, result.shape)[...] = result
+        self._driver.now_ns += ENCODER_NS + PIXEL_NS * int(counts.sum())
+
+    def _array(self, address: int, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return self._driver.memory(address, size).view(dtype).reshape(shape)

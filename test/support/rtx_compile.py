@@ -1,8 +1,9 @@
 """Compiles an ONNX file by `builder.compile_network` with the real TensorRT-RTX builder.
 
-Prints the engine's size, the shares of progress that were reported and whether outputs of plugins
-may lie in their inputs, or the error. With "stop" the build is to end after its first step. Run as
-a program, since what this builder does not like may end the process. Needs no GPU.
+Prints the engine's size, the shares of progress that were reported, whether outputs of plugins may
+lie in their inputs and whether float32 may be rounded (TF32), or the error. With "stop" the build
+is to end after its first step; a number is the most that every value of the input `keep` may be.
+Run as a program, since what this builder does not like may end the process. Needs no GPU.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pag_ros.runtime.tensorrt.builder import builder_config, compile_network
 from pag_ros.runtime.tensorrt.progress import BuildProgress
 
 
-def main(model: Path, stops: bool) -> None:
+def main(model: Path, option: str) -> None:
     found = importlib.util.find_spec("tensorrt_rtx_libs")
     assert found is not None
     assert found.origin is not None
@@ -30,14 +31,19 @@ def main(model: Path, stops: bool) -> None:
     progress = BuildProgress(lambda share, left_s, phase: shares.append(share))
     try:
         engine = compile_network(
-            trt, model.read_bytes(), progress, is_stopped=lambda: stops and bool(shares)
+            trt,
+            model.read_bytes(),
+            progress,
+            is_stopped=lambda: option == "stop" and bool(shares),
+            most={"keep": [int(option)]} if option.isdigit() else None,
         )
         config = builder_config(trt, trt.Builder(trt.Logger()))
         aliased = config.get_preview_feature(trt.PreviewFeature.ALIASED_PLUGIN_IO_10_03)
-        print(json.dumps({"size": len(engine), "shares": shares, "aliased": aliased}))
+        told = {"aliased": aliased, "rounded": config.get_flag(trt.BuilderFlag.TF32)}
+        print(json.dumps({"size": len(engine), "shares": shares, **told}))
     except BackendError as error:
         print(json.dumps({"error": str(error)}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:] == ["stop"])
+    main(Path(sys.argv[1]), "".join(sys.argv[2:]))

@@ -3,7 +3,8 @@
     pag_ros adopt CHECKPOINT --out da2 --teach pictures/
     pag_ros adopt RELATIVE_CHECKPOINT --out da2 --depths frames/train --teach pictures/
 
-writes OUT/NAME.onnx and its manifest. Metric variants are taken as they are; the metres of relative
+writes OUT/NAME.onnx and its manifest, and OUT/NAME.standard.onnx, the same network without custom
+operators, which TensorRT runs. Metric variants are taken as they are; the metres of relative
 ones are fitted to pictures with true depth (--depths). --teach lets the gates learn from the
 network itself which patches it can do without, on any pictures such as the robot sees, and keeps
 them in OUT/NAME.gates.safetensors; --gates takes them from there. docs/transformers.md: where
@@ -76,11 +77,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     gates.add_argument("--gates", type=Path, metavar="FILE", help="taught before")
     parser.add_argument("--minutes", type=float, help="of --teach (default: 20)")
-    parser.add_argument(
-        "--standard",
-        action="store_true",
-        help="write NAME.standard.onnx as well: no custom operators, for any runtime",
-    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -100,7 +96,7 @@ def main(args: argparse.Namespace) -> int:
         for step in steps:
             step(network)
 
-    manifest = adopt(args.checkpoint, args.out, args.size, max_depth_m, prepare, args.standard)
+    manifest = adopt(args.checkpoint, args.out, args.size, max_depth_m, prepare)
     print(f"written: {args.out / manifest.name}.onnx ({manifest.license})")
     if not (args.teach or args.gates):
         print(_UNTAUGHT)

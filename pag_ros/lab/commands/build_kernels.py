@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pag_ros.cli.options import add_json, add_model_argument, write_json
+from pag_ros.errors import ParameterError
 from pag_ros.kernels.gpu.programs import Spec, StampSpec
 from pag_ros.kernels.gpu.store import CompiledKernel, kernels_path, save_kernels
 from pag_ros.lab.kernel_compiler.compiler import TARGETS, compile_kernels
 from pag_ros.runtime.models import find_model
+from pag_ros.runtime.onnx_precheck import is_transformer
+from pag_ros.runtime.tensorrt.standard_graph import standard_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     model = find_model(args.model)
+    if is_transformer(model):
+        raise ParameterError(
+            f"{model}: a transformer needs no GPU kernels; TensorRT runs "
+            f"{standard_path(model).name}"
+        )
     kernels = _compile(programs_of(model), args.targets)
     path = kernels_path(args.out / model.name if args.out else model)
     save_kernels(path, kernels)

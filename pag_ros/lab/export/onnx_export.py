@@ -8,7 +8,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -108,9 +108,16 @@ def export_dense(network: PagNetwork, size: tuple[int, int], path: Path) -> None
 
 
 def write_graph(
-    module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], path: Path
+    module: nn.Module,
+    inputs: dict[str, Tensor],
+    outputs: Sequence[str],
+    path: Path,
+    notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write a module as ONNX, its large weights in 16 bits.
+
+    Args:
+        notes: what the file says of itself.
 
     Raises:
         ParameterError: `path` cannot be written.
@@ -135,6 +142,7 @@ def write_graph(
     model = program.model_proto
     _store_half(model)
     _strip_notes(model)
+    onnx.helper.set_model_props(model, dict(notes or {}))
     write_bytes(path, model.SerializeToString())
 
 

@@ -88,6 +88,7 @@ class TorchSession:
     """
 
     device: DeviceKind = "gpu"
+    trims = False
 
     def __init__(
         self, device: Device, manifest: Manifest, graph: EngineGraph, programs: Programs

@@ -20,6 +20,7 @@ from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, read_dep
 from pag_ros.lab.transformers.variants import DEEPEST_M
 from pag_ros.lab.transformers.vit import PATCH, likeness_macs, macs_per_token
 from pag_ros.manifest import BlockSpec, Manifest, save_manifest, sha256_of
+from pag_ros.runtime.tensorrt.standard_graph import MODEL_NOTE, standard_path
 
 LARGEST_PX = 1036
 """Twice the side that it was trained at: 5,476 tokens, whose attention takes half a gigabyte."""
@@ -43,9 +44,8 @@ def adopt(
     size: tuple[int, int],
     max_depth_m: float | None,
     prepare: Callable[[GatedDepthAnything], None] = lambda network: None,
-    standard: bool = False,
 ) -> Manifest:
-    """Write `out`/NAME.onnx and its manifest; NAME is the checkpoint's.
+    """Write `out`/NAME.onnx, its manifest and NAME.standard.onnx; NAME is the checkpoint's.
 
     Args:
         checkpoint: of a Depth Anything V2, see `read_depth_anything`.
@@ -54,7 +54,6 @@ def adopt(
         max_depth_m: what a metric checkpoint was trained up to, metres; None: it is relative.
         prepare: what is done to the network before it is written: a relative one is given metres,
             gates are taught.
-        standard: write NAME.standard.onnx as well, see `export_standard`.
 
     Raises:
         ParameterError: the size is none of whole patches, or the depth or the folder cannot be.
@@ -64,9 +63,9 @@ def adopt(
     network = read_depth_anything(checkpoint, max_depth_m)
     prepare(network)
     path = out / f"{checkpoint.stem}.onnx"
-    if standard:
-        export_standard(network, size, path.with_suffix(".standard.onnx"))
-    return export_depth_anything(network, checkpoint.stem, size, path)
+    manifest = export_depth_anything(network, checkpoint.stem, size, path)
+    export_standard(network, size, standard_path(path), manifest.sha256)
+    return manifest
 
 
 def export_depth_anything(
@@ -108,16 +107,22 @@ def export_depth_anything(
     return manifest
 
 
-def export_standard(network: GatedDepthAnything, size: tuple[int, int], path: Path) -> None:
-    """Write the gated network in standard operators alone, without a manifest, for any runtime.
+def export_standard(
+    network: GatedDepthAnything, size: tuple[int, int], path: Path, model_sha256: str
+) -> None:
+    """Write the gated network in standard operators alone: for TensorRT, and for any runtime.
 
     Its inputs are `image`, `fx` and `keep`, the patches that each block computes, 1 or more.
+
+    Args:
+        model_sha256: of the same network's model, which the file names as the one that it is of.
 
     Raises:
         ParameterError, ModelError: as for `export_depth_anything`.
     """
     inputs = {**_inputs(size), "keep": _keep(network.pretrained.config.depth)}
-    write_graph(StandardDepthAnything(network), inputs, ["depth", "normals"], path)
+    standard = StandardDepthAnything(network)
+    write_graph(standard, inputs, standard.output_names(), path, {MODEL_NOTE: model_sha256})
 
 
 def export_ungated(network: GatedDepthAnything, size: tuple[int, int], path: Path) -> None:

@@ -81,17 +81,30 @@ class StandardDepthAnything(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor, fx: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """Depth [1,H,W] in metres and normals [1,H,W,3]; inputs as above, `keep` 1 or more."""
+    def forward(self, image: Tensor, fx: Tensor, keep: Tensor) -> tuple[Tensor, ...]:
+        """The graph; inputs as above, `keep` 1 or more.
+
+        Returns:
+            Depth [1,H,W] in metres, normals [1,H,W,3], and of each block the patches that it
+            computed [keep] int32; named by `output_names`.
+        """
+        indices = []
 
         def choose(block: Block, score: Tensor) -> Tensor:
             number: Any = keep[block.slot].item()
             torch._check(number >= 1)  # type: ignore[no-untyped-call]
             torch._check(number <= score.shape[1])  # type: ignore[no-untyped-call]
-            return score.topk(number, dim=1).indices[0]
+            index = score.topk(number, dim=1).indices[0]
+            indices.append(index.to(torch.int32))
+            return index
 
         depth = _gated_depth(self.network, image, choose)
-        return depth, normals_of(depth, fx)
+        return depth, normals_of(depth, fx), *indices
+
+    def output_names(self) -> list[str]:
+        """Names of what `forward` returns, in order."""
+        slots = range(len(self.network.pretrained.gated))
+        return ["depth", "normals", *(f"index{slot}" for slot in slots)]
 
 
 class UngatedDepthAnything(nn.Module):

@@ -62,6 +62,7 @@ class OpenVinoSession:
     """
 
     device: Device = "cpu"
+    trims = True
 
     def __init__(
         self,

@@ -35,6 +35,9 @@ class TensorRt(Protocol):
     PluginFieldCollection: Callable[[list[NodeAttribute]], PluginFields]
     DimsExprs: Callable[[list[SizeExpression]], object]
     TensorIOMode: TensorModes
+    TensorLocation: TensorLocations
+    ExecutionContextAllocationStrategy: AllocationStrategies
+    BuilderFlag: BuilderFlags
     TensorFormat: TensorFormats
     PluginFieldType: FieldTypes
     MemoryPoolType: MemoryPools
@@ -58,6 +61,24 @@ class TensorModes(Protocol):
     """The enumeration trt.TensorIOMode."""
 
     INPUT: object
+
+
+class TensorLocations(Protocol):
+    """The enumeration trt.TensorLocation."""
+
+    HOST: object
+
+
+class AllocationStrategies(Protocol):
+    """The enumeration trt.ExecutionContextAllocationStrategy."""
+
+    USER_MANAGED: object
+
+
+class BuilderFlags(Protocol):
+    """The enumeration trt.BuilderFlag."""
+
+    TF32: object
 
 
 class TensorFormats(Protocol):
@@ -118,6 +139,16 @@ class BuilderConfig(Protocol):
 
     def set_memory_pool_limit(self, pool: object, size: int) -> object: ...
     def set_preview_feature(self, feature: object, on: bool) -> object: ...
+    def clear_flag(self, flag: object) -> object: ...
+    def add_optimization_profile(self, profile: OptimizationProfile) -> int: ...
+
+
+class OptimizationProfile(Protocol):
+    """A trt.IOptimizationProfile."""
+
+    def set_shape_input(
+        self, name: str, least: Sequence[int], usual: Sequence[int], most: Sequence[int], /
+    ) -> object: ...
 
 
 class HostBytes(Protocol):
@@ -131,6 +162,7 @@ class EngineBuilder(Protocol):
 
     def create_network(self, flags: int) -> NetworkDefinition: ...
     def create_builder_config(self) -> BuilderConfig: ...
+    def create_optimization_profile(self) -> OptimizationProfile: ...
     def build_serialized_network(
         self, network: NetworkDefinition, config: BuilderConfig
     ) -> HostBytes | None: ...
@@ -139,7 +171,13 @@ class EngineBuilder(Protocol):
 class ExecutionContext(Protocol):
     """A trt.IExecutionContext."""
 
+    device_memory: int
+
     def set_tensor_address(self, name: str, address: int) -> bool: ...
+    def set_optimization_profile_async(self, number: int, stream: int) -> bool: ...
+    def set_device_memory(self, address: int, size: int) -> object: ...
+    def infer_shapes(self) -> list[str]: ...
+    def get_tensor_shape(self, name: str) -> Iterable[int]: ...
     def execute_async_v3(self, stream: int) -> bool: ...
 
 
@@ -158,7 +196,8 @@ class CudaEngine(Protocol):
     def get_tensor_mode(self, name: str) -> object: ...
     def get_tensor_dtype(self, name: str) -> object: ...
     def get_tensor_shape(self, name: str) -> Iterable[int]: ...
-    def create_execution_context(self) -> ExecutionContext | None: ...
+    def get_tensor_location(self, name: str) -> object: ...
+    def create_execution_context(self, strategy: object = ...) -> ExecutionContext | None: ...
     def create_engine_inspector(self) -> EngineInspector: ...
 
 

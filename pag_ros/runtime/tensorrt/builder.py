@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,29 @@ def build_engine(
     return content, {"build_seconds": seconds, **engine_summary(trt, content)}
 
 
+def build_standard_engine(
+    trt: TensorRt,
+    onnx: bytes,
+    most: Mapping[str, Sequence[int]],
+    free_bytes: int,
+    report: Report,
+    is_stopped: Callable[[], bool] = bool,
+) -> tuple[bytes, dict[str, Any]]:
+    """Build the engine of a graph in standard operators.
+
+    Arguments, results and errors are those of `build_engine`, and:
+
+    Args:
+        onnx: the graph.
+        most: see `compile_network`.
+    """
+    require_memory(len(onnx), free_bytes)
+    began = time.monotonic()
+    content = compile_network(trt, onnx, BuildProgress(report), False, is_stopped, most)
+    seconds = time.monotonic() - began
+    return content, {"build_seconds": seconds, **engine_summary(trt, content)}
+
+
 def require_memory(onnx_bytes: int, free_bytes: int) -> None:
     """Raise OutOfMemoryError unless the GPU has room for a build, as far as one can foresee."""
     need = _BASE_BYTES + _WORKSPACE_BYTES + _COPIES_OF_WEIGHTS * onnx_bytes
@@ -156,12 +179,14 @@ def compile_network(
     progress: BuildProgress,
     ahead_of_time: bool = False,
     is_stopped: Callable[[], bool] = bool,
+    most: Mapping[str, Sequence[int]] | None = None,
 ) -> bytes:
     """The serialized engine of an ONNX graph, every layer in the types that the graph says.
 
     Args:
         ahead_of_time: its plugins are to be compiled into the engine.
         is_stopped: asked after every step whether the build is to end.
+        most: input that shapes depend on -> its largest values; each may be as small as 1.
 
     Raises:
         OutOfMemoryError: too little memory.
@@ -173,6 +198,8 @@ def compile_network(
     network = builder.create_network(_network_flags(trt, ahead_of_time))
     _parse(trt, network, onnx, log)
     config = builder_config(trt, builder)
+    if most:
+        _add_profile(builder, config, most)
     monitor = progress_monitor(trt, progress, is_stopped)
     config.progress_monitor = monitor
     serialized = builder.build_serialized_network(network, config)
@@ -190,12 +217,25 @@ def builder_config(trt: TensorRt, builder: EngineBuilder) -> BuilderConfig:
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
     # The engine then tells each layer's types.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    # What a graph has in float32 is meant so: TF32 keeps no more digits than half precision.
+    config.clear_flag(trt.BuilderFlag.TF32)
     # One stream: blocks follow each other anyhow, and time stamps then mean what they say.
     config.max_aux_streams = 0
     if hasattr(trt.PreviewFeature, _IN_PLACE):
         # Without it the builder refuses blocks that write into the map that they were given.
         config.set_preview_feature(getattr(trt.PreviewFeature, _IN_PLACE), True)
     return config
+
+
+def _add_profile(
+    builder: EngineBuilder, config: BuilderConfig, most: Mapping[str, Sequence[int]]
+) -> None:
+    """One optimization profile for all values; TensorRT times its kernels at half of the most."""
+    profile = builder.create_optimization_profile()
+    for name, values in most.items():
+        usual = [max(1, value // 2) for value in values]
+        profile.set_shape_input(name, [1] * len(values), usual, list(values))
+    config.add_optimization_profile(profile)
 
 
 def engine_summary(trt: TensorRt, content: bytes) -> dict[str, Any]:

@@ -60,14 +60,8 @@ class TensorRtEngine:
     """
 
     def __init__(self, trt: TensorRt, content: bytes, manifest: Manifest) -> None:
-        self._log = logger_of(trt)
-        self._log.forget()
-        runtime = started(trt, "Runtime")
-        engine = runtime.deserialize_cuda_engine(content)
-        if engine is None:
-            error = OutOfMemoryError if self._log.tells_of_memory else BackendError
-            raise error(f"TensorRT {trt.__version__} refuses the engine{self._log.reason}")
-        _check_tensors(trt, engine, manifest)
+        self._log, runtime, engine = deserialized(trt, content)
+        check_tensors(trt, engine, engine_inputs(manifest), engine_outputs(manifest))
         context = engine.create_execution_context()
         if context is None:
             # It has read the engine, so what it lacks is room to work in.
@@ -172,6 +166,23 @@ def started(trt: TensorRt, kind: Literal["Builder", "Runtime"]) -> EngineBuilder
         raise BackendError(f"TensorRT {trt.__version__} cannot start{log.reason}") from error
 
 
+def deserialized(trt: TensorRt, content: bytes) -> tuple[TensorRtLog, EngineRuntime, CudaEngine]:
+    """Read a serialized engine.
+
+    Raises:
+        BackendError: TensorRT refuses it.
+        OutOfMemoryError: it may be sound, but there is no room for it.
+    """
+    log = logger_of(trt)
+    log.forget()
+    runtime = started(trt, "Runtime")
+    engine = runtime.deserialize_cuda_engine(content)
+    if engine is None:
+        error = OutOfMemoryError if log.tells_of_memory else BackendError
+        raise error(f"TensorRT {trt.__version__} refuses the engine{log.reason}")
+    return log, runtime, engine
+
+
 def engine_inputs(manifest: Manifest) -> Layout:
     """What a frame is given: the model's inputs and `clock`, its start on the GPU's clock."""
     return {**input_layout(manifest), "clock": (np.int32, (2,))}
@@ -195,8 +206,9 @@ def needed_text(engine: CudaEngine) -> str:
     return f"it works in {needed_bytes(engine) / (1 << 20):.0f} MiB of GPU memory"
 
 
-def _check_tensors(trt: TensorRt, engine: CudaEngine, manifest: Manifest) -> None:
-    wanted = {True: engine_inputs(manifest), False: engine_outputs(manifest)}
+def check_tensors(trt: TensorRt, engine: CudaEngine, inputs: Layout, outputs: Layout) -> None:
+    """Raise BackendError unless an engine has these inputs and outputs."""
+    wanted = {True: inputs, False: outputs}
     found: Mapping[bool, dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]]] = {
         True: {},
         False: {},

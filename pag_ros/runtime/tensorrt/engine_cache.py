@@ -57,7 +57,8 @@ class EngineKey:
         capability: of the GPU, compute capability times ten.
         precision: "fp16".
         size: of the input, "320x240".
-        kernels: kind of plugin and checksum of our kernels' code.
+        kernels: kind of plugin and checksum of our kernels' code; of a transformer "standard" and
+            the checksum of its graph in standard operators.
         multiprocessors: of the GPU; what suits a large Orin need not suit a small one.
         pag_ros: version of this package, which makes the graph.
     """

@@ -73,7 +73,7 @@ def engine_graph(model: Path, plugin_version: str = PLUGIN_VERSION) -> EngineGra
     manifest = load_manifest(model)
     with reading(model, "a usable model", ModelError):
         try:
-            return _rewritten(_parsed(model), manifest, plugin_version)
+            return _rewritten(parsed_onnx(model), manifest, plugin_version)
         except BackendError as error:
             raise BackendError(f"{model}: {error}") from error
 
@@ -96,13 +96,19 @@ def dense_graph(model: Path) -> bytes:
         ModelError: the file is no ONNX model.
     """
     with reading(model, "a usable model", ModelError):
-        proto = _parsed(model)
-        constants, nodes = _constants(proto)
-        _replace(proto, to_half(_cast_before_transpose(nodes), constants, {}), constants)
+        proto = parsed_onnx(model)
+        constants, nodes = split_constants(proto)
+        replace_nodes(proto, to_half(_cast_before_transpose(nodes), constants, {}), constants)
         return bytes(proto.SerializeToString())
 
 
-def _parsed(model: Path) -> ModelProto:
+def parsed_onnx(model: Path) -> ModelProto:
+    """An ONNX file.
+
+    Raises:
+        ValueError: it is none.
+        OSError: it cannot be read.
+    """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -115,7 +121,7 @@ def _parsed(model: Path) -> ModelProto:
 
 
 def _rewritten(proto: ModelProto, manifest: Manifest, plugin_version: str) -> EngineGraph:
-    constants, nodes = _constants(proto)
+    constants, nodes = split_constants(proto)
     nodes = _cast_before_transpose(_expanded(nodes, constants))
     gated = _Gated(nodes, constants, manifest, {output.name for output in proto.graph.output})
     nodes = gated.rewritten()
@@ -125,12 +131,12 @@ def _rewritten(proto: ModelProto, manifest: Manifest, plugin_version: str) -> En
         for name, spec in gated.programs.items()
     }
     nodes = to_half(nodes, constants, types)
-    _replace(proto, [*nodes, *_stamps(gated.stamps)], constants)
+    replace_nodes(proto, [*nodes, *_stamps(gated.stamps)], constants)
     _add_ports(proto, len(gated.stamps))
     return EngineGraph(proto.SerializeToString(), gated.programs)
 
 
-def _replace(proto: ModelProto, nodes: Sequence[NodeProto], constants: Constants) -> None:
+def replace_nodes(proto: ModelProto, nodes: Sequence[NodeProto], constants: Constants) -> None:
     """Let the graph consist of other nodes, and of the constants that these use."""
     from onnx import numpy_helper
 
@@ -143,7 +149,7 @@ def _replace(proto: ModelProto, nodes: Sequence[NodeProto], constants: Constants
     )
 
 
-def _constants(proto: ModelProto) -> tuple[Constants, list[NodeProto]]:
+def split_constants(proto: ModelProto) -> tuple[Constants, list[NodeProto]]:
     """The weights by name, half precision ones as they are meant, and the nodes without them."""
     from onnx import TensorProto, numpy_helper
 

@@ -18,15 +18,14 @@ from pag_ros.kernels.gpu.store import CompiledKernel
 from pag_ros.manifest import Manifest
 from pag_ros.runtime.frame_clock import limit_rows
 from pag_ros.runtime.frame_io import check_frame, prediction_of
-from pag_ros.runtime.model_layout import Layout, output_layout
+from pag_ros.runtime.model_layout import output_layout
 from pag_ros.runtime.session import Deadline, Device, Prediction
+from pag_ros.runtime.tensorrt.arena import Arena
 from pag_ros.runtime.tensorrt.driver import Driver, Work
 from pag_ros.runtime.tensorrt.engine import Engine, engine_inputs, engine_outputs
 from pag_ros.runtime.tensorrt.gpu_clock import GpuClock
 from pag_ros.runtime.tensorrt.stage_times import FrameTimes, StageTimes, marks_of, words_of
 
-_ALIGNMENT = 256
-"""Bytes that every tensor is aligned to, as TensorRT asks for it."""
 _WARM_UPS = 7
 
 
@@ -46,6 +45,7 @@ class TensorRtSession:
     """
 
     device: Device = "gpu"
+    trims = True
 
     def __init__(
         self,
@@ -114,8 +114,8 @@ class TensorRtSession:
     def _prepare(self, stamp: CompiledKernel) -> None:
         """Get memory, run once, record the graph, and measure how long the heads take."""
         driver, manifest = self._driver, self.manifest
-        given = _Arena(engine_inputs(manifest))
-        received = _Arena(
+        given = Arena(engine_inputs(manifest))
+        received = Arena(
             {**engine_outputs(manifest), "start": (np.int32, (2,)), "end": (np.int32, (2,))}
         )
         source, source_on_gpu = driver.host_memory(given.size)
@@ -179,32 +179,3 @@ class TensorRtSession:
         start, end = int(marks[0]), int(marks[-1])
         self._gpu_clock.observe(launched, start, end, done)
         return FrameTimes(marks, done - began, self._gpu_clock.host_seconds(start) - began)
-
-
-class _Arena:
-    """Tensors one after another in one piece of memory, so that one copy moves them all.
-
-    Attributes:
-        size: of the memory in bytes.
-        first: name of the tensor at its beginning.
-    """
-
-    def __init__(self, layout: Layout) -> None:
-        self._places: dict[str, tuple[int, int, type[np.generic], tuple[int, ...]]] = {}
-        self.size = 0
-        self.first = next(iter(layout))
-        for name, (dtype, shape) in layout.items():
-            bytes_needed = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            self._places[name] = (self.size, bytes_needed, dtype, shape)
-            self.size += -(-bytes_needed // _ALIGNMENT) * _ALIGNMENT
-
-    def arrays(self, memory: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """The tensors as views of memory of the host."""
-        return {
-            name: memory[start : start + size].view(dtype).reshape(shape)
-            for name, (start, size, dtype, shape) in self._places.items()
-        }
-
-    def addresses(self, base: int) -> dict[str, int]:
-        """Where the tensors lie if the memory begins at `base`."""
-        return {name: base + start for name, (start, *_) in self._places.items()}

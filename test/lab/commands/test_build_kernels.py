@@ -110,3 +110,12 @@ def test_a_shipped_model_comes_with_its_kernels(name: str, target: int) -> None:
     for kernel in kernels.values():
         assert kernel.capability == target
         assert kernel.spills == 0
+
+
+def test_a_transformer_needs_none_and_is_told_what_runs_it(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.setattr(build_kernels, "is_transformer", lambda path: path == model)
+    assert main(["build", "kernels", str(model)]) == 2
+    assert "needs no GPU kernels; TensorRT runs model.standard.onnx" in capsys.readouterr().err
+    assert not kernels_path(model).exists()

@@ -102,29 +102,33 @@ def test_the_session_gives_what_torch_gives(
 @pytest.fixture(scope="module")
 def standard(network: GatedDepthAnything, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("standard") / "tiny.standard.onnx"
-    export_standard(network, SIZE, path)
+    export_standard(network, SIZE, path, "")
     return path
 
 
-def in_openvino(model: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+Runs = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+"""Gives depth, normals and the patches of every block."""
+
+
+def in_openvino(model: Path) -> Runs:
     import openvino as ov
 
     properties = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = ov.Core().compile_model(model, "CPU", properties)
-    return lambda feeds: compiled(feeds)["depth"]
+    return lambda feeds: [compiled(feeds)[port] for port in compiled.outputs]
 
 
-def in_onnxruntime(model: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+def in_onnxruntime(model: Path) -> Runs:
     ort = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install '.[bench]'")
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    return lambda feeds: session.run(["depth"], feeds)[0]
+    return lambda feeds: session.run(None, feeds)
 
 
 @pytest.mark.parametrize("open_in", [in_openvino, in_onnxruntime])
 def test_in_standard_operators_other_runtimes_give_what_the_network_gives(
     network: GatedDepthAnything,
     standard: Path,
-    open_in: Callable[[Path], Callable[[dict[str, np.ndarray]], np.ndarray]],
+    open_in: Callable[[Path], Runs],
 ) -> None:
     onnx = pytest.importorskip("onnx")
     graph = onnx.load(standard)
@@ -139,8 +143,14 @@ def test_in_standard_operators_other_runtimes_give_what_the_network_gives(
         }
         with torch.no_grad():
             expected = network(torch.from_numpy(feeds["image"]).permute(0, 3, 1, 2) / 255.0, keep)
-        deviation = np.abs(run(feeds)[0] - expected[0, 0].numpy()).max()
-        assert deviation < 0.01 * float(expected.std())
+            listed = DeployedDepthAnything(network)(
+                *(torch.from_numpy(value) for value in feeds.values()), no_limits(4)
+            )[3:]
+        depth, _, *index = run(feeds)
+        assert np.abs(depth[0] - expected[0, 0].numpy()).max() < 0.01 * float(expected.std())
+        for found, wanted, count in zip(index, listed, keep, strict=True):
+            assert found.dtype == np.int32
+            assert sorted(found.tolist()) == sorted(wanted[:count].tolist())
 
 
 def test_with_all_patches_it_is_the_network_itself(network: GatedDepthAnything) -> None:
@@ -219,17 +229,20 @@ def test_normals_are_those_of_the_plane() -> None:
 def test_the_command_writes_a_model_that_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    cv2 = pytest.importorskip("cv2")
+    cv2, onnx = pytest.importorskip("cv2"), pytest.importorskip("onnx")
     state = {k: v for k, v in tiny().state_dict().items() if ".gate." not in k}
     checkpoint = tmp_path / "depth_anything_v2_metric_tiny.pth"
     torch.save(state, checkpoint)
     command = ["adopt", str(checkpoint), "--out", str(tmp_path / "da2"), "--size", "112x84"]
     with caplog.at_level(logging.WARNING):
-        assert main([*command, "--max-depth", "20", "--standard"]) == 0
+        assert main([*command, "--max-depth", "20"]) == 0
     assert "learned nothing" in capsys.readouterr().out
     assert not caplog.records, "nothing of what the exporter says about itself"
     model = tmp_path / "da2" / "depth_anything_v2_metric_tiny.onnx"
-    assert model.with_suffix(".standard.onnx").is_file()
+    notes = onnx.load(model.with_suffix(".standard.onnx")).metadata_props
+    assert [(each.key, each.value) for each in notes] == [
+        ("pag_ros.model_sha256", load_manifest(model).sha256)
+    ]
     cv2.imwrite(str(tmp_path / "a.png"), picture())
     run = ["run", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--model", str(model)]
     assert main([*run, "--budget", "0.5", "--raw"]) == 0

@@ -71,6 +71,30 @@ def test_a_real_builder_takes_it_and_tells_its_progress(tmp_path: Path) -> None:
     assert told["shares"] == sorted(told["shares"])
     assert told["shares"][-1] == 1.0
     assert told["aliased"], "the builder would refuse blocks that work in place"
+    assert not told["rounded"], "products in float32 would be no better than half precision"
+
+
+def best_of(path: Path) -> Path:
+    """As many of 16 numbers as the input says."""
+    tensors = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16]),
+        helper.make_tensor_value_info("keep", TensorProto.INT32, [1]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, "n"]),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["keep"], ["k"], to=TensorProto.INT64),
+        helper.make_node("TopK", ["x", "k"], ["y", "which"], axis=1),
+    ]
+    graph = helper.make_graph(nodes, "best", tensors[:2], tensors[2:])
+    opsets = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    return path
+
+
+def test_a_real_builder_takes_counts_that_vary_by_their_profile(tmp_path: Path) -> None:
+    model = best_of(tmp_path / "best.onnx")
+    assert compiled(model, "16")["size"] > 1000
+    assert "cannot build the engine" in compiled(model)["error"], "the profile is what it takes"
 
 
 def test_what_a_real_parser_does_not_understand_is_told(tmp_path: Path) -> None:

@@ -16,17 +16,21 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from gpu_double import STAMP, DriverDouble, EngineDouble
+from gpu_double import STAMP, CountedEngineDouble, DriverDouble, EngineDouble
 
+from pag_ros.budget import ControllerSettings
 from pag_ros.errors import BackendError, ModelError, ParameterError
 from pag_ros.kernels.gpu.store import kernels_path, save_kernels
+from pag_ros.manifest import load_manifest
 from pag_ros.runtime import EngineOptions, open_perception, open_session
 from pag_ros.runtime.tensorrt import opening, plugin_class, requirements
 from pag_ros.runtime.tensorrt.driver import OutOfMemoryError
 from pag_ros.runtime.tensorrt.libcuda import Gpu
 from pag_ros.runtime.tensorrt.requirements import tensorrt_problem
 from pag_ros.runtime.tensorrt.self_check import reference_path, write_reference
+from pag_ros.runtime.tensorrt.standard_graph import standard_graph, standard_path
 
 ORIN = Gpu("Orin", 87, True, (12, 6), 16)
 
@@ -366,6 +370,125 @@ def test_a_perception_on_the_gpu_escalates_without_half_the_resolution(
         "tensorrt 10.14.1 fp16 Double, CUDA graph"
     ]
     perception.close()
+
+
+# A transformer, whose engine has no plugins.
+
+
+class TransformerMachine(Machine):
+    """The same machine with a transformer."""
+
+    def counted_engine(self, trt: Any, content: bytes, manifest: Any) -> CountedEngineDouble:
+        if content in self.refused:
+            raise BackendError("TensorRT 10.14.1 refuses the engine: magic tag does not match")
+        path = standard_path(self.model)
+        engine = CountedEngineDouble(path, manifest, self.drivers[-1])
+        engine.factor = self.factor
+        return engine
+
+    def build_standard(self, trt: Any, onnx: bytes, most: Any, *arguments: Any) -> Any:
+        assert most == {"keep": [48] * 8}
+        assert onnx == standard_graph(self.model, load_manifest(self.model))
+        self.builds += 1
+        return f"engine {self.builds}".encode(), {"device_bytes": 1000, "build_seconds": 9.0}
+
+
+@pytest.fixture
+def adopted(transformer: Path, machine: Machine, tmp_path: Path, monkeypatch) -> TransformerMachine:
+    folder = tmp_path / "adopted"
+    shutil.copytree(transformer.parent, folder)
+    adopted = TransformerMachine(folder / transformer.name, tmp_path / "engines")
+    adopted.drivers = machine.drivers
+    session = open_session(adopted.model, "cpu", 1)
+    write_reference(session, adopted.model)
+    session.close()
+    for name in ("build_engine", "TensorRtEngine", "load_kernels"):
+        monkeypatch.delattr(opening, name)  # nothing of the other way is asked
+    monkeypatch.setattr(opening, "PyCudaDriver", adopted.driver)
+    monkeypatch.setattr(opening, "StandardEngine", adopted.counted_engine)
+    monkeypatch.setattr(opening, "build_standard_engine", adopted.build_standard)
+    return adopted
+
+
+def test_a_transformers_engine_is_built_checked_and_found_again(
+    adopted: TransformerMachine,
+) -> None:
+    adopted.open().close()
+    assert "building a TensorRT engine of small for Double: there is none yet" in adopted.said
+    assert "the engine's numbers are the model's" in adopted.said[-1]
+    adopted.said.clear()
+    session = adopted.open("auto")
+    assert session.backend == "tensorrt 10.14.1 fp16 Double, 9 rungs, CUDA graphs"
+    session.close()
+    assert adopted.said == []
+    assert adopted.builds == 1
+
+
+def test_a_transformers_wrong_numbers_are_refused_and_remembered(
+    adopted: TransformerMachine,
+) -> None:
+    adopted.factor = 1.5
+    for _ in range(2):
+        with pytest.raises(BackendError, match=r"depth \(median\) deviates by 0\.5"):
+            adopted.open()
+    assert adopted.builds == 1
+
+
+def test_another_graph_of_a_transformer_is_another_engine(adopted: TransformerMachine) -> None:
+    adopted.open().close()
+    path = standard_path(adopted.model)
+    proto = onnx.load(path)
+    proto.producer_version = "another"
+    onnx.save(proto, path)
+    adopted.open().close()
+    assert adopted.builds == 2
+    assert any("GPU kernels standard" in each for each in adopted.said)
+
+
+def test_a_transformers_stored_engine_that_tensorrt_refuses_is_built_anew(
+    adopted: TransformerMachine,
+) -> None:
+    adopted.open().close()
+    adopted.refused.add(b"engine 1")
+    adopted.open().close()
+    assert adopted.builds == 2
+
+
+def test_a_transformer_without_its_graph_is_refused_and_auto_takes_the_cpu(
+    adopted: TransformerMachine,
+) -> None:
+    standard_path(adopted.model).unlink()
+    with pytest.raises(BackendError, match=r"no small\.standard\.onnx beside it; `pag_ros adopt`"):
+        adopted.open()
+    session = adopted.open("auto", threads=1)
+    assert session.backend.startswith("openvino")
+    session.close()
+    assert "device auto takes the CPU" in adopted.said[-1]
+    assert "no small.standard.onnx beside it" in adopted.said[-1]
+
+
+def test_a_stale_graph_is_refused_and_not_remembered(adopted: TransformerMachine) -> None:
+    path = standard_path(adopted.model)
+    right = path.read_bytes()
+    proto = onnx.load(path)
+    del proto.metadata_props[:]
+    onnx.save(proto, path)
+    for _ in range(2):
+        with pytest.raises(BackendError, match="the graph of another model than small"):
+            adopted.open()
+    assert not list((adopted.options.cache or Path()).glob("*.rejected"))
+    path.write_bytes(right)
+    adopted.open().close()
+
+
+def test_a_node_with_a_transformer_says_what_does_not_go_there(
+    adopted: TransformerMachine, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    adaptive = ControllerSettings("adaptive", 0.5)
+    with pytest.raises(ParameterError, match="mode adaptive needs thresholds"):
+        open_perception(adopted.model, settings=adaptive, engine=adopted.options)
+    open_perception(adopted.model, engine=adopted.options).close()
 
 
 def test_precisions_that_there_are_not_are_refused(machine: Machine) -> None:

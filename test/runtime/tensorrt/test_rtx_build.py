@@ -22,6 +22,13 @@ from pag_ros.manifest import load_manifest
 from pag_ros.runtime import shipped_models
 from pag_ros.runtime.tensorrt.engine import engine_inputs, engine_outputs
 from pag_ros.runtime.tensorrt.graph import dense_graph, engine_graph
+from pag_ros.runtime.tensorrt.standard_graph import (
+    keep_layout,
+    standard_graph,
+    standard_inputs,
+    standard_outputs,
+    standard_path,
+)
 
 SUPPORT = Path(__file__).parents[2] / "support"
 NVIDIA_TYPES = {np.uint8: "UINT8", np.float32: "FLOAT", np.int32: "INT32"}
@@ -56,18 +63,30 @@ def test_all_around_our_kernels_builds(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gpu", ["SM86", "SM89", "SM120"])
-def test_a_gated_transformer_builds_with_counts_that_vary(gpu: str, tmp_path: Path) -> None:
+def test_a_gated_transformer_builds_with_counts_that_vary(
+    gpu: str, transformer: Path, tmp_path: Path
+) -> None:
     """Without a plugin, and without a GPU: what it computes there has not been seen."""
-    pytest.importorskip("torch")
-    from small_transformer import BLOCKS, PATCHES, SIZE, small_transformer
+    manifest = load_manifest(transformer)
+    patches = manifest.blocks[0].pixels
+    told = built(standard_graph(transformer, manifest), tmp_path, str(patches), gpu)
+    assert told["half_convolutions"] == 29, "2 behind the last enlargement are not"
+    given = {**standard_inputs(manifest), **keep_layout(manifest)}
+    assert told["inputs"] == {n: [NVIDIA_TYPES[t], [*shape]] for n, (t, shape) in given.items()}
+    assert told["outputs"] == {
+        name: [NVIDIA_TYPES[dtype], [-1] if name.startswith("index") else [*shape]]
+        for name, (dtype, shape) in standard_outputs(manifest).items()
+    }
 
-    from pag_ros.lab.transformers.adopt import export_standard
 
-    model = tmp_path / "small.standard.onnx"
-    export_standard(small_transformer(), SIZE, model)
-    told = built(model.read_bytes(), tmp_path, str(PATCHES), gpu)
-    assert told["inputs"]["keep"] == ["INT32", [BLOCKS]]
-    assert list(told["outputs"]) == ["depth", "normals"]
+@pytest.mark.parametrize("gpu", ["SM89"])
+def test_the_graph_that_adopt_writes_builds_as_it_is(
+    gpu: str, transformer: Path, tmp_path: Path
+) -> None:
+    """In single precision, for those who build it themselves."""
+    content = standard_path(transformer).read_bytes()
+    told = built(content, tmp_path, str(load_manifest(transformer).blocks[0].pixels), gpu)
+    assert told["half_convolutions"] == 0
 
 
 def built(graph: bytes, folder: Path, *arguments: str) -> dict[str, Any]:
