@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError, ModelError, ParameterError
 from pag_ros.evaluation.passes import perception_at
-from pag_ros.image.camera_info import Intrinsics
 from pag_ros.lab.datasets.fitting import fit
 from pag_ros.lab.datasets.rooms import INDEX, read_classes, read_frame, read_index
 from pag_ros.lab.datasets.sample import Dataset, Sample
@@ -212,9 +211,7 @@ def _with_depth(sample: Sample, depth: NDArray[np.float32] | None, normals: bool
     """The sample with a depth, and the normals that it implies if these are wanted."""
     if depth is None:
         return sample
-    height, width = depth.shape
-    middle = Intrinsics(sample.focal_px, sample.focal_px, (width - 1) / 2, (height - 1) / 2)
-    implied = derive_normals(depth, middle) if normals else None
+    implied = derive_normals(depth, sample.intrinsics) if normals else None
     return replace(sample, depth=depth, normals=implied)
 
 
