@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,15 @@ from onnx import TensorProto, helper, numpy_helper
 from triton_interpreter import Interpreter
 
 from pag_ros.lab.threads import wait_passively
-from pag_ros.manifest import NO_LABEL, BlockSpec, LabelClass, Manifest, save_manifest, sha256_of
+from pag_ros.manifest import (
+    NO_LABEL,
+    BlockSpec,
+    LabelClass,
+    Manifest,
+    manifest_path,
+    save_manifest,
+    sha256_of,
+)
 from pag_ros.runtime.signal_stack import kept_signal_stack
 
 HEIGHT, WIDTH, STRIDE, CHANNELS, BLOCKS, CLASSES = 48, 64, 8, 8, 2, 3
@@ -58,6 +67,13 @@ def interpreter() -> Iterator[Interpreter]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of a random model 64x48 with two gated blocks on an 8x6 grid, all heads but boundary."""
     return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model, for a test to change."""
+    shutil.copy(manifest_path(tiny_model), tmp_path)
+    return Path(shutil.copy(tiny_model, tmp_path))
 
 
 def write_tiny_model(path: Path) -> Path:

@@ -170,7 +170,7 @@ def sight_floor(sampled: Sampled, mount: Mount) -> FloorSighting | None:
     Returns:
         The factor, plausible or not; None where too little floor is seen, or it disagrees.
     """
-    up = _find_up(sampled) if mount.up is None else np.asarray(mount.up, np.float32)
+    up = find_up(sampled) if mount.up is None else np.asarray(mount.up, np.float32)
     if up is None:
         return None
     descent = sampled.rays @ -up
@@ -204,7 +204,7 @@ def _agreed(
     return FloorSighting(math.exp(mean), pixels, pixels / sampled, agreement, math.sqrt(variance))
 
 
-def _find_up(sampled: Sampled) -> NDArray[np.float32] | None:
+def find_up(sampled: Sampled) -> NDArray[np.float32] | None:
     """[3] the direction that most normals of the floor share; None where there are too few.
 
     The camera is taken to be upright, up to 60 degrees.

@@ -6,7 +6,6 @@ The opening of a session is a double; that an engine is really built only a GPU 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,9 +110,7 @@ def test_without_a_gpu_a_line_says_so(tiny_model: Path, capsys) -> None:
         pytest.skip("there is a GPU")
 
 
-def test_a_reference_is_written_beside_the_model(tiny_model: Path, tmp_path: Path, capsys) -> None:
-    model = Path(shutil.copy(tiny_model, tmp_path))
-    shutil.copy(tiny_model.with_suffix(".json"), tmp_path)
+def test_a_reference_is_written_beside_the_model(model: Path, capsys) -> None:
     assert main(["build", "reference", str(model)]) == 0
     assert str(reference_path(model)) in capsys.readouterr().out
     first = reference_path(model).read_bytes()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -40,15 +39,6 @@ from pag_ros.runtime.tensorrt.engine_cache import EngineCache, EngineKey
 from pag_ros.runtime.tensorrt.self_check import read_reference
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def model(tiny_model: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny model, to be damaged."""
-    path = tmp_path / "tiny.onnx"
-    shutil.copy(tiny_model, path)
-    shutil.copy(manifest_path(tiny_model), manifest_path(path))
-    return path
 
 
 @pytest.fixture

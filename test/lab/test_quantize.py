@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from pag_ros.cli import main
 from pag_ros.kernels import Workspace
-from pag_ros.manifest import load_manifest, manifest_path
+from pag_ros.manifest import load_manifest
 from pag_ros.runtime import open_session
 from pag_ros.runtime.frame_clock import FrameClock
 
@@ -28,14 +27,6 @@ from pag_ros.runtime.openvino.quantization import (
     load_quantization,
     simplify,
 )
-
-
-@pytest.fixture
-def model(tiny_model: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.onnx"
-    shutil.copy(tiny_model, path)
-    shutil.copy(manifest_path(tiny_model), manifest_path(path))
-    return path
 
 
 def test_a_model_is_quantised_on_rooms_and_runs(

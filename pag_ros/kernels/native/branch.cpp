@@ -464,14 +464,9 @@ void Layer::compute_bf16(const Tile& tile, int group) const {
 }
 
 Branch::Branch(std::vector<std::shared_ptr<Layer>> layers, bool residual, Precision precision)
-    : layers_(std::move(layers)), residual_(residual), precision_(precision) {
+    : Layered(std::move(layers), residual), precision_(precision) {
     if (precision == Precision::bf16)
         for (auto& layer : layers_) layer = layer->in_bf16();
-}
-
-bool Branch::is_by_map() const {
-    return std::any_of(layers_.begin(), layers_.end(),
-                       [](const auto& layer) { return layer->form.by_map; });
 }
 
 void Branch::run(const Job& given, Workspace& workspace) const {

@@ -67,17 +67,9 @@ class Layer {
     std::shared_ptr<Layer> in_bf16_;
 };
 
-class Branch : public Computation {
+class Branch : public Layered<Layer> {
    public:
-    // Every layer takes the outputs of the one before; at least one, all of one instruction set.
-    // residual: the last layer adds the base before its activation.
     Branch(std::vector<std::shared_ptr<Layer>> layers, bool residual, Precision precision);
-
-    const std::vector<std::shared_ptr<Layer>>& layers() const { return layers_; }
-    int inputs() const override { return layers_.front()->form.channels; }
-    int outputs() const override { return layers_.back()->form.outputs; }
-    bool is_by_map() const override;
-    bool residual() const override { return residual_; }
 
     // out = base, and at the listed pixels the layers' result. A pixel that is not listed gives
     // nothing to its neighbours between two layers; the first layer sees x everywhere.
@@ -90,8 +82,6 @@ class Branch : public Computation {
     void run_fp32(const Job& job, Workspace& workspace) const;
     void run_bf16(const Job& job, Workspace& workspace) const;
 
-    std::vector<std::shared_ptr<Layer>> layers_;
-    bool residual_;
     Precision precision_;
 };
 

@@ -1,8 +1,11 @@
 // What a run of convolutions at listed pixels is given, and what all kinds of them do with it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "aligned.hpp"
@@ -37,6 +40,29 @@ class Computation {
     virtual bool is_by_map() const = 0;  // it needs a dilation map
     virtual bool residual() const = 0;   // it adds the base at the listed pixels
     virtual void run(const Job& job, Workspace& workspace) const = 0;
+};
+
+// Layers of one kind, each of which takes the outputs of the one before; at least one, all of one
+// instruction set.
+template <typename Layer>
+class Layered : public Computation {
+   public:
+    // residual: the last layer adds the base before its activation.
+    Layered(std::vector<std::shared_ptr<Layer>> layers, bool residual)
+        : layers_(std::move(layers)), residual_(residual) {}
+
+    const std::vector<std::shared_ptr<Layer>>& layers() const { return layers_; }
+    int inputs() const override { return layers_.front()->form.channels; }
+    int outputs() const override { return layers_.back()->form.outputs; }
+    bool is_by_map() const override {
+        return std::any_of(layers_.begin(), layers_.end(),
+                           [](const auto& layer) { return layer->form.by_map; });
+    }
+    bool residual() const override { return residual_; }
+
+   protected:
+    std::vector<std::shared_ptr<Layer>> layers_;
+    bool residual_;
 };
 
 // Memory and threads that runs use one after another.

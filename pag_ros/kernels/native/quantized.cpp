@@ -344,15 +344,10 @@ QuantizedLayer::QuantizedLayer(const Form& form, const std::int8_t* weight, cons
 
 QuantizedBranch::QuantizedBranch(std::vector<std::shared_ptr<QuantizedLayer>> layers,
                                  std::vector<float> input_scale, bool residual)
-    : layers_(std::move(layers)), input_scale_(std::move(input_scale)), residual_(residual) {
+    : Layered(std::move(layers), residual), input_scale_(std::move(input_scale)) {
     inverse_scale_.assign(std::size_t(ceil_div(inputs(), kQuantizedPanel)) * kQuantizedPanel, 0.0F);
     std::transform(input_scale_.begin(), input_scale_.end(), inverse_scale_.begin(),
                    [](float scale) { return 1.0F / scale; });
-}
-
-bool QuantizedBranch::is_by_map() const {
-    return std::any_of(layers_.begin(), layers_.end(),
-                       [](const auto& layer) { return layer->form.by_map; });
 }
 
 void QuantizedBranch::quantize(const float* x, std::int64_t pixels, std::uint8_t* to) const {

@@ -53,20 +53,13 @@ class QuantizedLayer {
     std::vector<float> passed_;
 };
 
-class QuantizedBranch : public Computation {
+class QuantizedBranch : public Layered<QuantizedLayer> {
    public:
-    // Every layer takes the outputs of the one before; at least one, all of one instruction set.
     // The result of a layer before the last one is in units of the next one's input, that of the last
     // one is a float. input_scale: what one unit of each channel of the first layer's input counts.
-    // residual: the last layer adds the base before its activation.
     QuantizedBranch(std::vector<std::shared_ptr<QuantizedLayer>> layers,
                     std::vector<float> input_scale, bool residual);
 
-    const std::vector<std::shared_ptr<QuantizedLayer>>& layers() const { return layers_; }
-    int inputs() const override { return layers_.front()->form.channels; }
-    int outputs() const override { return layers_.back()->form.outputs; }
-    bool is_by_map() const override;
-    bool residual() const override { return residual_; }
     const std::vector<float>& input_scale() const { return input_scale_; }
     int zero_point() const { return layers_.front()->form.zero_point; }
 
@@ -78,10 +71,8 @@ class QuantizedBranch : public Computation {
     void quantize(const float* x, std::int64_t pixels, std::uint8_t* to) const;
 
    private:
-    std::vector<std::shared_ptr<QuantizedLayer>> layers_;
     std::vector<float> input_scale_;
     AlignedVector<float> inverse_scale_;  // padded with zeros to whole panels
-    bool residual_;
 };
 
 }  // namespace pag

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.evaluation.metrics import DepthProtocol
+from pag_ros.image.camera_info import Intrinsics
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Sample:
     labels: NDArray[np.uint8] | None = None
     boundary: NDArray[np.bool_] | None = None
     runner_up: NDArray[np.uint8] | None = None
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """Of its camera, whose optical axis is taken to be in the picture's middle."""
+        height, width = self.color.shape[:2]
+        centre = (width - 1) / 2.0, (height - 1) / 2.0
+        return Intrinsics(self.focal_px, self.focal_px, *centre)
 
 
 class Dataset(Protocol):

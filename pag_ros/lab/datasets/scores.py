@@ -21,7 +21,6 @@ from pag_ros.evaluation.results import DATASET, Evaluation, Run, TaskTable, abou
 from pag_ros.evaluation.samples import spread
 from pag_ros.evaluation.scoring import Outputs, Scoreboard
 from pag_ros.evaluation.truth import Truth
-from pag_ros.image.camera_info import Intrinsics
 from pag_ros.lab.datasets import Dataset, Sample
 from pag_ros.lab.datasets.class_names import CommonClasses, common_classes, plain
 from pag_ros.lab.datasets.trivial import TRIVIAL
@@ -215,15 +214,13 @@ def truth_of(sample: Sample, common: CommonClasses) -> Truth:
 
 
 def _labelled(title: str, sample: Sample, truth: Truth, mount: Mount | None) -> Labelled:
-    """A sample to be scored; its optical axis is taken to be in the picture's middle."""
-    height, width = sample.color.shape[:2]
-    centre = (width - 1) / 2.0, (height - 1) / 2.0
+    """A sample to be scored."""
     return Labelled(
         title=title,
         image=sample.color,
         focal_px=sample.focal_px,
         truth=truth,
-        intrinsics=Intrinsics(sample.focal_px, sample.focal_px, *centre),
+        intrinsics=sample.intrinsics,
         mount=mount,
         is_alone=True,
     )

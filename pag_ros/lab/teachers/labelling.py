@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError, ModelError, ParameterError
 from pag_ros.evaluation.passes import perception_at
-from pag_ros.image.camera_info import Intrinsics
 from pag_ros.lab.datasets.fitting import fit
 from pag_ros.lab.datasets.rooms import INDEX, read_classes, read_frame, read_index
 from pag_ros.lab.datasets.sample import Dataset, Sample
@@ -27,7 +26,7 @@ from pag_ros.lab.recordings.pictures import (
 )
 from pag_ros.lab.teachers.fitting import fit_inverse, fit_scale
 from pag_ros.lab.teachers.network import TeacherNetwork
-from pag_ros.lab.teachers.own_model import OwnModel
+from pag_ros.lab.teachers.own_model import OwnModel, require_depth
 from pag_ros.lab.teachers.shares import as_labels, class_shares
 from pag_ros.lab.teachers.spec import TeacherSpec
 from pag_ros.runtime import Perception, Session
@@ -131,37 +130,45 @@ class _Labeller:
     def __init__(
         self, teachers: Sequence[TeacherSpec], classes: Sequence[str], session: Session
     ) -> None:
-        self._teachers = [(_opened(spec), _ids(spec, classes)) for spec in teachers]
+        of_labels = [spec for spec in teachers if spec.truth == "labels"]
+        self._of_labels = [(_of_labels(spec), _ids(spec, classes)) for spec in of_labels]
+        self._of_depth = [_of_depth(spec) for spec in teachers if spec.truth == "depth"]
         self._own = perception_at(session, 1.0)
         self.counted: Counter[str] = Counter()
 
     def __call__(self, sample: Sample) -> Sample:
         """The picture with what is added, and nothing else."""
         added = Sample(sample.color, sample.focal_px)
-        for network, ids in self._teachers:
-            name = network.spec.path.name
-            if network.spec.kind == "labels" and sample.labels is None and added.labels is None:
-                assert isinstance(network, TeacherNetwork), "ours teach depth alone"
+        for network, ids in self._of_labels:
+            if sample.labels is None and added.labels is None:
                 added = _with_labels(added, network, ids)
-                self.counted[f"labels by {name}"] += 1
-            elif network.spec.kind != "labels" and sample.depth is None and added.depth is None:
-                depth = _depth(network, sample, self._own)
+                self.counted[f"labels by {network.spec.path.name}"] += 1
+        for teacher in self._of_depth:
+            if sample.depth is None and added.depth is None:
+                depth = _depth(teacher, sample, self._own)
                 added = _with_depth(added, depth, sample.normals is None)
-                fits = added.depth is not None
-                self.counted[
-                    f"depth by {name}" if fits else f"{name} does not fit the picture"
-                ] += 1
+                self.counted[_outcome(teacher.spec.path.name, added)] += 1
         return added
 
     def close(self) -> None:
         """Free the teachers that are models of ours."""
-        for network, _ in self._teachers:
-            if isinstance(network, OwnModel):
-                network.close()
+        for teacher in self._of_depth:
+            if isinstance(teacher, OwnModel):
+                teacher.close()
 
 
-def _opened(spec: TeacherSpec) -> TeacherNetwork | OwnModel:
+def _of_labels(spec: TeacherSpec) -> TeacherNetwork:
+    if own_operators(spec.path):
+        require_depth(spec)
+    return TeacherNetwork(spec)
+
+
+def _of_depth(spec: TeacherSpec) -> TeacherNetwork | OwnModel:
     return OwnModel(spec) if own_operators(spec.path) else TeacherNetwork(spec)
+
+
+def _outcome(name: str, added: Sample) -> str:
+    return f"{name} does not fit the picture" if added.depth is None else f"depth by {name}"
 
 
 @contextmanager
@@ -212,14 +219,12 @@ def _with_depth(sample: Sample, depth: NDArray[np.float32] | None, normals: bool
     """The sample with a depth, and the normals that it implies if these are wanted."""
     if depth is None:
         return sample
-    height, width = depth.shape
-    middle = Intrinsics(sample.focal_px, sample.focal_px, (width - 1) / 2, (height - 1) / 2)
-    implied = derive_normals(depth, middle) if normals else None
+    implied = derive_normals(depth, sample.intrinsics) if normals else None
     return replace(sample, depth=depth, normals=implied)
 
 
 def _ids(spec: TeacherSpec, classes: Sequence[str]) -> list[tuple[int, ...]]:
-    """Of each of our classes the teacher's ids; none of a teacher of depth."""
+    """Of each of our classes the teacher's ids."""
     if unknown := [name for name in spec.classes if name not in classes]:
         raise ParameterError(
             f"{spec.path.name}.yaml: the model has no class {unknown[0]!r}; it has "

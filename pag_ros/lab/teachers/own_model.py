@@ -20,11 +20,7 @@ class OwnModel:
     """
 
     def __init__(self, spec: TeacherSpec) -> None:
-        if spec.kind != "depth":
-            raise ParameterError(
-                f"--teacher {spec.kind}:{spec.path}: a model of ours teaches its depth, which is "
-                f"in metres: depth:{spec.path}"
-            )
+        require_depth(spec)
         self.spec = spec
         self._session = open_session(spec.path, "cpu")
         self._nearest_m, self._farthest_m = self._session.manifest.depth_range_m
@@ -45,3 +41,16 @@ class OwnModel:
     def close(self) -> None:
         """Free the session."""
         self._session.close()
+
+
+def require_depth(spec: TeacherSpec) -> None:
+    """Refuse a model of ours that is to teach something else than metric depth.
+
+    Raises:
+        ParameterError: it is.
+    """
+    if spec.kind != "depth":
+        raise ParameterError(
+            f"--teacher {spec.kind}:{spec.path}: a model of ours teaches its depth, which is in "
+            f"metres: depth:{spec.path}"
+        )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import openvino as ov
+from openvino import opset13
 
 from pag_ros.manifest import Manifest
 from pag_ros.runtime.model_layout import input_layout, output_layout
@@ -76,8 +77,18 @@ def read_separate(model: Path, exported: Manifest, operators: Operators) -> Netw
     check_onnx(content)
     # Bytes, not a path: the model cannot make the reader open any other file.
     graph: NetworkGraph = core.read_model(content, b"")
+    if "depth" not in exported.heads:
+        _take_focal_length(graph)
     _check_interface(graph, exported)
     return graph
+
+
+def _take_focal_length(graph: NetworkGraph) -> None:
+    """Have the input "fx" though nothing uses it: OpenVINO leaves out what nothing uses."""
+    if not any("fx" in port.names for port in graph.inputs):
+        unused = opset13.parameter([1], np.float32)
+        unused.output(0).set_names({"fx"})
+        graph.add_parameters([unused])
 
 
 def _check_interface(graph: NetworkGraph, manifest: Manifest) -> None:

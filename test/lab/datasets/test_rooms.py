@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -16,7 +15,7 @@ from pag_ros.cli import main
 from pag_ros.errors import DatasetError, ParameterError
 from pag_ros.lab.datasets.rooms import RoomPictures, read_frame, read_index
 from pag_ros.lab.datasets.scores import score_dataset
-from pag_ros.manifest import NO_LABEL, load_manifest, manifest_path
+from pag_ros.manifest import NO_LABEL, load_manifest
 from pag_ros.runtime import open_session
 from pag_ros.runtime.network_size import resized
 
@@ -118,11 +117,8 @@ def test_budget_out_of_range_is_refused(rooms: Path, tiny_model: Path) -> None:
 
 
 def test_command_records_the_main_scores_in_the_manifest(
-    rooms: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    rooms: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = tmp_path / tiny_model.name
-    shutil.copy(tiny_model, model)
-    shutil.copy(manifest_path(tiny_model), manifest_path(model))
     command = ["score", "--dataset", str(rooms), "--model", str(model), "--limit", "2"]
     assert main([*command, "--budgets", "1", "0.5", "--json", "-", "--record"]) == 0
     printed = json.loads(capsys.readouterr().out)["rooms rooms"]["budgets"]
@@ -162,11 +158,8 @@ def test_a_sheet_that_cannot_be_written_is_refused(
 
 
 def test_scores_at_another_size_stand_beside_those_of_the_models_own(
-    rooms: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    rooms: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = tmp_path / tiny_model.name
-    shutil.copy(tiny_model, model)
-    shutil.copy(manifest_path(tiny_model), manifest_path(model))
     command = ["score", "--dataset", str(rooms), "--model", str(model), "--limit", "2"]
     command += ["--budgets", "1", "--record", "--json", "-"]
     assert main(command) == 0
@@ -187,8 +180,7 @@ def test_scores_at_another_size_stand_beside_those_of_the_models_own(
 
 def test_scores_in_a_precision_stand_beside_those_in_float32(
     rooms: Path,
-    tiny_model: Path,
-    tmp_path: Path,
+    model: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -196,9 +188,6 @@ def test_scores_in_a_precision_stand_beside_those_in_float32(
     monkeypatch.setattr(
         "pag_ros.runtime.openvino.session.native_precisions", lambda: ["bf16", "int8"]
     )
-    model = tmp_path / tiny_model.name
-    shutil.copy(tiny_model, model)
-    shutil.copy(manifest_path(tiny_model), manifest_path(model))
     command = ["score", "--dataset", str(rooms), "--model", str(model), "--limit", "2"]
     command += ["--device", "cpu", "--budgets", "1", "--record"]
     assert main([*command, "--precision", "bf16"]) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,9 @@ from pag_ros.manifest import load_manifest, manifest_path
 from pag_ros.runtime import Session
 
 
-@pytest.fixture
-def model(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    copy = tmp_path / tiny_model.name
-    shutil.copy(tiny_model, copy)
-    shutil.copy(manifest_path(tiny_model), manifest_path(copy))
-    return copy
 
 
 @pytest.mark.parametrize("known", [0.0, 0.25])

@@ -147,6 +147,27 @@ def test_manifest_describes_the_file(model: Path) -> None:
     assert manifest.focal_range == (48.0, 144.0)
 
 
+@pytest.mark.parametrize("size", [SIZE, (48, 32)])
+def test_a_network_without_depth_runs_though_it_has_no_use_for_the_focal_length(
+    image: np.ndarray, size: tuple[int, int], tmp_path: Path
+) -> None:
+    torch.manual_seed(3)
+    path = tmp_path / "edges.onnx"
+    config = NetworkConfig(heads=("boundary",), classes=5, blocks=1, channels=16)
+    deployed = DeployedNetwork(rounded_to_half(build_network(config)).eval())
+    export_model(deployed.network, CARD, SIZE, path)
+    given = np.ascontiguousarray(image[: size[1], : size[0]])
+    everywhere = (size[0] // 8 * (size[1] // 8),)
+    with torch.no_grad():
+        picture, keep = torch.from_numpy(given)[None], torch.tensor(everywhere, dtype=torch.int32)
+        expected = deployed(picture, torch.tensor([80.0]), keep, no_limits(1))[0][0].numpy()
+    session = open_session(path, "cpu", size=size)
+    got = session.infer(given, 80.0, everywhere)
+    session.close()
+    assert got.boundary is not None
+    assert np.abs(got.boundary - expected).max() < TOLERANCE
+
+
 @pytest.mark.parametrize("keep", [(0, 0, 0), (1, 95, 40), (96, 96, 96)])
 def test_cpu_session_agrees_with_torch(
     network: torch.nn.Module, model: Path, image: np.ndarray, keep: tuple[int, ...]

@@ -13,7 +13,7 @@ import pytest
 from pag_ros.cli import main
 from pag_ros.errors import ParameterError
 from pag_ros.lab.datasets.rooms import RoomPictures
-from pag_ros.lab.teachers import parse_teacher
+from pag_ros.lab.teachers import label_pictures, parse_teacher
 from pag_ros.lab.teachers.own_model import OwnModel
 from pag_ros.manifest import load_manifest
 from pag_ros.runtime import open_session
@@ -81,6 +81,16 @@ def test_what_it_does_not_trust_is_unknown(tiny_model: Path, frames: Path) -> No
 def test_it_teaches_depth_alone(tiny_model: Path) -> None:
     with pytest.raises(ParameterError, match=r"in metres: depth:.*tiny\.onnx"):
         OwnModel(parse_teacher(f"relative-depth:{tiny_model}"))
+
+
+def test_its_labels_are_not_asked_for(model: Path, frames: Path) -> None:
+    model.with_name(f"{model.name}.yaml").write_text("classes: {a: [0]}")
+    teachers = [parse_teacher(f"labels:{model}")]
+    with (
+        closing(open_session(model, "cpu", 1)) as session,
+        pytest.raises(ParameterError, match=r"in metres: depth:.*tiny\.onnx"),
+    ):
+        label_pictures(frames, teachers, session)
 
 
 def test_an_adopted_transformer_is_not_tuned_and_it_is_said_what_is(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ pytest.importorskip("openvino")
 from pag_ros.lab.datasets.rooms import RoomPictures
 from pag_ros.lab.tuning import precisions
 from pag_ros.lab.tuning.precisions import PrecisionLoss, record_precisions
-from pag_ros.manifest import load_manifest, manifest_path
+from pag_ros.manifest import load_manifest
 from pag_ros.runtime import open_session
 from pag_ros.runtime.openvino.quantization import load_quantization, quantization_path
 from pag_ros.runtime.precision import chosen_precision, loss_in
@@ -34,14 +33,6 @@ class Counting:
 
     def say(self, line: str) -> None:
         raise AssertionError(line)
-
-
-@pytest.fixture
-def model(tiny_model: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.onnx"
-    shutil.copy(tiny_model, path)
-    shutil.copy(manifest_path(tiny_model), manifest_path(path))
-    return path
 
 
 @pytest.fixture(autouse=True)

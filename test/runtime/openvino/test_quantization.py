@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from pag_ros.errors import ModelError, RangesError
-from pag_ros.manifest import load_manifest, manifest_path, save_manifest
+from pag_ros.manifest import load_manifest, save_manifest
 from pag_ros.runtime import EngineOptions, open_session
 
 ov = pytest.importorskip("openvino")
@@ -31,15 +30,6 @@ from pag_ros.runtime.openvino.quantization import (  # noqa: E402
 FOCAL_PX = 50.0
 PICTURE = Rounding("embedded", 0, 0.0, 1.0)
 """The tiny model's first convolution; what it reads is the picture over 255."""
-
-
-@pytest.fixture
-def model(tiny_model: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny model, to be quantised."""
-    path = tmp_path / "tiny.onnx"
-    shutil.copy(tiny_model, path)
-    shutil.copy(manifest_path(tiny_model), manifest_path(path))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ how the real ones fail, apart from what their documentation says of it.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -92,14 +91,12 @@ def _scaled(prediction: Any, factor: float) -> Any:
 
 
 @pytest.fixture
-def model(tiny_model: Path, tmp_path: Path) -> Path:
-    path = Path(shutil.copy(tiny_model, tmp_path))
-    shutil.copy(tiny_model.with_suffix(".json"), tmp_path)
-    save_kernels(kernels_path(path), [STAMP])
-    session = open_session(path, "cpu", 1)
-    write_reference(session, path)
+def model(model: Path) -> Path:
+    save_kernels(kernels_path(model), [STAMP])
+    session = open_session(model, "cpu", 1)
+    write_reference(session, model)
     session.close()
-    return path
+    return model
 
 
 @pytest.fixture
