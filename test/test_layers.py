@@ -48,7 +48,16 @@ BELOW_IN_LAB = {
     "transformers": {"export", "training", "model", "datasets"},
     "gpu_train": {"scenes", "training", "model", "datasets"},
     "teachers": {"recordings", "datasets"},
-    "tuning": {"export", "training", "model", "teachers", "recordings", "datasets", "quantize"},
+    "tuning": {
+        "export",
+        "training",
+        "model",
+        "transformers",
+        "teachers",
+        "recordings",
+        "datasets",
+        "quantize",
+    },
 }
 """Room of the workbench -> its other rooms that it may import; its commands may import all."""
 

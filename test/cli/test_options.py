@@ -88,6 +88,11 @@ DEADLINE = ["bench", "deadline"]
     [
         ([*ADOPT, "--minutes", "0"], "--minutes"),
         ([*ADOPT, "--gates", "none.safetensors", "--minutes", "20"], "--minutes"),
+        ([*ADOPT, "--teach", "none", "--depth-scale", "0.001"], "--depth-scale"),
+        ([*ADOPT, "--interval", "0"], "--interval"),
+        ([*ADOPT, "--json", "-"], "--json"),
+        ([*ADOPT, "--recording", "none", "--teach", "none"], "--teach"),
+        ([*ADOPT, "--recording", "none", "--camera-height", "1"], "--camera-height"),
         ([*RENDER, "--walk", "--workers", "2"], "--workers"),
         ([*RENDER, "--walk", "--scheduler", "tcp://host:8786"], "--scheduler"),
         ([*RENDER, "--scheduler", "tcp://host:8786", "--workers", "2"], "--workers"),

@@ -1,13 +1,16 @@
 """Make a model for the node of a published checkpoint of Depth Anything V2.
 
+    pag_ros adopt CHECKPOINT --out da2 --recording my_rooms
     pag_ros adopt CHECKPOINT --out da2 --teach pictures/
-    pag_ros adopt RELATIVE_CHECKPOINT --out da2 --depths frames/train --teach pictures/
+    pag_ros adopt RELATIVE_CHECKPOINT --out da2 --depths nyuv2:FOLDER --teach pictures/
 
 writes OUT/NAME.onnx and its manifest, and OUT/NAME.standard.onnx, the same network without custom
-operators, which TensorRT runs. Metric variants are taken as they are; the metres of relative
-ones are fitted to pictures with true depth (--depths). --teach lets the gates learn from the
-network itself which patches it can do without, on any pictures such as the robot sees, and keeps
-them in OUT/NAME.gates.safetensors; --gates takes them from there. docs/transformers.md: where
+operators, which TensorRT runs. --recording does all that a robot's recording allows, and proves it
+on parts of it that nothing has learned from (OUT/report.html). Step by step: metric variants are
+taken as they are; the metres of relative ones are fitted to pictures with true depth (--depths).
+--teach lets the gates learn from the network itself which patches it can do without, on any
+pictures such as the robot sees, and keeps them in OUT/NAME.gates.safetensors; --gates takes them
+from there. Ctrl-C ends the teaching and keeps what was learned. docs/transformers.md: where
 checkpoints come from, their licences, and what fitted metres and taught gates are worth.
 """
 
@@ -19,8 +22,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pag_ros.cli.options import add_mount, chosen_mount, image_size, refuse
+from pag_ros.cli.evaluate import add_topic_arguments
+from pag_ros.cli.options import (
+    add_json,
+    add_mount,
+    chosen_mount,
+    image_size,
+    refuse,
+    write_json,
+)
 from pag_ros.errors import ParameterError
+from pag_ros.lab.commands.progress import Bars, stopped_by_interrupt
+from pag_ros.lab.commands.recordings import add_recording_arguments, chosen_import
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -29,6 +42,7 @@ if TYPE_CHECKING:
     from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
     from pag_ros.lab.transformers.scale_fit import ScaleFit
     from pag_ros.lab.transformers.teaching import Lesson
+    from pag_ros.lab.tuning import Adopted
     from pag_ros.runtime.floor_scale import Mount
 
 _UNTAUGHT = (
@@ -36,6 +50,22 @@ _UNTAUGHT = (
     "neighbour, whether they matter or not (--teach)."
 )
 _MINUTES = 20.0
+_OF_RECORDINGS = (
+    "--interval",
+    "--no-derived-normals",
+    "--image-topic",
+    "--camera-info-topic",
+    "--depth-topic",
+    "--depth-camera-info-topic",
+    "--normals-topic",
+    "--labels-topic",
+    "--sync-tolerance",
+    "--depth-scale",
+    "--json",
+)
+"""Options that are about nothing else."""
+
+_KEPT = "teaching ends; what was learned so far is kept"
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}"
 
 
@@ -46,6 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="depth_anything_v2_*.pth, or model.safetensors",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
+    parser.add_argument(
+        "--recording",
+        type=Path,
+        nargs="+",
+        metavar="BAG",
+        help="of the robot's rooms: fit metres, teach the gates, judge by held-out parts",
+    )
     parser.add_argument(
         "--size", type=image_size, default=(518, 392), help="network input (default: 518x392)"
     )
@@ -76,14 +113,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="teach the gates on a folder of pictures, or on NAME:PATH (docs/datasets.md)",
     )
     gates.add_argument("--gates", type=Path, metavar="FILE", help="taught before")
-    parser.add_argument("--minutes", type=float, help="of --teach (default: 20)")
+    parser.add_argument("--minutes", type=float, help="of --teach or --recording (20)")
+    add_json(parser)
+    add_recording_arguments(parser)
+    add_topic_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     from pag_ros.lab.threads import wait_passively
 
+    if args.recording:
+        instead = ["--depths", "--floor", "--camera-height", "--camera-pitch", "--teach", "--gates"]
+        refuse(args, instead, "with --recording, which fits metres and teaches gates itself")
+        wait_passively()
+        return _adopt_for_recording(args)
+    refuse(args, _OF_RECORDINGS, "without --recording")
     if not args.teach:
-        refuse(args, ["--minutes"], "without --teach")
+        refuse(args, ["--minutes"], "without --teach or --recording")
     wait_passively()
     from pag_ros.lab.transformers.adopt import adopt
     from pag_ros.lab.transformers.variants import max_depth_of
@@ -101,6 +147,41 @@ def main(args: argparse.Namespace) -> int:
     if not (args.teach or args.gates):
         print(_UNTAUGHT)
     return 0
+
+
+def _adopt_for_recording(args: argparse.Namespace) -> int:
+    """Exit code 0 whatever the judgement: the model is of use either way."""
+    from pag_ros.lab.transformers.teaching import Lesson
+    from pag_ros.lab.transformers.variants import max_depth_with_depth
+    from pag_ros.lab.tuning import AdoptOptions, adopt_for_recording
+
+    options = AdoptOptions(
+        checkpoint=args.checkpoint,
+        bags=tuple(args.recording),
+        out=args.out,
+        size=args.size,
+        max_depth_m=max_depth_with_depth(args.checkpoint, args.max_depth),
+        lesson=Lesson(minutes=_minutes(args)),
+        recording=chosen_import(args),
+    )
+    progress = Bars()
+    with stopped_by_interrupt(progress, _KEPT) as is_stopped:
+        adopted = adopt_for_recording(options, progress, is_stopped)
+    progress.close()
+    if not write_json({"model": str(adopted.model), **adopted.numbers}, args.json):
+        print(_text(adopted))
+    return 0
+
+
+def _text(adopted: Adopted) -> str:
+    better = "better than untaught" if adopted.judgement.better else "not shown to be better"
+    lines = (f"  {line}" for line in (*adopted.judgement.reasons, *adopted.lines))
+    head = f"{adopted.model} ({adopted.license}): taught gates {better}"
+    return "\n".join([head, *lines, f"report: {adopted.report}"])
+
+
+def _minutes(args: argparse.Namespace) -> float:
+    return _MINUTES if args.minutes is None else float(args.minutes)
 
 
 def _give_metres(args: argparse.Namespace) -> Callable[[GatedDepthAnything], None]:
@@ -164,8 +245,7 @@ def _give_gates(args: argparse.Namespace) -> Callable[[GatedDepthAnything], None
         return lambda network: load_gates(network, args.gates)
     if not args.teach:
         return lambda network: None
-    minutes = _MINUTES if args.minutes is None else args.minutes
-    lesson, dataset = Lesson(minutes=minutes), open_pictures(args.teach)
+    lesson, dataset = Lesson(minutes=_minutes(args)), open_pictures(args.teach)
     gates: Path = args.out / f"{args.checkpoint.stem}.gates.safetensors"
     require_writable(gates)
     return lambda network: _teach(network, dataset, args.size, lesson, gates)
@@ -187,13 +267,16 @@ def _teach(
     count = count_pictures(dataset, size)
     with tqdm(total=count, desc="reading", unit="picture", disable=None, file=sys.stderr) as bar:
         pictures, unseen = held_back(read_pictures(dataset, size, bar.update))
-    with tqdm(total=100, desc="teaching", disable=None, file=sys.stderr, bar_format=_BAR) as bar:
+    with (
+        tqdm(total=100, desc="teaching", disable=None, file=sys.stderr, bar_format=_BAR) as bar,
+        stopped_by_interrupt(Bars(), _KEPT) as is_stopped,
+    ):
 
         def show(share: float, loss: float) -> None:
             bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
             bar.update(100.0 * share - bar.n)
 
-        taught = teach(network, pictures, unseen, lesson, show)
+        taught = teach(network, pictures, unseen, lesson, show, is_stopped)
     network.taught_on = f"taught on {dataset.name} ({len(pictures)} pictures)"
     save_gates(network, gates)
     print(f"{taught.line()} ({len(unseen)} pictures held back, {taught.steps} steps)")

@@ -16,9 +16,8 @@ def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval",
         type=float,
-        default=ImportOptions.interval_s,
         metavar="S",
-        help="shortest time between two frames that are used (%(default)s)",
+        help=f"shortest time between two frames that are used ({ImportOptions.interval_s:g})",
     )
     parser.add_argument(
         "--no-derived-normals",
@@ -33,14 +32,13 @@ def chosen_import(args: argparse.Namespace) -> ImportOptions:
     Raises:
         ParameterError: an option is out of range.
     """
-    if not 0.0 <= args.interval <= _MAX_INTERVAL_S:
-        raise ParameterError(
-            f"--interval must lie in 0..{_MAX_INTERVAL_S:g} s, got {args.interval:g}"
-        )
+    interval_s = ImportOptions.interval_s if args.interval is None else args.interval
+    if not 0.0 <= interval_s <= _MAX_INTERVAL_S:
+        raise ParameterError(f"--interval must lie in 0..{_MAX_INTERVAL_S:g} s, got {interval_s:g}")
     return ImportOptions(
         topics=chosen_topics(args),
         tolerance_ns=chosen_tolerance_ns(args),
         depth_scale=chosen_depth_scale(args),
-        interval_s=args.interval,
+        interval_s=interval_s,
         normals=not args.no_derived_normals,
     )

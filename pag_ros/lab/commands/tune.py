@@ -12,20 +12,13 @@ stopped otherwise.
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
-
-from tqdm import tqdm
 
 from pag_ros.cli.evaluate import add_topic_arguments
 from pag_ros.cli.options import add_json, add_model, write_json
 from pag_ros.lab.commands.options import add_teacher
+from pag_ros.lab.commands.progress import Bars, stopped_by_interrupt
 from pag_ros.lab.commands.recordings import add_recording_arguments, chosen_import
 from pag_ros.lab.threads import wait_passively
 
@@ -67,61 +60,13 @@ def main(args: argparse.Namespace) -> int:
         teachers=tuple(map(parse_teacher, args.teacher)),
         seed=args.seed,
     )
-    progress = _Bars()
-    with _stopped_by_interrupt(progress) as is_stopped:
+    progress = Bars()
+    with stopped_by_interrupt(progress, "training ends; the best so far is judged") as is_stopped:
         tuned = tune(options, progress, is_stopped)
     progress.close()
     if not write_json({"model": str(tuned.model), **tuned.numbers}, args.json):
         print(_text(tuned))
     return 0 if tuned.judgement.better else NOT_BETTER
-
-
-class _Bars:
-    """Lines, and a bar for a stage that has something to count, on standard error."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm | None = None
-
-    def stage(self, text: str, total: int | None = 0) -> None:
-        self.close()
-        if total == 0:
-            self.say(text)
-        else:
-            self._bar = tqdm(desc=text, total=total, disable=None, file=sys.stderr, leave=False)
-
-    def step(self) -> None:
-        if self._bar is not None:
-            self._bar.update()
-
-    def say(self, line: str) -> None:
-        tqdm.write(f"pag_ros: {line}", file=sys.stderr)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-@contextmanager
-def _stopped_by_interrupt(progress: _Bars) -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C end the training alone; a second one ends the command."""
-    asked: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if asked and callable(before):
-            before(number, frame)
-        asked.append(number)
-        progress.say("training ends; the best so far is judged (Ctrl-C again to leave)")
-
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield lambda: False  # ignored, as under nohup
-        return
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _text(tuned: Tuned) -> str:

@@ -18,7 +18,6 @@ from pag_ros.lab.datasets.true_floor import TrueFloor, find_true_floor
 from pag_ros.runtime import Perception, Session
 from pag_ros.runtime.camera_scale import CameraScale
 from pag_ros.runtime.floor_scale import Mount
-from pag_ros.runtime.outputs import parts_for
 from pag_ros.runtime.scale_filter import ScaleSource
 
 WAYS = ("network", "floor", "pitch unknown", "perfect")
@@ -155,7 +154,7 @@ def _run(
     """The depth of a frame, and its factor if its floor tells one."""
     scale = CameraScale(perception.session.manifest)
     rescale = None if mount is None else scale.of_frame(sample.intrinsics, mount, 0.0)
-    wanted = parts_for("depth")
+    wanted = frozenset({"depth"})
     result = perception.process(sample.color, sample.focal_px, None, wanted, rescale)
     assert result is not None, "without a deadline no frame is skipped"
     assert result.depth is not None, "it is wanted"

@@ -59,11 +59,25 @@ def adopt(
         ParameterError: the size is none of whole patches, or the depth or the folder cannot be.
         ModelError: the checkpoint cannot be read, is another network, or has no metres.
     """
-    _check(size, max_depth_m)
-    network = read_depth_anything(checkpoint, max_depth_m)
+    network = read_checkpoint(checkpoint, size, max_depth_m)
     prepare(network)
-    path = out / f"{checkpoint.stem}.onnx"
-    manifest = export_depth_anything(network, checkpoint.stem, size, path)
+    return write_model(network, checkpoint.stem, size, out)
+
+
+def read_checkpoint(
+    checkpoint: Path, size: tuple[int, int], max_depth_m: float | None
+) -> GatedDepthAnything:
+    """The network of a checkpoint that is to run at a size; see `adopt`."""
+    _check(size, max_depth_m)
+    return read_depth_anything(checkpoint, max_depth_m)
+
+
+def write_model(
+    network: GatedDepthAnything, name: str, size: tuple[int, int], out: Path
+) -> Manifest:
+    """Write `out`/NAME.onnx, its manifest and NAME.standard.onnx; see `adopt`."""
+    path = out / f"{name}.onnx"
+    manifest = export_depth_anything(network, name, size, path)
     export_standard(network, size, standard_path(path), manifest.sha256)
     return manifest
 

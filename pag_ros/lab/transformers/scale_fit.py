@@ -107,7 +107,8 @@ def fit_scale(pixels: Disparities) -> ScaleFit:
         raise DatasetError(
             "this network's disparity says nothing of these pictures' depth (off by a factor of "
             f"{math.exp(error):.2f} in the mean, one depth for all by {math.exp(alike):.2f}): take "
-            "pictures of near and far things, and a relative checkpoint, not a metric one"
+            "pictures of near and far things, and a relative checkpoint; of a metric one say so by "
+            "--max-depth METRES"
         )
     off = _plus_log(log_depth, disparity, shift) + log_scale
     factors = np.median(off, axis=1)

@@ -100,24 +100,26 @@ def teach(
     held_back: Tensor,
     lesson: Lesson | None = None,
     progress: Callable[[float, float], None] = lambda share, loss: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Taught:
     """Teach the gates in place, and choose how the blocks share; no other weight changes.
 
     Args:
         network: in evaluation mode.
         pictures: [N,3,H,W] uint8 RGB, sides whole multiples of `PATCH`.
-        held_back: [M,3,H,W] the same, to measure on; of many, the first two batches.
+        held_back: [M,3,H,W] the same, to measure on; of many, two batches, evenly spread.
         progress: called after each step with the share that is done and the loss.
+        stop: asked after each step; what was learned so far is then kept.
     """
     lesson = lesson or Lesson()
     batch = lesson.batch or _fitting_batch(network, pictures)
-    held_back = held_back[: 2 * batch]
+    held_back = held_back[_spread_over(len(held_back), 2 * batch)]
     before = losses(network, held_back)
     generator = torch.Generator().manual_seed(lesson.seed)
     torch.manual_seed(lesson.seed)
     with _frozen(network):
         gates = TokenGates(network, pictures[_spread_over(len(pictures), _MEASURED_PICTURES)])
-        steps = _learn(network, gates, pictures, lesson, batch, generator, progress)
+        steps = _learn(network, gates, pictures, lesson, batch, generator, progress, stop)
     gates.write(network.pretrained.gated)
     standardise(network, pictures[_spread_over(len(pictures), _MEASURED_PICTURES)])
     choose_tilt(network, pictures[_spread_over(len(pictures), 2 * batch)])
@@ -246,11 +248,12 @@ def _learn(
     batch: int,
     generator: torch.Generator,
     progress: Callable[[float, float], None],
+    stop: Callable[[], bool],
 ) -> int:
     """Take steps until the lesson is over; returns how many."""
     optimizer = torch.optim.Adam(gates.parameters(), lesson.rate)
     began, share, steps = time.monotonic(), 0.0, 0
-    while share < 1.0:
+    while share < 1.0 and not (steps and stop()):
         for group in optimizer.param_groups:
             group["lr"] = lesson.rate * (1.0 - share)
         chosen = torch.randint(len(pictures), (batch,), generator=generator)

@@ -24,7 +24,7 @@ _FIRST_EDITION = re.compile(r"depth_anything_(metric_depth_\w+|vit[sbl]14)")
 _MAX_DEPTHS_M = {"hypersim": 20.0, "vkitti": 80.0}
 _MAX_CONFIG_BYTES = 1 << 20
 _METRIC = "--max-depth METRES for a metric one (20 indoors, 80 outdoors)"
-_RELATIVE = "for a relative one --depths NAME:PATH (true depth) or --floor NAME:PATH"
+_RELATIVE = "for a relative one --recording BAG, --depths NAME:PATH or --floor NAME:PATH"
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,25 @@ def max_depth_of(checkpoint: Path, max_depth_m: float | None, has_metres: bool) 
         )
     if said.max_depth_m is None:
         raise ParameterError(
-            f"{checkpoint} is {said}, and a relative depth has no metres; --depths NAME:PATH fits "
-            "them to true depth (of a recording with a depth camera: `pag_ros data from-bag`), "
-            "--floor NAME:PATH to the camera's height; or take a metric checkpoint"
+            f"{checkpoint} is {said}, and a relative depth has no metres; --recording BAG fits "
+            "them to a depth camera's, --depths NAME:PATH to other true depth, --floor NAME:PATH "
+            "to the camera's height; or take a metric checkpoint"
         )
     return said.max_depth_m
+
+
+def max_depth_with_depth(checkpoint: Path, max_depth_m: float | None) -> float | None:
+    """The same where there are frames with true depth, whichever it is.
+
+    What nothing calls metric is taken for relative; a metric one that was called nothing is found
+    out when its metres are fitted.
+
+    Raises:
+        ParameterError, ModelError: see `max_depth_of`.
+    """
+    said = declared_variant(checkpoint)
+    is_metric = max_depth_m is not None or (said is not None and said.max_depth_m is not None)
+    return max_depth_of(checkpoint, max_depth_m, has_metres=not is_metric)
 
 
 def declared_variant(checkpoint: Path) -> DeclaredVariant | None:

@@ -145,6 +145,11 @@ def mean_interval(
     return float(low), float(high)
 
 
+def stretch_for(frames: int) -> int:
+    """Frames in a row that are drawn together: fewer where there are few at all."""
+    return min(STRETCH_FRAMES, max(1, frames // 4))
+
+
 def _by_budget(frames: Sequence[FrameScores]) -> dict[float, list[FrameScores]]:
     """Budget -> its frames, both in the order in which they are given."""
     rows: dict[float, list[FrameScores]] = {}

@@ -31,7 +31,9 @@ class Judgement:
 
 
 def judge(
-    held_out: Sequence[ScoreChange], rooms: Sequence[ScoreChange], taught: Sequence[str] = ()
+    held_out: Sequence[ScoreChange],
+    rooms: Sequence[ScoreChange] | None,
+    taught: Sequence[str] = (),
 ) -> Judgement:
     """Judge the tuned model by held-out frames, and tell what it forgot.
 
@@ -40,16 +42,17 @@ def judge(
 
     Args:
         held_out: of frames that it was not tuned on.
-        rooms: of rendered rooms, on which the model before was trained; empty if not measured.
+        rooms: of rendered rooms, on which the model before was trained; empty if not measured, None
+            if nothing can have been forgotten.
         taught: tasks, the most important first; the first with a truth decides where there is no
             true depth.
     """
-    forgotten = tuple(change for change in rooms if change.relative_loss > FORGOTTEN)
+    forgotten = tuple(change for change in rooms or () if change.relative_loss > FORGOTTEN)
     main = _main_metric(held_out, taught)
     told = _tell_forgotten(rooms, forgotten)
     if main is None:
         reason = "No held-out frame has a truth that the models could be compared with."
-        return Judgement(False, None, (reason, told), forgotten)
+        return Judgement(False, None, (reason, *told), forgotten)
     first, *others = [change for change in held_out if change.metric == main]
     heads = [c for c in held_out if c.metric in MAIN_METRICS.values() and c.metric != main]
     worse = [change for change in (*others, *heads) if change.outcome == WORSE]
@@ -59,7 +62,7 @@ def judge(
         *(_tell(c) for c in worse),
         *(_tell(c) for c in heads if c.outcome == BETTER and c.budget == first.budget),
         *_tell_minor([c for c in held_out if c.metric not in MAIN_METRICS.values()]),
-        told,
+        *told,
     ]
     better = first.outcome == BETTER and not worse
     return Judgement(better, main, tuple(reasons), forgotten)
@@ -120,16 +123,20 @@ def _tell_minor(minor: Sequence[ScoreChange]) -> list[str]:
     ]
 
 
-def _tell_forgotten(rooms: Sequence[ScoreChange], forgotten: Sequence[ScoreChange]) -> str:
+def _tell_forgotten(
+    rooms: Sequence[ScoreChange] | None, forgotten: Sequence[ScoreChange]
+) -> list[str]:
+    if rooms is None:
+        return []
     if not rooms:
-        return "What it forgot on rendered rooms was not measured."
+        return ["What it forgot on rendered rooms was not measured."]
     if not forgotten:
-        return f"On rendered rooms no score lost more than {100 * FORGOTTEN:g} % of its value."
+        return [f"On rendered rooms no score lost more than {100 * FORGOTTEN:g} % of its value."]
     texts = [
         f"{c.metric.task}, {c.metric.text} ({share_text(c)} at budget {c.budget:.2f})"
         for c in _largest_losses(forgotten)
     ]
-    return f"Forgotten on rendered rooms, by more than {100 * FORGOTTEN:g} %: {'; '.join(texts)}."
+    return [f"Forgotten on rendered rooms, by more than {100 * FORGOTTEN:g} %: {'; '.join(texts)}."]
 
 
 def _largest_losses(changes: Sequence[ScoreChange]) -> list[ScoreChange]:

@@ -76,10 +76,8 @@ def weights_of(model: Path) -> Path:
     """
     if is_transformer(model):
         raise ParameterError(
-            f"{model}: an adopted transformer; `pag_ros data from-bag BAG --out frames`, then "
-            "`pag_ros adopt CHECKPOINT --teach frames/train` (with --depths frames/train if it is "
-            f"relative) fits it to a recording; or it teaches a model that is tuned: --teacher "
-            f"depth:{model}"
+            f"{model}: an adopted transformer; `pag_ros adopt CHECKPOINT --recording BAG` fits it "
+            f"to a recording; or it teaches a model that is tuned: --teacher depth:{model}"
         )
     weights = model.with_suffix(".safetensors")
     if not weights.is_file():

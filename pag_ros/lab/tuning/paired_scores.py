@@ -18,6 +18,9 @@ from pag_ros.manifest import NO_LABEL
 from pag_ros.runtime import Perception, Session
 from pag_ros.runtime.outputs import maps_of
 
+DEVICE = "cpu"
+"""Where models are judged: the numbers are then the same on every machine."""
+
 MAIN_METRICS = {
     "depth": metric_of("depth", "delta1"),
     "normals": metric_of("normals", "median"),
@@ -25,10 +28,13 @@ MAIN_METRICS = {
 }
 """By which each head is judged."""
 
+MEDIAN_SCALED = metric_of("depth (median-scaled)", "delta1")
+"""What the depth would be if every frame had its right factor."""
+
 JUDGED = (
     MAIN_METRICS["depth"],
     metric_of("depth", "AbsRel"),
-    metric_of("depth (median-scaled)", "delta1"),
+    MEDIAN_SCALED,
     MAIN_METRICS["normals"],
     MAIN_METRICS["segmentation"],
 )

@@ -57,6 +57,7 @@ def record_precisions(
     pictures: Sequence[Dataset],
     budgets: Sequence[float],
     progress: Progress,
+    otherwise: str = "run the same command again",
 ) -> list[PrecisionLoss]:
     """Make the ranges for 8 bits; keep in the manifest the scores in float32 and in what is faster.
 
@@ -66,6 +67,7 @@ def record_precisions(
         folder: where that lies, for the command that makes up for what was not measured.
         pictures: that the ranges are measured on, alike from each.
         budgets: that it is scored at.
+        otherwise: what makes up for it once NNCF is installed, for people.
 
     Returns:
         Of each precision but float32 what it loses, or why that is not known.
@@ -75,7 +77,8 @@ def record_precisions(
         ModelError: the model is.
         OSError: the model's folder cannot be written.
     """
-    reasons = _without_instructions(model, folder) | _without_ranges(model, pictures, progress)
+    reasons = _without_instructions(model, folder)
+    reasons |= _without_ranges(model, pictures, progress, otherwise)
     measured = ["fp32", *(name for name in FASTEST_FIRST if name not in reasons)]
     excerpt = Excerpt(held_out, SCORED_FRAMES)
     progress.stage(f"scoring in {', '.join(measured)}", len(measured) * len(excerpt))
@@ -94,13 +97,15 @@ def _without_instructions(model: Path, folder: Path) -> dict[str, str]:
     }
 
 
-def _without_ranges(model: Path, pictures: Sequence[Dataset], progress: Progress) -> dict[str, str]:
+def _without_ranges(
+    model: Path, pictures: Sequence[Dataset], progress: Progress, otherwise: str
+) -> dict[str, str]:
     """Write the ranges that int8 needs; what to say of it where that cannot be done."""
     progress.stage("measuring ranges for 8 bits")
     try:
         quantization = quantize(model, pictures, RANGE_PICTURES, lambda: None)
     except BackendError as error:
-        return {"int8": f"without ranges: {error}, and run the same command again"}
+        return {"int8": f"without ranges: {error}, and {otherwise}"}
     save_quantization(quantization, model)
     return {}
 

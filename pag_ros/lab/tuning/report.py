@@ -29,6 +29,15 @@ TEMPLATE = "lab/tuning/report.html.j2"
 
 
 @dataclass(frozen=True)
+class ReportWords:
+    """What the report calls what it compares."""
+
+    models: str = "The model before tuning and after"
+    subject: str = "The tuned model"
+    about: str = "What was tuned, and on what"
+
+
+@dataclass(frozen=True)
 class TuningResult:
     """Everything the report shows.
 
@@ -37,12 +46,14 @@ class TuningResult:
         about: what the data and the models were, for people.
         held_out: every held-out frame's scores.
         changes, agreements: of the held-out frames.
-        rooms: changes on rendered rooms; empty if not measured.
+        rooms: changes on rendered rooms; empty if not measured, None if nothing can have been
+            forgotten.
         classes, depth_range_m: of the pictures' colours.
         pictures: of single held-out frames; see `picture_frames`.
         times_s: of every held-out frame, for the chart; empty numbers them.
         curves: picture of the training's curves, .png, .jpg or .svg.
         losses: what precisions faster than float32 lose.
+        words: what the models are called.
     """
 
     title: str
@@ -51,13 +62,14 @@ class TuningResult:
     held_out: Sequence[FrameScores]
     changes: Sequence[ScoreChange]
     agreements: Sequence[Agreement]
-    rooms: Sequence[ScoreChange]
+    rooms: Sequence[ScoreChange] | None
     classes: tuple[LabelClass, ...]
     depth_range_m: tuple[float, float]
     pictures: Sequence[FramePictures] = ()
     times_s: Sequence[float] = ()
     curves: Path | None = None
     losses: Sequence[PrecisionLoss] = ()
+    words: ReportWords = ReportWords()
 
 
 def write_report(result: TuningResult, folder: Path) -> Path:
@@ -98,7 +110,7 @@ def to_json(result: TuningResult) -> dict[str, Any]:
             }
             for a in result.agreements
         ],
-        "rooms": [_change_json(change) for change in result.rooms],
+        "rooms": [_change_json(change) for change in result.rooms or ()],
         "forgotten": [
             {"metric": change.metric.key, "budget": change.budget} for change in judgement.forgotten
         ],
@@ -122,7 +134,7 @@ def render(result: TuningResult) -> str:
         tiles=list(tiles(result)),
         charts=[(text, trusted(svg)) for text, svg in drawn(result)],
         change_tables=tables(result.changes),
-        room_tables=tables(result.rooms),
+        room_tables=tables(result.rooms or ()),
         agreement_rows=[_agreement_row(agreement) for agreement in result.agreements],
         curves=None if result.curves is None else embedded(result.curves),
         captions=captions(result),
@@ -168,7 +180,8 @@ def tiles(result: TuningResult) -> Iterator[BigNumber]:
             f"{change.outcome}, {change.frames} held-out frames",
             alert=change.outcome == WORSE,
         )
-    for change in _at_first_budget([c for c in result.rooms if c.metric == result.judgement.main]):
+    rooms = [c for c in result.rooms or () if c.metric == result.judgement.main]
+    for change in _at_first_budget(rooms):
         metric = change.metric
         yield BigNumber(
             f"{metric.format(change.before)} → {metric.format(change.after)}",

@@ -12,38 +12,28 @@ Whatever stops a run, the same command goes on where it was.
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from pag_ros import checks
-from pag_ros.errors import PagError, ParameterError
-from pag_ros.lab.datasets import Dataset
 from pag_ros.lab.datasets.rooms import RoomPictures, read_index
 from pag_ros.lab.export import ModelCard, export_model
 from pag_ros.lab.recordings import Account, import_recordings
-from pag_ros.lab.recordings.importing import forget, save_account
+from pag_ros.lab.recordings.importing import save_account
 from pag_ros.lab.recordings.splitting import Side
 from pag_ros.lab.teachers import label_pictures
 from pag_ros.lab.training.checkpoint import load_weights, save_weights
 from pag_ros.lab.training.curves import write_curves
 from pag_ros.lab.training.trainer import Trainer
-from pag_ros.lab.tuning.changes import (
-    STRETCH_FRAMES,
-    ScoreChange,
-    find_agreements,
-    find_changes,
-)
+from pag_ros.lab.tuning.changes import ScoreChange, find_agreements, find_changes, stretch_for
+from pag_ros.lab.tuning.folder import DATA, frames_of, locked, remembered
 from pag_ros.lab.tuning.frame_pictures import picture_frames
 from pag_ros.lab.tuning.judging import Judgement, judge
 from pag_ros.lab.tuning.options import TuneOptions, weights_of
-from pag_ros.lab.tuning.paired_scores import score_frames
+from pag_ros.lab.tuning.paired_scores import DEVICE, score_frames
 from pag_ros.lab.tuning.precisions import PrecisionLoss, record_precisions
 from pag_ros.lab.tuning.progress import Progress
 from pag_ros.lab.tuning.recipe import recipe
@@ -51,16 +41,8 @@ from pag_ros.lab.tuning.rendered import unpack
 from pag_ros.lab.tuning.report import TuningResult, to_json, write_report
 from pag_ros.lab.tuning.units import depth_ratio, require_plausible
 from pag_ros.manifest import Manifest, load_manifest
-from pag_ros.reading import read_limited, reading
 from pag_ros.runtime import Session, open_session
 from pag_ros.runtime.tensorrt.self_check import write_reference
-from pag_ros.writing import write_text
-
-FORMAT = 1
-NOTES = "tune.json"
-DEVICE = "cpu"
-"""Where models are judged: the numbers are then the same on every machine."""
-_MAX_STATE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -98,15 +80,9 @@ def tune(
         PagError: bags, model, folder or options cannot be used; the text says what would be right.
     """
     weights = weights_of(options.model)
-    with _locked(options.out):
-        is_new = _remember(options)
-        try:
+    with locked(options.out):
+        with remembered(options.out, options.identity()):
             account = _import(options, progress)
-        except PagError:
-            if is_new:  # another attempt may have other bags or options
-                forget(options.out / "data")
-                (options.out / NOTES).unlink()
-            raise
         rendered = unpack(options.out / "rendered")
         manifest = load_manifest(options.model)
         trained = _train(options, manifest, weights, rendered[0], progress, stop)
@@ -115,49 +91,15 @@ def tune(
         return _judge(options, model, losses, rendered[1], account, progress)
 
 
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Keep other processes from the folder."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ParameterError(f"{out}: another process tunes into it; wait for it") from error
-    except OSError as error:
-        raise ParameterError(f"{out}: cannot be written to ({error.strerror})") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _remember(options: TuneOptions) -> bool:
-    """See that the folder holds this very tuning, or is new; whether it is new."""
-    path = options.out / NOTES
-    wanted = {"format": FORMAT, **options.identity()}
-    if not path.is_file():
-        write_text(path, json.dumps(wanted, indent=1))
-        return True
-    with reading(path, "the notes of a tuning", ParameterError, "give another --out folder"):
-        stored = checks.entries(json.loads(read_limited(path, _MAX_STATE_BYTES)), "notes")
-        different = [key for key in wanted if stored.get(key) != wanted[key]]
-    if different:
-        raise ParameterError(
-            f"{options.out}: holds a tuning with another {different[0]}; give another --out folder"
-        )
-    return False
-
-
 def _import(options: TuneOptions, progress: Progress) -> Account:
     manifest = load_manifest(options.model)
     classes = [each.name for each in manifest.classes]
-    data = options.out / "data"
+    data = options.out / DATA
     progress.stage("reading the recordings", None)
     recording = replace(options.recording, unlabelled=bool(options.teachers))
     account = import_recordings(options.bags, data, classes, recording, progress=progress.step)
     with closing(open_session(options.model, DEVICE)) as session:
-        ratio = depth_ratio(_side(options, Side.TRAIN), session)
+        ratio = depth_ratio(frames_of(options.out, Side.TRAIN), session)
     require_plausible(ratio, options.recording.depth_scale, options.bags)
     if options.teachers and not account.taught:
         _teach(options, account, progress)
@@ -168,7 +110,7 @@ def _import(options: TuneOptions, progress: Progress) -> Account:
 
 def _teach(options: TuneOptions, account: Account, progress: Progress) -> None:
     """Have the teachers label what has no truth, on both sides: both are judged alike."""
-    data = options.out / "data"
+    data = options.out / DATA
     progress.stage("labelling by the teachers", account.train + account.held_out)
     with closing(open_session(options.model, DEVICE)) as session:
         for side in (Side.TRAIN, Side.HELD_OUT):
@@ -182,10 +124,6 @@ def _teach(options: TuneOptions, account: Account, progress: Progress) -> None:
     save_account(data, account)
 
 
-def _side(options: TuneOptions, side: Side) -> Dataset:
-    return RoomPictures([options.out / "data" / side.value])
-
-
 def _train(
     options: TuneOptions,
     manifest: Manifest,
@@ -197,7 +135,7 @@ def _train(
     """The weights that validated best."""
     size = (manifest.width, manifest.height)
     config = recipe(load_weights(weights).config, size, options.minutes, options.seed)
-    data = options.out / "data"
+    data = options.out / DATA
     out = options.out / "training"
     progress.stage(f"training for {options.minutes:g} minutes")
     trainer = Trainer(
@@ -255,8 +193,8 @@ def _record(
     options: TuneOptions, model: Path, rehearsal: Path, progress: Progress
 ) -> list[PrecisionLoss]:
     """Let precision auto choose: scores on held-out frames, ranges on those of the training."""
-    held_out, pictures = _side(options, Side.HELD_OUT), [_side(options, Side.TRAIN)]
-    folder = options.out / "data" / Side.HELD_OUT.value
+    held_out, pictures = frames_of(options.out, Side.HELD_OUT), [frames_of(options.out, Side.TRAIN)]
+    folder = options.out / DATA / Side.HELD_OUT.value
     pictures.append(RoomPictures([rehearsal]))
     losses = record_precisions(model, held_out, folder, pictures, options.budgets, progress)
     for loss in losses:
@@ -272,7 +210,7 @@ def _judge(
     account: Account,
     progress: Progress,
 ) -> Tuned:
-    held_out, rendered = _side(options, Side.HELD_OUT), RoomPictures([forgetting])
+    held_out, rendered = frames_of(options.out, Side.HELD_OUT), RoomPictures([forgetting])
     with (
         closing(open_session(options.model, DEVICE)) as before,
         closing(open_session(model, DEVICE)) as after,
@@ -303,11 +241,6 @@ def _judge(
         report = write_report(result, options.out)
     numbers = {**to_json(result), "images": account.to_json()}
     return Tuned(model, report, judgement, tuple(changes), tuple(rooms), account, numbers)
-
-
-def stretch_for(frames: int) -> int:
-    """Frames in a row that are drawn together: fewer where there are few at all."""
-    return min(STRETCH_FRAMES, max(1, frames // 4))
 
 
 def _about(

@@ -100,6 +100,6 @@ def test_an_adopted_transformer_is_not_tuned_and_it_is_said_what_is(
     assert main(["tune", str(tmp_path), "--out", str(out), "--model", str(adopted)]) == 2
     said = capsys.readouterr().err
     assert "an adopted transformer" in said
-    assert "`pag_ros adopt CHECKPOINT --teach frames/train`" in said
+    assert "`pag_ros adopt CHECKPOINT --recording BAG`" in said
     assert f"--teacher depth:{adopted}" in said
     assert not out.exists()

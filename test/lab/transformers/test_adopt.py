@@ -352,7 +352,7 @@ def test_the_command_fits_a_relative_checkpoints_metres(
     torch.save(state, checkpoint)
     command = ["adopt", str(checkpoint), "--out", str(tmp_path / "da2"), "--size", "112x84"]
     assert main(command) == 2
-    assert "a relative depth has no metres; --depths NAME:PATH fits" in capsys.readouterr().err
+    assert "a relative depth has no metres; --recording BAG fits" in capsys.readouterr().err
     assert not (tmp_path / "da2").exists()
     assert main([*command, "--depths", str(rooms(tmp_path / "rooms"))]) == 0
     printed = capsys.readouterr().out

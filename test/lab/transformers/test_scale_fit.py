@@ -75,7 +75,7 @@ def test_depth_that_does_not_fall_with_disparity_is_refused() -> None:
     for useless in (rising, flat, nothing):
         with pytest.raises(DatasetError, match="says nothing of these pictures' depth") as raised:
             fit_scale(useless)
-        assert "not a metric one" in str(raised.value)
+        assert "of a metric one say so by --max-depth METRES" in str(raised.value)
 
 
 def test_metres_end_beyond_the_trusted_range() -> None:

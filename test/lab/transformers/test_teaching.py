@@ -149,6 +149,33 @@ def test_it_loses_less_than_before_and_says_so(taught) -> None:
     assert f"at 0.5 {result.before[0.5]:.4f} -> {result.after[0.5]:.4f}" in result.line()
 
 
+def test_it_stops_after_a_step_and_keeps_what_it_has_learned() -> None:
+    network = network_of_bright_patches()
+    before = network.pretrained.gated[0].gate.weight.clone()
+    images, _ = pictures(8, 1)
+    shares: list[float] = []
+    result = teach(
+        network,
+        images,
+        images[:4],
+        Lesson(minutes=10.0, batch=4),
+        lambda share, loss: shares.append(share),
+        lambda: len(shares) == 3,
+    )
+    assert result.steps == 3
+    assert not torch.equal(network.pretrained.gated[0].gate.weight, before)
+
+
+def test_of_many_pictures_held_back_some_are_measured_all_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[torch.Tensor] = []
+    monkeypatch.setattr(teaching, "losses", lambda network, shown: measured.append(shown) or {})
+    images, _ = pictures(9, 1)
+    teach(network_of_bright_patches(), images, images, Lesson(steps=1, batch=2))
+    assert torch.equal(measured[0], images[[0, 2, 5, 8]])
+
+
 def test_nothing_learns_but_the_gates(taught) -> None:
     network, before, _, _, _ = taught
     for name, value in network.state_dict().items():

@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from pag_ros.errors import ModelError, ParameterError
-from pag_ros.lab.transformers.variants import DeclaredVariant, declared_variant, max_depth_of
+from pag_ros.lab.transformers.variants import (
+    DeclaredVariant,
+    declared_variant,
+    max_depth_of,
+    max_depth_with_depth,
+)
 
 METRIC = {"model_type": "depth_anything", "depth_estimation_type": "metric", "max_depth": 80}
 
@@ -97,7 +102,7 @@ def test_what_is_said_already_need_not_be_said_again() -> None:
     ("name", "max_depth_m", "has_metres", "text"),
     [
         ("mine.pth", None, False, "nothing in it says whether its depth is metric or relative"),
-        ("depth_anything_v2_vits.pth", None, False, "a relative depth has no metres; --depths"),
+        ("depth_anything_v2_vits.pth", None, False, "a relative depth has no metres; --recording"),
         ("depth_anything_v2_vits.pth", 20.0, False, "is relative by its name"),
         ("depth_anything_v2_metric_vkitti_vits.pth", None, True, "is metric up to 80 m by its"),
         ("depth_anything_v2_metric_vkitti_vits.pth", 20.0, False, "is metric up to 80 m by its"),
@@ -113,3 +118,25 @@ def test_who_does_not_say_it_or_contradicts_is_told_the_ways_out(
     assert text in message
     assert "--depths NAME:PATH" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "max_depth_m", "found"),
+    [
+        ("depth_anything_v2_vits.pth", None, None),
+        ("depth_anything_v2_metric_vkitti_vits.pth", None, 80.0),
+        ("depth_anything_v2_metric_vkitti_vits.pth", 80.0, 80.0),
+        ("mine.pth", 30.0, 30.0),
+        ("mine.pth", None, None),
+    ],
+)
+def test_where_there_is_depth_both_kinds_are_taken(
+    name: str, max_depth_m: float | None, found: float | None
+) -> None:
+    assert max_depth_with_depth(Path(name), max_depth_m) == found
+
+
+@pytest.mark.parametrize("kind", ["vits", "metric_vkitti_vits"])
+def test_a_contradiction_is_refused_where_there_is_depth_as_well(kind: str) -> None:
+    with pytest.raises(ParameterError, match="rename the file if it is not what it is called"):
+        max_depth_with_depth(Path(f"depth_anything_v2_{kind}.pth"), 20.0)

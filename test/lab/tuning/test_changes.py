@@ -17,6 +17,7 @@ from pag_ros.lab.tuning.changes import (
     find_agreements,
     find_changes,
     mean_interval,
+    stretch_for,
 )
 from pag_ros.lab.tuning.paired_scores import ANGLE_BETWEEN, JUDGED, SAME_LABEL, FrameScores
 
@@ -172,3 +173,8 @@ def test_a_stretch_has_a_frame_at_least():
 )
 def test_a_loss_is_a_share_of_the_score_before(metric, before, after, loss):
     assert change(metric, before, after).relative_loss == pytest.approx(loss)
+
+
+@pytest.mark.parametrize(("frames", "stretch"), [(3, 1), (12, 3), (18, 4), (20, 5), (300, 5)])
+def test_of_few_frames_fewer_are_drawn_together(frames, stretch):
+    assert stretch_for(frames) == stretch

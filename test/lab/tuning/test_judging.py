@@ -136,3 +136,10 @@ def test_what_was_forgotten_is_told_and_decides_nothing():
 def test_an_error_that_came_from_nothing_is_forgotten():
     found = judge(held_out(), [change(NORMALS, RISING, before=0.0, after=1.0)])
     assert "from 0 at budget 1.00" in found.reasons[-1]
+
+
+def test_where_nothing_can_have_been_forgotten_nothing_is_said_of_it():
+    measured, never = judge(held_out(), []), judge(held_out(), None)
+    assert never.better
+    assert never.reasons == measured.reasons[:-1]
+    assert len(judge([], None).reasons) == 1

@@ -81,6 +81,18 @@ def test_without_nncf_it_is_said_how_to_get_it_and_the_rest_is_recorded(
     assert load_manifest(model).scores_in.keys() == {"bf16"}
 
 
+def test_where_the_command_would_begin_anew_another_one_is_named(
+    model: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    dataset = RoomPictures([rooms])
+    found = record_precisions(
+        model, dataset, rooms, [dataset], BUDGETS, Counting(), "`pag_ros quantize`"
+    )
+    told = {loss.precision: loss.text() for loss in found}
+    assert "pip install 'pag_ros[bench]', and `pag_ros quantize`" in told["int8"]
+
+
 def test_what_the_processor_lacks_is_not_scored_and_the_command_is_named(
     model: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,13 @@ from pag_ros.lab.tuning.changes import Agreement, ScoreChange, find_agreements, 
 from pag_ros.lab.tuning.frame_pictures import picture_frames
 from pag_ros.lab.tuning.judging import judge
 from pag_ros.lab.tuning.paired_scores import JUDGED, SAME_LABEL, FrameScores, score_frames
-from pag_ros.lab.tuning.report import TuningResult, tiles, to_json, write_report
+from pag_ros.lab.tuning.report import (
+    ReportWords,
+    TuningResult,
+    tiles,
+    to_json,
+    write_report,
+)
 from pag_ros.manifest import LabelClass
 
 DEPTH, ABSREL, SCALED, NORMALS, LABELS = JUDGED
@@ -238,3 +244,14 @@ def test_from_frames_to_the_report(tmp_path, guessing, frames_of):
         "report.html",
         "report.json",
     ]
+
+
+def test_models_have_the_names_that_are_given_and_nothing_is_said_of_what_cannot_be(tmp_path):
+    words = ReportWords("Untaught and taught", "The taught model", "What was adopted")
+    html = html_of(tmp_path, words=words, rooms=None, classes=(), judgement=judge(CHANGES, None))
+    for text in ("Untaught and taught, on the same", "The taught model is not", "What was adopted"):
+        assert text in html
+    for text in ("tuned model", "tuning", "forgotten", 'class="legend"'):
+        assert text not in html
+    assert "What was forgotten" in html_of(tmp_path, rooms=())
+    assert to_json(result(rooms=None))["rooms"] == []

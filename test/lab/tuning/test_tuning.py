@@ -321,8 +321,3 @@ def test_ctrl_c_ends_the_training_and_the_best_so_far_is_judged(
     assert "training ends; the best so far is judged" in said
     assert "Traceback" not in said
     assert (given.out / "report.html").is_file()
-
-
-@pytest.mark.parametrize(("frames", "stretch"), [(3, 1), (12, 3), (18, 4), (20, 5), (300, 5)])
-def test_of_few_frames_fewer_are_drawn_together(frames: int, stretch: int) -> None:
-    assert tuning.stretch_for(frames) == stretch

@@ -7,6 +7,7 @@ how the real ones fail, apart from what their documentation says of it.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
