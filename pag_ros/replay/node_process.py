@@ -15,8 +15,11 @@ from typing import IO
 
 from pag_ros.errors import NodeError
 
-STOP_SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
-"""Signals that end the node, ever less politely, and the seconds to wait after each."""
+STOP_SIGNALS = ((signal.SIGTERM, 8.0), (signal.SIGKILL, 3.0))
+"""Signals that end the node, ever less politely, and the seconds to wait after each.
+
+Not SIGINT: what a shell has started in the background ignores it, and so would the node.
+"""
 
 
 class NodeProcess:

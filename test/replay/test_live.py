@@ -19,6 +19,7 @@ pytest.importorskip("rclpy", reason="needs rclpy: pip install '.[ros]'")
 from pag_ros.budget.outcomes import PROCESSED, UNACCOUNTED
 from pag_ros.errors import BagError, NodeError, ParameterError
 from pag_ros.evaluation.bags import stamp_of
+from pag_ros.replay import node_process
 from pag_ros.replay.live import ReplayOptions, replay, shots
 from pag_ros.replay.node_process import NodeProcess
 from pag_ros.replay.player import stamped
@@ -147,6 +148,23 @@ def test_a_node_that_dies_is_reported_with_its_last_words(tmp_path):
         node.wait(60.0)
         with pytest.raises(NodeError, match="exit code"):
             node.require_running()
+
+
+def test_a_node_that_was_started_in_the_background_ends_in_order(tmp_path, monkeypatch):
+    """A shell's background jobs ignore SIGINT, and so do their children."""
+    monkeypatch.setattr(node_process, "STOP_SIGNALS", node_process.STOP_SIGNALS[:1])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log = tmp_path / "node.log"
+    try:
+        with NodeProcess("/background", {"model": "no_such_model"}, None, log) as node:
+            until = time.monotonic() + 60.0
+            while "no_such_model" not in log.read_text() and time.monotonic() < until:
+                time.sleep(0.1)
+            node.require_running()
+        with pytest.raises(NodeError, match="exit code 0"):
+            node.require_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_images_keep_their_times_and_get_new_stamps(write_room_bag):
