@@ -44,7 +44,7 @@ BELOW_IN_LAB = {
     "export": {"training", "model"},
     "bench": {"export", "model", "kernel_compiler", "quantize", "transformers"},
     "baselines": {"bench", "export", "training", "model", "datasets", "results"},
-    "gpu_check": {"bench", "kernel_compiler"},
+    "gpu_check": {"bench", "kernel_compiler", "transformers"},
     "transformers": {"export", "training", "model", "datasets"},
     "gpu_train": {"scenes", "training", "model", "datasets"},
     "teachers": {"recordings", "datasets"},

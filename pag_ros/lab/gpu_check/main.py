@@ -40,6 +40,7 @@ SHARES = {
     "small": 2.0,
     "stored": 3.0,
     "torch": 4.0,
+    "transformer": 3.0,
     "speed": 6.0,
     "correctness": 4.0,
     "tensorrt": 2.0,

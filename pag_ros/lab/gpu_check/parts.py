@@ -255,6 +255,17 @@ def _torch(args: argparse.Namespace) -> Iterator[Row]:
     yield from each(cases, args.end, device)
 
 
+def _transformer(args: argparse.Namespace) -> Iterator[Row]:
+    from pag_ros.lab.gpu_check import transformer_speed  # It imports torch.
+
+    device = open_device()
+    cases = [
+        CheckCase(str(case), partial(transformer_speed.measure, device, case, args.rounds))
+        for case in transformer_speed.CASES
+    ]
+    yield from each(cases, args.end, device)
+
+
 def _speed(args: argparse.Namespace) -> Iterator[Row]:
     device = open_device()
     blocks = speed.cases(args.channels, speed.SIZES, args.batches)
@@ -309,6 +320,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "small": _small,
     "stored": _stored,
     "torch": _torch,
+    "transformer": _transformer,
     "speed": _speed,
     "correctness": _correctness,
     "tensorrt": _tensorrt,

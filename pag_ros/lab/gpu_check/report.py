@@ -39,6 +39,7 @@ def _part_text(part: str, rows: Sequence[Row]) -> str:
         "stored": _correctness_text,
         "correctness": _correctness_text,
         "torch": _torch_text,
+        "transformer": _transformer_text,
         "speed": _speed_text,
         "tensorrt": _tensorrt_text,
         "profile": _profile_text,
@@ -121,6 +122,19 @@ def _torch_text(part: str, ran: Sequence[Row]) -> str:
 
 def _ours_in_torch(row: Row | None) -> str:
     return "" if row is None else f"{row['ours_ms']:.3f} ms, {row['speedup']:.2f}x"
+
+
+def _transformer_text(part: str, rows: Sequence[Row]) -> str:
+    """A line per network: the dense time, ours at each budget."""
+    budgets = sorted({row["budget"] for row in rows})
+    head = ["Depth Anything V2 in torch", "dense ms", *(f"b={b:g}" for b in budgets)]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        found = {row["budget"]: row for row in rows if row["model"] == model}
+        dense_ms = next(iter(found.values()))["dense_ms"]
+        cells = [model, f"{dense_ms:.3f}", *(_ours_in_torch(found.get(b)) for b in budgets)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def _tensorrt_text(part: str, rows: Sequence[Row]) -> str:

@@ -120,6 +120,6 @@ def _neighbourhood(grid: tuple[int, int], turn: int) -> tuple[Tensor, Tensor, Te
     entry = begin + ((lower - below) * width + own) * width + other
     place = even_sequence(grid, turn)[0]
     earlier = inside & (place[to_row * width + to_column] > place[:, None])
-    bias = torch.where(earlier, 0.0, _NEVER)
-    bias[:, len(bias[0]) // 2] = _ITSELF
+    is_itself = torch.arange(len(steps) ** 2) == len(steps) ** 2 // 2
+    bias = torch.where(is_itself, _ITSELF, torch.where(earlier, 0.0, _NEVER))
     return entry, down * width + right, bias
