@@ -53,6 +53,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(line)
 
 
+@pytest.fixture
+def without_standard_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`adopt` leaves NAME.standard.onnx out, which takes it as long as the model: for tests of
+    something else."""
+    monkeypatch.setattr("pag_ros.lab.transformers.adopt.export_standard", lambda *_: None)
+
+
 @pytest.fixture(autouse=True)
 def own_signal_stack() -> Iterator[None]:
     """Tests that use OpenVINO without a session of ours must not spoil those that follow."""

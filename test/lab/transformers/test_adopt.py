@@ -344,6 +344,7 @@ def rooms(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("without_standard_graph")
 def test_the_command_fits_a_relative_checkpoints_metres(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -389,6 +390,7 @@ def test_the_command_takes_height_and_pitch_where_there_is_no_depth(
     assert not (tmp_path / "da2").exists()
 
 
+@pytest.mark.usefixtures("without_standard_graph")
 def test_a_metric_checkpoint_needs_no_max_depth_where_its_name_says_it(tmp_path: Path) -> None:
     state = {k: v for k, v in tiny().state_dict().items() if ".gate." not in k}
     checkpoint = tmp_path / "depth_anything_v2_metric_vkitti_vits.pth"

@@ -332,6 +332,7 @@ def test_pictures_of_any_folder_are_read_at_the_networks_size(folder: Path) -> N
     assert torch.equal(torch.cat([learned, unseen]), images)
 
 
+@pytest.mark.usefixtures("without_standard_graph")
 def test_the_command_teaches_and_what_it_wrote_is_taken_again(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -200,6 +200,7 @@ def test_it_learns_from_some_frames_and_is_judged_by_others(
     assert set(manifest.scores) == {"1.00", "0.50", "0.30"}
 
 
+@pytest.mark.usefixtures("without_standard_graph")
 def test_gates_need_no_depth_and_ctrl_c_keeps_what_they_have_learned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
