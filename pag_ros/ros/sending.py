@@ -54,6 +54,8 @@ def send(publisher: Publisher, message: bytes | memoryview) -> None:
 @cache
 def _rcl() -> Any:
     """The libraries of rclpy as one; None where they do not show what is needed."""
+    if not hasattr(rclpy_implementation.Publisher, "pointer"):
+        return None
     try:
         library = ctypes.CDLL(rclpy_implementation.__file__)
         publish, reset = library.rcl_publish_serialized_message, library.rcutils_reset_error

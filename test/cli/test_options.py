@@ -126,6 +126,19 @@ def test_an_option_that_would_change_nothing_is_refused(
     assert line.startswith(f"pag_ros: error: {option} is of no use with")
 
 
+def test_all_options_about_a_recording_are_refused_where_there_is_none() -> None:
+    pytest.importorskip("torch")
+    from pag_ros.cli.evaluate import add_topic_arguments
+    from pag_ros.lab.commands.adopt import _OF_RECORDINGS
+    from pag_ros.lab.commands.recordings import add_recording_arguments
+
+    parser = argparse.ArgumentParser(add_help=False)
+    add_recording_arguments(parser)
+    add_topic_arguments(parser)
+    names = {action.option_strings[0] for action in parser._actions}
+    assert set(_OF_RECORDINGS) == {*names, "--json"}
+
+
 def test_a_json_file_that_cannot_be_written_is_refused_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

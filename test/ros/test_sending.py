@@ -92,8 +92,13 @@ def test_rclpys_libraries_show_what_is_needed() -> None:
     assert sending._rcl() is not None
 
 
-def test_libraries_that_lack_it_are_done_without(monkeypatch) -> None:
-    monkeypatch.setattr(sending, "rclpy_implementation", SimpleNamespace(__file__="/no/library"))
+@pytest.mark.parametrize(
+    ("library", "publisher"),
+    [("/no/library", rclpy_implementation.Publisher), (rclpy_implementation.__file__, object)],
+)
+def test_rclpy_that_does_not_show_it_sends_by_itself(library, publisher, monkeypatch) -> None:
+    found = SimpleNamespace(__file__=library, Publisher=publisher)
+    monkeypatch.setattr(sending, "rclpy_implementation", found)
     assert sending._rcl.__wrapped__() is None
 
 

@@ -263,3 +263,15 @@ def test_adaptive_mode_computes_its_share_on_average(perception: Perception):
         used.append(perception.process(image, 60.0).keep_used)
     assert np.mean(used[100:], axis=0) == pytest.approx([24, 12], abs=2.5)
     assert np.std(used[100:], axis=0).max() > 1.0
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, 1), (3, 3), (9, 4)])
+def test_outputs_are_enlarged_by_the_threads_that_were_asked_for_until_it_is_closed(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int, given: int
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    perception = open_perception(tiny_model, "cpu", threads=asked)
+    assert perception._workspace.threads == given
+    perception.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        _ = perception._workspace.native

@@ -39,9 +39,11 @@ def halve_products(nodes: Sequence[NodeProto], constants: Constants) -> list[Nod
 
 
 class _Halving:
-    """Args:
-    constants: by name.
-    exact: results of products that stay in float32.
+    """Goes through a graph once, and knows which of its tensors are in float16 by now.
+
+    Args:
+        constants: by name.
+        exact: results of products that stay in float32.
     """
 
     def __init__(self, constants: Constants, exact: set[str]) -> None:
