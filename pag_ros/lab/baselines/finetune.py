@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from pag_ros.lab.baselines.methods import Method
 from pag_ros.lab.model.multipool import MultiPool
+from pag_ros.lab.training.arithmetic import fast_arithmetic
 from pag_ros.lab.training.refusals import RefusedSteps, find_spoilt
 from pag_ros.lab.training.rooms import EndlessSampler, Rooms
 from pag_ros.lab.training.tasks import task_losses
@@ -102,7 +103,7 @@ def _step(
 ) -> list[str]:
     """Take a step, unless it is not finite; then, what of it is not."""
     gating = method.training(len(batch["image"]), noise)
-    with torch.autocast(method.device.type, torch.bfloat16):
+    with fast_arithmetic(method.device):
         outputs = method.network(to_input(batch["image"], method.device), gating)
     terms = task_losses(outputs, batch)
     loss = torch.stack([_WEIGHTS[name] * term for name, term in terms.items()]).sum()

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pag_ros.lab.model import PagNetwork
 from pag_ros.lab.model.gating import DenseGating
+from pag_ros.lab.training.arithmetic import fast_arithmetic
 from pag_ros.lab.training.distillation import distillation_losses
-from pag_ros.lab.training.processes import multiplies_bfloat16
 from pag_ros.lab.training.tasks import known_samples
 
 
@@ -48,8 +48,7 @@ class Guide:
         rows = torch.stack([~known[head] for head in lacking]).any(0)
         view = "image" if self.holds or "plain" not in batch else "plain"
         image = batch[view][rows].float()
-        half = multiplies_bfloat16(image.device)
-        with torch.no_grad(), torch.autocast(image.device.type, torch.bfloat16, enabled=half):
+        with torch.no_grad(), fast_arithmetic(image.device):
             outputs = self.network(
                 image.contiguous(memory_format=torch.channels_last), DenseGating()
             )

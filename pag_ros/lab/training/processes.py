@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -72,19 +71,6 @@ def current_processes() -> Processes:
         return Processes(rank, count, torch.device("cpu"))
     local = int(os.environ.get("LOCAL_RANK", "0")) if together else 0
     return Processes(rank, count, torch.device("cuda", local))
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16: then they take half of float32's time.
-
-    Elsewhere they are emulated and take twice as long.
-    """
-    if device.type != "cpu":
-        return True
-    # Releases of torch that cannot tell compute in float32.
-    capabilities: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
-    found = capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 @contextlib.contextmanager

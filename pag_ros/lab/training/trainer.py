@@ -36,6 +36,7 @@ from pag_ros.lab.model.gating import MaskedGating
 from pag_ros.lab.model.multipool import MultiPool
 from pag_ros.lab.model.network import canonical_normals
 from pag_ros.lab.model.resnet import new_parameters
+from pag_ros.lab.training.arithmetic import fast_arithmetic
 from pag_ros.lab.training.bar import Bar
 from pag_ros.lab.training.best import Best, is_better
 from pag_ros.lab.training.checkpoint import (
@@ -54,7 +55,6 @@ from pag_ros.lab.training.pacing import Pacing
 from pag_ros.lab.training.processes import (
     ShardedSampler,
     current_processes,
-    multiplies_bfloat16,
 )
 from pag_ros.lab.training.refusals import RefusedSteps, find_spoilt
 from pag_ros.lab.training.resident import ResidentRooms
@@ -345,8 +345,7 @@ class Trainer:
         self, each: Pass, batch: dict[str, Tensor], teacher: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Forward and backward; the outputs, and the terms of the loss for the log."""
-        half = multiplies_bfloat16(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with fast_arithmetic(self.device):
             outputs = self._parallel(_to_input(batch["image"]), each.gating)
         if each.student:
             terms = distillation_losses(outputs, teacher)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pag_ros.errors import ParameterError
 from pag_ros.lab.model.gating import TopKGating
-from pag_ros.lab.training.processes import multiplies_bfloat16
+from pag_ros.lab.training.arithmetic import fast_arithmetic
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, normalised
 from pag_ros.lab.transformers.likeness import GENERATIONS, Kinship
 from pag_ros.lab.transformers.sharing import MOST, counts, shared
@@ -320,13 +320,12 @@ def masked_outputs(
     """
     trunk = network.pretrained
     grid = image.shape[2] // PATCH, image.shape[3] // PATCH
-    half = multiplies_bfloat16(image.device)
     x = trunk.tokens(image)
     free = x.shape[1] - grid[0] * grid[1]
     features = []
     kin: Kinship | None = None
     for block in trunk.gated:
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=half):
+        with fast_arithmetic(image.device):
             computed = block(x, None).float()
         if mask is None:
             x = computed
@@ -339,7 +338,7 @@ def masked_outputs(
             x = x + torch.cat([change[:, :free], inherited], 1)
         if block.slot in trunk.config.taps:
             features.append(trunk.feature(x, grid))
-    with torch.autocast(image.device.type, torch.bfloat16, enabled=half):
+    with fast_arithmetic(image.device):
         depth = network.depth_head(features)
     return DepthAndFeatures(depth.float(), features)
 

@@ -20,8 +20,8 @@ from tqdm import tqdm
 from pag_ros.errors import BackendError
 from pag_ros.lab.datasets import Dataset, Sample
 from pag_ros.lab.datasets.fitting import fit
+from pag_ros.lab.training.arithmetic import fast_arithmetic
 from pag_ros.lab.training.losses import depth_loss
-from pag_ros.lab.training.processes import multiplies_bfloat16
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
 from pag_ros.writing import write_bytes
 
@@ -185,8 +185,7 @@ def _step(
     truth: Tensor,
     optimizers: list[torch.optim.Optimizer],
 ) -> float:
-    half = multiplies_bfloat16(image.device)
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+    with fast_arithmetic(image.device):
         depth = network(image)
     loss = depth_loss(depth.float().clamp(min=1e-3).log(), truth)
     for optimizer in optimizers:

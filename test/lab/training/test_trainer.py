@@ -21,6 +21,7 @@ from pag_ros.errors import (  # noqa: E402
 from pag_ros.lab.model import NetworkConfig  # noqa: E402
 from pag_ros.lab.model.gating import DenseGating, TopKGating  # noqa: E402
 from pag_ros.lab.model.network import camera_normals  # noqa: E402
+from pag_ros.lab.training import arithmetic  # noqa: E402
 from pag_ros.lab.training.best import is_better  # noqa: E402
 from pag_ros.lab.training.checkpoint import load_checkpoint, load_weights  # noqa: E402
 from pag_ros.lab.training.distillation import distillation_losses  # noqa: E402
@@ -302,18 +303,15 @@ def test_any_subset_of_heads_trains(heads: tuple[str, ...], rooms: Path, tmp_pat
     assert set(heads) <= set(rows(tmp_path)[0]["train"])
 
 
-@pytest.mark.parametrize(
-    ("found", "precision"),
-    [({}, torch.float32), ({"avx2": True}, torch.float32), ({"avx512_bf16": True}, torch.bfloat16)],
-)
-def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(
-    found: dict[str, bool],
+@pytest.mark.parametrize(("faster", "precision"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_a_network_learns_in_bfloat16_where_that_is_faster(
+    faster: bool,
     precision: torch.dtype,
     rooms: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    monkeypatch.setattr(arithmetic, "bfloat16_is_faster", lambda device: faster)
     trainer = Trainer(config(1), [rooms], [rooms], tmp_path, pretrained=None)
     seen: list[torch.dtype] = []
     trainer.network.decoder.register_forward_hook(

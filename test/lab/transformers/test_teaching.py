@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from pag_ros.cli import main  # noqa: E402
 from pag_ros.errors import DatasetError, ModelError, ParameterError  # noqa: E402
 from pag_ros.lab.model.gating import TopKGating  # noqa: E402
+from pag_ros.lab.training import arithmetic  # noqa: E402
 from pag_ros.lab.transformers import adopt as adopting  # noqa: E402
 from pag_ros.lab.transformers import depth_anything, teaching  # noqa: E402
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything  # noqa: E402
@@ -186,7 +187,7 @@ def test_nothing_learns_but_the_gates(taught) -> None:
 @torch.no_grad()
 def test_the_student_is_the_network_that_will_run(taught, monkeypatch) -> None:
     """Its masks, with the learned gates' scores, give what the gathered tokens give."""
-    monkeypatch.setattr(teaching, "multiplies_bfloat16", lambda device: False)
+    monkeypatch.setattr(arithmetic, "bfloat16_is_faster", lambda device: False)
     _, before, _, unseen, _ = taught
     network = network_of_bright_patches()
     network.load_state_dict(before)
