@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from kernel_operands import Operands, assert_close, listed
+from python_process import run_python
 
 from pag_ros import kernels
 from pag_ros.kernels import Branch, Convolution, Workspace, reference
@@ -242,7 +241,7 @@ except RuntimeError:
 Workspace(2).close()
 print("goes on")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = run_python(code)
     if "an emulator" in done.stderr:
         pytest.skip(done.stderr)
     assert done.stdout.split("\n") == ["refused", "goes on", ""], done.stderr

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
+from python_process import run_python
 
 OPERANDS = """
 import os, signal, sys, threading, time
@@ -102,7 +99,5 @@ def test_a_workspace_at_work_in_another_thread_during_the_fork_says_so() -> None
 
 def finish(program: str) -> None:
     """Run a program to its end, which it must reach in time."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-W", "ignore", "-c", program]
-    done = subprocess.run(command, env=environment, timeout=60, stderr=subprocess.PIPE)
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    done = run_python(program)
+    assert done.returncode == 0, done.stderr[-2000:]

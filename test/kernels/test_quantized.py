@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernel_operands import listed
+from python_process import run_python
 
 from pag_ros import kernels
 from pag_ros.kernels import QuantizedBranch, QuantizedConvolution, Workspace, reference
@@ -406,9 +405,9 @@ assert ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None) == 0
 from pag_ros import kernels
 print(kernels.chosen_instruction_set(), "amx" in kernels.instruction_sets())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_python(code)
     following = kernels.instruction_sets()[kernels.instruction_sets().index("amx") + 1]
-    assert done.stdout == f"{following} False\n"
+    assert done.stdout == f"{following} False\n", done.stderr
 
 
 WEIGHT = np.zeros((2, 3, 3, 4), np.int8)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+from python_process import run_python
 
 from pag_ros.kernels.gpu.programs import ConvSpec, SelectSpec, StampSpec, launch
 
@@ -20,7 +18,7 @@ def test_neither_triton_nor_torch_is_imported_to_read_kernels():
         "import pag_ros.kernels.gpu.store, pag_ros.lab.commands.build_kernels\n"
         "sys.exit(bool({'triton', 'torch'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert run_python(code).returncode == 0
 
 
 def test_arguments_come_in_the_order_of_the_kernel():
