@@ -57,7 +57,7 @@ def _filled(*shape: int) -> Tensor:
 def _seconds(features: Tensor, weight: Tensor, half: bool) -> float:
     """Of a convolution and its gradients."""
     began = time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
         out = F.conv2d(features, weight, padding=1)
-    torch.autograd.grad(out.float().sum(), [features, weight])
+        torch.autograd.grad(out.float().sum(), [features, weight])
     return time.perf_counter() - began

@@ -98,6 +98,13 @@ def test_what_is_timed_computes_in_that_arithmetic(half, monkeypatch) -> None:
     assert seen == [torch.bfloat16 if half else torch.float32]
 
 
+@torch.no_grad()
+def test_it_is_measured_where_no_gradient_is_wanted(monkeypatch) -> None:
+    """A guide, which only looks, may be the first to ask."""
+    with_instructions({"avx512_bf16": True}, monkeypatch)
+    assert arithmetic.bfloat16_is_faster("cpu") in (True, False)
+
+
 def test_nobody_else_decides_it() -> None:
     root = Path(arithmetic.__file__).parents[2]
     users = {p.name for p in root.rglob("*.py") if "torch.autocast(" in p.read_text()}
