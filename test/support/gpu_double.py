@@ -272,8 +272,9 @@ class CountedEngineDouble:
         given = {name: self._array(addresses[name], *place) for name, place in inputs.items()}
         results = self._network({**given, "keep": counts})
         for name, (dtype, shape) in standard_outputs(self._manifest).items():
-            result = results[name] * (self.factor if name == "depth" else 1)
-            self._array(addresses[name], dtype, shape)[...] = -1  # undefined past the count
+            result = results[name] * self.factor if name == "depth" else results[name]
+            # Past the count an index is undefined.
+            self._array(addresses[name], dtype, shape)[...] = np.array(-1).astype(dtype)
             self._array(addresses[name], dtype, result.shape)[...] = result
         self._driver.now_ns += ENCODER_NS + PIXEL_NS * int(counts.sum())
 

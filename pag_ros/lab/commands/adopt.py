@@ -3,6 +3,7 @@
     pag_ros adopt CHECKPOINT --out da2 --recording my_rooms
     pag_ros adopt CHECKPOINT --out da2 --teach pictures/
     pag_ros adopt RELATIVE_CHECKPOINT --out da2 --depths nyuv2:FOLDER --teach pictures/
+    pag_ros adopt CHECKPOINT --out da2 --gates da2/NAME.gates.safetensors --labels rooms:ROOMS
 
 writes OUT/NAME.onnx and its manifest, and OUT/NAME.standard.onnx, the same network without custom
 operators, which TensorRT runs. --recording does all that a robot's recording allows, and proves it
@@ -10,7 +11,9 @@ on parts of it that nothing has learned from (OUT/report.html). Step by step: me
 taken as they are; the metres of relative ones are fitted to pictures with true depth (--depths).
 --teach lets the gates learn from the network itself which patches it can do without, on any
 pictures such as the robot sees, and keeps them in OUT/NAME.gates.safetensors; --gates takes them
-from there. Ctrl-C ends the teaching and keeps what was learned. docs/transformers.md: where
+from there. --labels gives the model a segmentation, taught on labelled pictures by what the network
+sees already, and keeps its head in OUT/NAME.labels.safetensors; --label-head takes it from there.
+Ctrl-C ends the teaching and keeps what was learned. docs/transformers.md: where
 checkpoints come from, their licences, and what fitted metres and taught gates are worth.
 """
 
@@ -18,7 +21,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
     from pag_ros.lab.datasets import Dataset
     from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
+    from pag_ros.lab.transformers.label_teaching import LabelLesson
     from pag_ros.lab.transformers.scale_fit import ScaleFit
     from pag_ros.lab.transformers.teaching import Lesson
     from pag_ros.lab.tuning import Adopted
@@ -113,7 +118,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="teach the gates on a folder of pictures, or on NAME:PATH (docs/datasets.md)",
     )
     gates.add_argument("--gates", type=Path, metavar="FILE", help="taught before")
-    parser.add_argument("--minutes", type=float, help="of --teach or --recording (20)")
+    labels = parser.add_mutually_exclusive_group()
+    labels.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="NAME:PATH",
+        help="labelled pictures to teach a segmentation on (docs/datasets.md); all of one list of "
+        "classes",
+    )
+    labels.add_argument("--label-head", type=Path, metavar="FILE", help="taught before")
+    parser.add_argument(
+        "--minutes", type=float, help="of --teach, of --labels, or of --recording (20)"
+    )
     add_json(parser)
     add_recording_arguments(parser)
     add_topic_arguments(parser)
@@ -125,18 +141,19 @@ def main(args: argparse.Namespace) -> int:
     if args.recording:
         instead = ["--depths", "--floor", "--camera-height", "--camera-pitch", "--teach", "--gates"]
         refuse(args, instead, "with --recording, which fits metres and teaches gates itself")
+        refuse(args, ["--labels"], "with --recording; teach them before, and give --label-head")
         wait_passively()
         return _adopt_for_recording(args)
     refuse(args, _OF_RECORDINGS, "without --recording")
-    if not args.teach:
-        refuse(args, ["--minutes"], "without --teach or --recording")
+    if not args.teach and not args.labels:
+        refuse(args, ["--minutes"], "without --teach, --labels or --recording")
     wait_passively()
     from pag_ros.lab.transformers.adopt import adopt
     from pag_ros.lab.transformers.variants import max_depth_of
 
     has_metres = args.depths is not None or args.floor is not None
     max_depth_m = max_depth_of(args.checkpoint, args.max_depth, has_metres)
-    steps = [_give_metres(args), _give_gates(args)]
+    steps = [_give_metres(args), _give_gates(args), _give_labels(args)]
 
     def prepare(network: GatedDepthAnything) -> None:
         for step in steps:
@@ -162,6 +179,7 @@ def _adopt_for_recording(args: argparse.Namespace) -> int:
         size=args.size,
         max_depth_m=max_depth_with_depth(args.checkpoint, args.max_depth),
         lesson=Lesson(minutes=_minutes(args)),
+        label_head=args.label_head,
         recording=chosen_import(args),
     )
     progress = Bars()
@@ -267,8 +285,70 @@ def _teach(
     count = count_pictures(dataset, size)
     with tqdm(total=count, desc="reading", unit="picture", disable=None, file=sys.stderr) as bar:
         pictures, unseen = held_back(read_pictures(dataset, size, bar.update))
+    with _lesson("gates") as (show, is_stopped):
+        taught = teach(network, pictures, unseen, lesson, show, is_stopped)
+    network.taught_on = f"taught on {dataset.name} ({len(pictures)} pictures)"
+    save_gates(network, gates)
+    print(f"{taught.line()} ({len(unseen)} pictures held back, {taught.steps} steps)")
+    print(f"gates: {gates}")
+
+
+def _give_labels(args: argparse.Namespace) -> Callable[[GatedDepthAnything], None]:
+    """What gives the network labels; what the user can have got wrong is seen to before."""
+    from pag_ros.evaluation.results import require_writable
+    from pag_ros.lab.transformers.label_teaching import LabelLesson
+    from pag_ros.lab.transformers.labelled_pictures import open_labelled
+    from pag_ros.lab.transformers.labels import load_label_head
+
+    if args.label_head:
+        return lambda network: load_label_head(network, args.label_head)
+    if not args.labels:
+        return lambda network: None
+    lesson, datasets = LabelLesson(minutes=_minutes(args)), open_labelled(args.labels)
+    path: Path = args.out / f"{args.checkpoint.stem}.labels.safetensors"
+    require_writable(path)
+    return lambda network: _teach_labels(network, datasets, args.size, lesson, path)
+
+
+def _teach_labels(
+    network: GatedDepthAnything,
+    datasets: Sequence[Dataset],
+    size: tuple[int, int],
+    lesson: LabelLesson,
+    path: Path,
+) -> None:
+    from tqdm import tqdm
+
+    from pag_ros.lab.transformers.label_teaching import teach_labels
+    from pag_ros.lab.transformers.labelled_pictures import count_labelled, read_labelled
+    from pag_ros.lab.transformers.labels import save_label_head
+
+    count = sum(count_labelled(datasets, size))
+    with tqdm(total=count, desc="reading", unit="picture", disable=None, file=sys.stderr) as bar:
+        pictures, unseen = read_labelled(datasets, size, bar.update)
+    with _lesson("labels") as (show, is_stopped):
+        taught = teach_labels(
+            network, datasets[0].classes, pictures, unseen, lesson, show, is_stopped
+        )
+    names = ", ".join(dataset.name for dataset in datasets)
+    assert network.label_head is not None
+    network.label_head.taught_on = f"taught on {names} ({len(pictures)} pictures)"
+    save_label_head(network, path)
+    print(f"{taught.line()} ({len(unseen)} pictures held back, {taught.steps} steps)")
+    print(f"labels: {path}")
+
+
+@contextmanager
+def _lesson(
+    of_what: str,
+) -> Iterator[tuple[Callable[[float, float], None], Callable[[], bool]]]:
+    """What shows the progress of a lesson, and whether Ctrl-C ends it."""
+    from tqdm import tqdm
+
     with (
-        tqdm(total=100, desc="teaching", disable=None, file=sys.stderr, bar_format=_BAR) as bar,
+        tqdm(
+            total=100, desc=f"teaching {of_what}", disable=None, file=sys.stderr, bar_format=_BAR
+        ) as bar,
         stopped_by_interrupt(Bars(), _KEPT) as is_stopped,
     ):
 
@@ -276,8 +356,4 @@ def _teach(
             bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
             bar.update(100.0 * share - bar.n)
 
-        taught = teach(network, pictures, unseen, lesson, show, is_stopped)
-    network.taught_on = f"taught on {dataset.name} ({len(pictures)} pictures)"
-    save_gates(network, gates)
-    print(f"{taught.line()} ({len(unseen)} pictures held back, {taught.steps} steps)")
-    print(f"gates: {gates}")
+        yield show, is_stopped

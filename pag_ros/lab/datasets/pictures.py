@@ -88,7 +88,7 @@ def _truth(sample: Sample, index: int, classes: int) -> list[Tile]:
         tiles.append(("normals", pictures.color_normals(_small(sample.normals))))
     if sample.labels is not None:
         count = classes or 1 + _largest_label(sample.labels)
-        colors = [LabelClass("", _hue(i, count)) for i in range(count)]
+        colors = [LabelClass("", hue(i, count)) for i in range(count)]
         tiles.append(("labels", pictures.color_labels(_small(sample.labels), colors)))
     if sample.boundary is not None:
         drawn = sample.boundary.mean(axis=0, dtype=np.float32)
@@ -105,7 +105,8 @@ def _true_depth(depth: NDArray[np.float32], range_m: tuple[float, float]) -> pic
     return pictures.color_depth(_small(depth), *range_m)
 
 
-def _hue(number: int, count: int) -> tuple[int, int, int]:
+def hue(number: int, count: int) -> tuple[int, int, int]:
+    """Colour number `number` of `count` that are told apart."""
     red, green, blue = colorsys.hsv_to_rgb(number / count, 0.6, 0.6 + 0.35 * (number % 2))
     return round(255 * red), round(255 * green), round(255 * blue)
 

@@ -79,14 +79,21 @@ class DenseNetwork(DeployedNetwork):
         return _head_outputs(self.network)
 
     def _classify(self, logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """With maxima and sums: ArgMax and Softmax across channels are slow in most runtimes."""
-        large = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        classes = large.shape[1]
-        top = large.amax(1, keepdim=True)
-        # The best class counts classes - label, all others zero; of equals the lower one wins.
-        rank = torch.arange(classes, 0, -1, dtype=large.dtype).view(1, classes, 1, 1)
-        labels = classes - ((large == top).to(large.dtype) * rank).amax(1).clamp(min=1.0)
-        return labels.to(torch.uint8), 1.0 / torch.exp(large - top).sum(1)
+        return standard_classify(logits, *size)
+
+
+def standard_classify(logits: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """What `operators.classify` gives, in standard operators.
+
+    With maxima and sums: ArgMax and Softmax across channels are slow in most runtimes.
+    """
+    large = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+    classes = large.shape[1]
+    top = large.amax(1, keepdim=True)
+    # The best class counts classes - label, all others zero; of equals the lower one wins.
+    rank = torch.arange(classes, 0, -1, dtype=large.dtype).view(1, classes, 1, 1)
+    labels = classes - ((large == top).to(large.dtype) * rank).amax(1).clamp(min=1.0)
+    return labels.to(torch.uint8), 1.0 / torch.exp(large - top).sum(1)
 
 
 def _enlarged(maps: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:

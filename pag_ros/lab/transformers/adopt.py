@@ -15,8 +15,10 @@ from pag_ros.lab.transformers.deployed import (
     DeployedDepthAnything,
     StandardDepthAnything,
     UngatedDepthAnything,
+    heads_of,
 )
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, read_depth_anything
+from pag_ros.lab.transformers.labels import colored
 from pag_ros.lab.transformers.variants import DEEPEST_M
 from pag_ros.lab.transformers.vit import PATCH, likeness_macs, macs_per_token
 from pag_ros.manifest import BlockSpec, Manifest, save_manifest, sha256_of
@@ -102,6 +104,7 @@ def export_depth_anything(
     deployed = DeployedDepthAnything(network)
     write_graph(deployed, inputs, deployed.output_names(), path)
     blocks, dense_macs = _count(network, size)
+    head = network.label_head
     manifest = Manifest(
         name=name,
         sha256=sha256_of(path),
@@ -109,10 +112,10 @@ def export_depth_anything(
         width=width,
         focal_range=_focal_range(network, width),
         depth_range_m=(_NEAREST_M, farthest_m),
-        classes=(),
+        classes=() if head is None else colored(head.classes),
         blocks=blocks,
         dense_macs=dense_macs,
-        heads=("depth", "normals"),
+        heads=heads_of(network),
         license=LICENCES[network.size],
         training_data=_training_data(network),
         budgets=_budgets(network, blocks),
@@ -183,6 +186,8 @@ def _training_data(network: GatedDepthAnything) -> str:
     """For people: what it has seen, and where relative depth has its metres from."""
     trained_on = "its user's pictures" if network.size == "tiny" else _TRAINING_DATA
     parts = [trained_on, f"gates {network.taught_on or 'untaught'}"]
+    if network.label_head is not None:
+        parts.append(f"labels {network.label_head.taught_on}")
     if network.metres is not None:
         parts.append(f"metres: {network.metres.summary()}")
     return "; ".join(parts)
@@ -214,5 +219,9 @@ def _count(network: GatedDepthAnything, size: tuple[int, int]) -> tuple[tuple[Bl
     embedding = patches * 3 * PATCH**2 * trunk.width
     likeness = likeness_macs(trunk, (height, width))
     features = [torch.zeros(1, trunk.width, height, width)] * len(trunk.taps)
-    head = count_macs(network.depth_head, network.depth_head, features, ()).dense
-    return blocks, embedding + likeness + trunk.depth * always + head
+    heads = sum(
+        count_macs(head, head, features, ()).dense
+        for head in (network.depth_head, network.label_head)
+        if head is not None
+    )
+    return blocks, embedding + likeness + trunk.depth * always + heads

@@ -14,10 +14,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from pag_ros.lab.export.graph import standard_classify
 from pag_ros.lab.model import operators
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, normalised
 from pag_ros.lab.transformers.likeness import Kinship
 from pag_ros.lab.transformers.vit import PATCH, Block
+from pag_ros.runtime.outputs import OUTPUTS
 
 _NEAREST_M = 1e-3
 
@@ -61,13 +63,14 @@ class DeployedDepthAnything(nn.Module):
             torch._check(number <= index.shape[0])  # type: ignore[no-untyped-call]
             return index.narrow(0, 0, number).long()
 
-        depth = _gated_depth(self.network, image, choose, operators.end)
-        return depth, normals_of(depth, fx), torch.cat(counts), *indices
+        features = _gated_features(self.network, image, choose, operators.end)
+        maps = _maps(self.network, features, image, fx, operators.classify)
+        return *maps, torch.cat(counts), *indices
 
     def output_names(self) -> list[str]:
         """Names of what `forward` returns, in order."""
         slots = range(len(self.network.pretrained.gated))
-        return ["depth", "normals", "count", *(f"index{slot}" for slot in slots)]
+        return [*map_names(self.network), "count", *(f"index{slot}" for slot in slots)]
 
 
 class StandardDepthAnything(nn.Module):
@@ -85,8 +88,9 @@ class StandardDepthAnything(nn.Module):
         """The graph; inputs as above, `keep` 1 or more.
 
         Returns:
-            Depth [1,H,W] in metres, normals [1,H,W,3], and of each block the patches that it
-            computed [keep] int32; named by `output_names`.
+            Depth [1,H,W] in metres, normals [1,H,W,3], with a head for them labels [1,H,W] uint8
+            and their confidence [1,H,W], and of each block the patches that it computed [keep]
+            int32; named by `output_names`.
         """
         indices = []
 
@@ -98,13 +102,13 @@ class StandardDepthAnything(nn.Module):
             indices.append(index.to(torch.int32))
             return index
 
-        depth = _gated_depth(self.network, image, choose)
-        return depth, normals_of(depth, fx), *indices
+        features = _gated_features(self.network, image, choose)
+        return *_maps(self.network, features, image, fx, standard_classify), *indices
 
     def output_names(self) -> list[str]:
         """Names of what `forward` returns, in order."""
         slots = range(len(self.network.pretrained.gated))
-        return ["depth", "normals", *(f"index{slot}" for slot in slots)]
+        return [*map_names(self.network), *(f"index{slot}" for slot in slots)]
 
 
 class UngatedDepthAnything(nn.Module):
@@ -147,13 +151,41 @@ def normals_of(depth: Tensor, fx: Tensor) -> Tensor:
     return F.normalize(torch.stack([across, down, -(x * across + y * down + pixel)], 3), dim=3)
 
 
-def _gated_depth(
+def map_names(network: GatedDepthAnything) -> list[str]:
+    """Names of the maps that a network gives, in order."""
+    heads = heads_of(network)
+    return [output.name for output in OUTPUTS if output.part in heads]
+
+
+def heads_of(network: GatedDepthAnything) -> tuple[str, ...]:
+    """The network's heads, as its manifest names them."""
+    return (
+        ("depth", "normals") if network.label_head is None else ("depth", "normals", "segmentation")
+    )
+
+
+def _maps(
+    network: GatedDepthAnything,
+    features: list[Tensor],
+    image: Tensor,
+    fx: Tensor,
+    classify: Callable[[Tensor, int, int], tuple[Tensor, Tensor]],
+) -> tuple[Tensor, ...]:
+    """What the network makes of the features of a picture, named by `map_names`."""
+    depth = network.depth_head(features)[:, 0]
+    maps: tuple[Tensor, ...] = depth, normals_of(depth, fx)
+    if network.label_head is None:
+        return maps
+    return *maps, *classify(network.label_head(features), image.shape[1], image.shape[2])
+
+
+def _gated_features(
     network: GatedDepthAnything,
     image: Tensor,
     choose: Callable[[Block, Tensor], Tensor],
     end: Callable[[Tensor], Tensor] = lambda x: x,
-) -> Tensor:
-    """[1,H,W] metres.
+) -> list[Tensor]:
+    """[1,C,h,w] behind the blocks of `taps`.
 
     Args:
         image: [1,H,W,3] uint8.
@@ -175,8 +207,7 @@ def _gated_depth(
             x = end(x)
         if block.slot in trunk.config.taps:
             features.append(trunk.feature(x, grid))
-    depth: Tensor = network.depth_head(features)[:, 0]
-    return depth
+    return features
 
 
 def _grid(image: Tensor) -> tuple[int, int]:

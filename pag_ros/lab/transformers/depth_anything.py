@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pag_ros.errors import ModelError
 from pag_ros.lab.model.finite import require_finite
 from pag_ros.lab.transformers.dpt import DptConfig, DptHead
+from pag_ros.lab.transformers.label_head import LabelHead
 from pag_ros.lab.transformers.scale_fit import ScaleFit
 from pag_ros.lab.transformers.sharing import counts
 from pag_ros.lab.transformers.vit import Vit, VitConfig
@@ -95,6 +96,7 @@ class GatedDepthAnything(nn.Module):
         taught_on: what its gates have learned from, for people; empty: nothing.
         tilt: how its blocks share a budget, see `sharing`.
         metres: of a relative variant, where they come from; None: it has none.
+        label_head: tells labels from the same features; None: it tells none.
     """
 
     def __init__(self, size: str, max_depth_m: float | None = None) -> None:
@@ -104,6 +106,7 @@ class GatedDepthAnything(nn.Module):
         self.taught_on = ""
         self.tilt = 0.0
         self.metres: ScaleFit | None = None
+        self.label_head: LabelHead | None = None
         self.pretrained = Vit(trunk)
         self.depth_head = DptHead(replace(head, max_depth_m=max_depth_m))
 

@@ -34,7 +34,7 @@ def save_gates(network: GatedDepthAnything, path: Path) -> None:
     tensors = _gates(network)
     require_finite(tensors, path)
     about = {
-        "network": _fingerprint(network),
+        "network": fingerprint(network),
         "taught_on": network.taught_on,
         "tilt": network.tilt,
     }
@@ -55,7 +55,7 @@ def load_gates(network: GatedDepthAnything, path: Path) -> None:
         about = checks.entries(json.loads(metadata[_KEY]), _KEY)
         taught_on = checks.text(about["taught_on"], "taught_on")
         tilt = checks.number(about["tilt"], "tilt", -MOST, MOST)
-        if about["network"] != _fingerprint(network):
+        if about["network"] != fingerprint(network):
             raise ModelError(f"{path}: taught for another checkpoint; teach this one: --teach")
         own = _gates(network)
         if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
@@ -69,15 +69,15 @@ def load_gates(network: GatedDepthAnything, path: Path) -> None:
     network.taught_on, network.tilt = taught_on, tilt
 
 
+def fingerprint(network: GatedDepthAnything) -> str:
+    """Tells checkpoints apart: of the first block's weights, which all training changes."""
+    weight = network.pretrained.gated[0].attn.qkv.weight.detach().float().contiguous()
+    return hashlib.sha256(weight.numpy().tobytes()).hexdigest()
+
+
 def _gates(network: GatedDepthAnything) -> dict[str, Tensor]:
     return {
         f"blocks.{block.slot}.gate.{name}": value.detach()
         for block in network.pretrained.gated
         for name, value in block.gate.named_parameters()
     }
-
-
-def _fingerprint(network: GatedDepthAnything) -> str:
-    """Tells checkpoints apart: of the first block's weights, which all training changes."""
-    weight = network.pretrained.gated[0].attn.qkv.weight.detach().float().contiguous()
-    return hashlib.sha256(weight.numpy().tobytes()).hexdigest()

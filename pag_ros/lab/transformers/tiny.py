@@ -7,6 +7,7 @@ length. Times fx / width it is metres.
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -103,12 +104,13 @@ def train_tiny(data: PicturesWithDepth, minutes: float, seed: int = 0) -> GatedD
 
 
 def save_network(network: GatedDepthAnything, path: Path) -> None:
-    """Write its weights as `read_depth_anything` reads them; gates are no part of them.
+    """Write its weights as `read_depth_anything` reads them; gates and labels are no part of them.
 
     Raises:
         OSError: it cannot be written.
     """
-    state = {k: v.contiguous() for k, v in network.state_dict().items() if ".gate." not in k}
+    own = re.compile(r".*\.gate\.|label_head\.")
+    state = {k: v.contiguous() for k, v in network.state_dict().items() if not own.match(k)}
     write_bytes(path, serialize(state), make_folder=True)
 
 

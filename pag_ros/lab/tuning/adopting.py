@@ -30,6 +30,7 @@ from pag_ros.lab.transformers.adopt import export_depth_anything, read_checkpoin
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
 from pag_ros.lab.transformers.disparities import count_depths, read_disparities
 from pag_ros.lab.transformers.gates import save_gates
+from pag_ros.lab.transformers.labels import load_label_head
 from pag_ros.lab.transformers.pictures import FEWEST, count_pictures, read_pictures
 from pag_ros.lab.transformers.scale_fit import ScaleFit, fit_scale
 from pag_ros.lab.transformers.teaching import Lesson, Taught, teach
@@ -75,6 +76,7 @@ class AdoptOptions:
         size: (width, height) of the network's input in pixels.
         max_depth_m: what a metric checkpoint was trained up to, metres; None: it is relative.
         lesson: how the gates are taught.
+        label_head: file of a head for labels that was taught on this checkpoint; None: no labels.
         recording: how bags are read.
     """
 
@@ -84,6 +86,7 @@ class AdoptOptions:
     size: tuple[int, int]
     max_depth_m: float | None
     lesson: Lesson = field(default_factory=Lesson)
+    label_head: Path | None = None
     recording: ImportOptions = field(default_factory=ImportOptions)
 
     @property
@@ -177,6 +180,8 @@ def adopt_for_recording(
             right.
     """
     network = read_checkpoint(options.checkpoint, options.size, options.max_depth_m)
+    if options.label_head is not None:
+        load_label_head(network, options.label_head)
     with locked(options.out), _untaught_model(options) as untaught:
         account = _take_frames(options, network, untaught, progress)
         taught = _teach(options, network, progress, stop)
@@ -330,7 +335,7 @@ def _judge(options: AdoptOptions, made: _Made, untaught: Path, progress: Progres
             changes=changes,
             agreements=find_agreements(scores),
             rooms=None,
-            classes=(),
+            classes=made.manifest.classes,
             depth_range_m=made.manifest.depth_range_m,
             pictures=picture_frames(held_out, before, after, scores, judgement.main),
             losses=made.losses,

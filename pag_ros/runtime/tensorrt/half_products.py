@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_MOVING = ("Relu", "Reshape", "Resize", "Slice", "Transpose", "Unsqueeze")
+_MOVING = ("DepthToSpace", "Relu", "Reshape", "Resize", "Slice", "Transpose", "Unsqueeze")
 """Operators whose first input alone is data."""
 _ADDING = ("Add", "Mul")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from pag_ros.cli import main  # noqa: E402
 from pag_ros.errors import ModelError, ParameterError  # noqa: E402
 from pag_ros.lab.model.operators import no_limits  # noqa: E402
 from pag_ros.lab.transformers import adopt as adopting  # noqa: E402
-from pag_ros.lab.transformers import depth_anything  # noqa: E402
+from pag_ros.lab.transformers import depth_anything, label_teaching  # noqa: E402
 from pag_ros.lab.transformers.adopt import (  # noqa: E402
     adopt,
     export_depth_anything,
@@ -26,6 +29,8 @@ from pag_ros.lab.transformers.adopt import (  # noqa: E402
 from pag_ros.lab.transformers.deployed import DeployedDepthAnything, normals_of  # noqa: E402
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything  # noqa: E402
 from pag_ros.lab.transformers.dpt import DptConfig  # noqa: E402
+from pag_ros.lab.transformers.label_teaching import LabelLesson  # noqa: E402
+from pag_ros.lab.transformers.labels import new_head  # noqa: E402
 from pag_ros.lab.transformers.metres import ScaleAndShift  # noqa: E402
 from pag_ros.lab.transformers.scale_fit import ScaleFit  # noqa: E402
 from pag_ros.lab.transformers.vit import VitConfig  # noqa: E402
@@ -397,3 +402,98 @@ def test_a_metric_checkpoint_needs_no_max_depth_where_its_name_says_it(tmp_path:
     torch.save(state, checkpoint)
     assert main(["adopt", str(checkpoint), "--out", str(tmp_path), "--size", "112x84"]) == 0
     assert load_manifest(checkpoint.with_suffix(".onnx")).depth_range_m == (0.1, 80.0)
+
+
+def labelled(folder: Path) -> str:
+    """Pictures, bright or dark, that say so."""
+    cv2 = pytest.importorskip("cv2")
+    (folder / "frames").mkdir(parents=True)
+    for number in range(20):
+        bright = number % 2
+        noise = np.random.default_rng(number).integers(0, 60, (SIZE[1], SIZE[0], 3))
+        cv2.imwrite(f"{folder}/frames/{number}.color.jpg", (noise + 190 * bright).astype(np.uint8))
+        cv2.imwrite(f"{folder}/frames/{number}.label.png", np.full(noise.shape[:2], bright, "u1"))
+    lines = (f'{{"id": "{n}", "fx": 90.0, "truths": ["labels"]}}\n' for n in range(20))
+    (folder / "frames.jsonl").write_text("".join(lines))
+    (folder / "dataset.json").write_text('{"classes": ["night", "day"]}')
+    return f"rooms:{folder}"
+
+
+def test_the_command_gives_a_checkpoint_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    monkeypatch.setattr(label_teaching, "LabelLesson", partial(LabelLesson, steps=25))
+    state = {k: v for k, v in tiny().state_dict().items() if ".gate." not in k}
+    checkpoint = tmp_path / "depth_anything_v2_metric_hypersim_vits.pth"
+    torch.save(state, checkpoint)
+    command = ["adopt", str(checkpoint), "--out", str(tmp_path), "--size", "112x84"]
+    pictures = labelled(tmp_path / "pictures")
+    assert main([*command, "--labels", pictures, "--minutes", "60"]) == 0
+    printed = capsys.readouterr().out
+    head = checkpoint.with_suffix(".labels.safetensors")
+    assert "labels, pixels right / mIoU: at 1 1.000 / 1.000, at 0.5" in printed
+    assert f"(2 pictures held back, 25 steps)\nlabels: {head}\n" in printed
+    model = checkpoint.with_suffix(".onnx")
+    manifest = load_manifest(model)
+    assert manifest.heads == ("depth", "normals", "segmentation")
+    assert [c.name for c in manifest.classes] == ["night", "day"]
+    assert manifest.training_data.endswith("; labels taught on rooms pictures (18 pictures)")
+    outputs = [each.name for each in onnx.load(model.with_suffix(".standard.onnx")).graph.output]
+    assert outputs[:4] == ["depth", "normals", "labels", "confidence"]
+    for label in (0, 1):
+        image = np.full((SIZE[1], SIZE[0], 3), 30 + 190 * label, np.uint8)
+        for density in (1.0, 0.3):
+            with closing(open_session(model, "cpu", 1)) as session:
+                found = session.infer(image, 90.0, (round(density * PATCHES),) * 4)
+            assert (found.labels == label).mean() > 0.9
+            assert found.confidence.mean() > 0.5
+    # The head again: no picture is needed.
+    again = tmp_path / "again"
+    monkeypatch.setattr(adopting, "export_standard", lambda *_: None)
+    assert main([*command[:3], str(again), *command[4:], "--label-head", str(head)]) == 0
+    assert load_manifest(again / model.name).training_data == manifest.training_data
+    both = []
+    for folder in (tmp_path, again):
+        with closing(open_session(folder / model.name, "cpu", 1)) as session:
+            both.append(session.infer(picture(), 90.0, (20,) * 4).labels)
+    np.testing.assert_array_equal(*both)
+
+
+def test_a_head_for_labels_is_counted(network: GatedDepthAnything) -> None:
+    _, without = adopting._count(network, SIZE)
+    labelling = copy.deepcopy(network)
+    labelling.label_head = new_head(labelling, ("a", "b", "c"))
+    _, macs = adopting._count(labelling, SIZE)
+    mixed, fine = 192, 64
+    a_patch = 4 * 48 * mixed + mixed * 16 * fine + 16 * (9 * fine * fine + 3 * fine)
+    assert macs - without == PATCHES * a_patch
+
+
+def status_of(command: list[str]) -> object:
+    """What the process would end with."""
+    try:
+        return main(command)
+    except SystemExit as end:
+        return end.code
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            ["--recording", "bag", "--labels", "rooms:x"],
+            "--labels is of no use with --recording; teach them before, and give --label-head",
+        ),
+        (["--minutes", "3"], "--minutes is of no use without --teach, --labels or --recording"),
+        (["--labels", "rooms:x", "--label-head", "y"], "not allowed with argument"),
+        (["--labels", "rooms:nowhere"], "nowhere"),
+    ],
+)
+def test_options_about_labels_that_have_no_use_are_refused(
+    options: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["adopt", "any.pth", "--max-depth", "20", "--out", str(tmp_path / "out"), *options]
+    assert status_of(command) == 2
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

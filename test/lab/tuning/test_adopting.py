@@ -28,6 +28,7 @@ from pag_ros.lab.transformers.depth_anything import GatedDepthAnything  # noqa: 
 from pag_ros.lab.transformers.disparities import disparity_of  # noqa: E402
 from pag_ros.lab.transformers.dpt import DptConfig  # noqa: E402
 from pag_ros.lab.transformers.gates import load_gates  # noqa: E402
+from pag_ros.lab.transformers.labels import new_head, save_label_head  # noqa: E402
 from pag_ros.lab.transformers.pictures import read_pictures  # noqa: E402
 from pag_ros.lab.transformers.teaching import Lesson  # noqa: E402
 from pag_ros.lab.transformers.tiny import save_network  # noqa: E402
@@ -214,10 +215,14 @@ def test_gates_need_no_depth_and_ctrl_c_keeps_what_they_have_learned(
     monkeypatch.setattr(teaching, "_step_loss", interrupted)
     monkeypatch.setattr(teaching, "_fitting_batch", lambda *_: 2)
     monkeypatch.setattr(adopting, "JUDGED_FRAMES", 4)
-    checkpoint = saved(network_of(20.0), tmp_path / "metric.safetensors")
+    network = network_of(20.0)
+    checkpoint = saved(network, tmp_path / "metric.safetensors")
+    network.label_head = new_head(network, ("floor", "wall")).eval()
+    save_label_head(network, tmp_path / "head.safetensors")
     bag, out = walk(tmp_path / "walk", lambda number, image: None), tmp_path / "mine"
     command = ["adopt", str(checkpoint), "--out", str(out), "--size", "112x84"]
     command += ["--max-depth", "20", "--recording", str(bag), "--minutes", "30"]
+    command += ["--label-head", str(tmp_path / "head.safetensors")]
     assert main([*command, "--json", str(tmp_path / "numbers.json")]) == 0
     told = capsys.readouterr()
     assert "teaching ends; what was learned so far is kept (Ctrl-C again to leave)" in told.err
@@ -232,6 +237,8 @@ def test_gates_need_no_depth_and_ctrl_c_keeps_what_they_have_learned(
     fresh = network_of(20.0)
     load_gates(fresh, out / "metric.gates.safetensors")
     assert fresh.taught_on == "taught on walk (39 frames)"
+    manifest = load_manifest(out / "metric.onnx")
+    assert [each.name for each in manifest.classes] == ["floor", "wall"]
 
 
 @pytest.fixture

@@ -16,7 +16,10 @@ def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pag_ros.lab.transformers.adopt import export_depth_anything, export_standard
     from pag_ros.runtime.tensorrt.standard_graph import standard_path
 
-    network, path = small_transformer(), tmp_path_factory.mktemp("adopted") / "small.onnx"
+    network, path = (
+        small_transformer(labels=True),
+        tmp_path_factory.mktemp("adopted") / "small.onnx",
+    )
     network.tilt = -0.6  # blocks have shares of their own, as taught ones do
     manifest = export_depth_anything(network, "small", SIZE, path)
     export_standard(network, SIZE, standard_path(path), manifest.sha256)

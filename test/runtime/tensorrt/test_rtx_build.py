@@ -70,7 +70,7 @@ def test_a_gated_transformer_builds_with_counts_that_vary(
     manifest = load_manifest(transformer)
     patches = manifest.blocks[0].pixels
     told = built(standard_graph(transformer, manifest), tmp_path, str(patches), gpu)
-    assert told["half_convolutions"] == 29, "2 behind the last enlargement are not"
+    assert told["half_convolutions"] == 33, "2 behind the last enlargement are not"
     given = {**standard_inputs(manifest), **keep_layout(manifest)}
     assert told["inputs"] == {n: [NVIDIA_TYPES[t], [*shape]] for n, (t, shape) in given.items()}
     assert told["outputs"] == {

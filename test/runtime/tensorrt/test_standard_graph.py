@@ -29,7 +29,8 @@ def test_it_is_a_sound_graph_in_standard_operators(transformer: Path) -> None:
     assert {node.domain for node in proto.graph.node} == {""}
     assert [each.name for each in proto.graph.input] == ["image", "fx", "keep"]
     outputs = [each.name for each in proto.graph.output]
-    assert outputs == ["depth", "normals", *(f"index{slot}" for slot in range(8))]
+    maps = ["depth", "normals", "labels", "confidence"]
+    assert outputs == [*maps, *(f"index{slot}" for slot in range(8))]
 
 
 def test_half_precision_is_far_within_what_an_engine_may_be_off(transformer: Path) -> None:
@@ -61,9 +62,9 @@ def test_half_precision_is_far_within_what_an_engine_may_be_off(transformer: Pat
 
 
 def _maps(outputs, keep, manifest) -> dict[str, np.ndarray]:
-    depth, normals, *index = outputs
-    computed = computed_map(index, keep, manifest)
-    return {"depth": depth[0], "normals": normals[0], "computed": computed}
+    names = ("depth", "normals", "labels", "confidence")
+    maps = {name: pixels[0] for name, pixels in zip(names, outputs, strict=False)}
+    return {**maps, "computed": computed_map(outputs[len(names) :], keep, manifest)}
 
 
 def test_without_the_graph_it_is_said_what_writes_it(model: Path) -> None:
