@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from pag_ros.lab.model import operators
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, normalised
-from pag_ros.lab.transformers.likeness import Kinship
-from pag_ros.lab.transformers.vit import PATCH, Block
+from pag_ros.lab.transformers.vit import PATCH, Block, Turns
 
 _NEAREST_M = 1e-3
 
@@ -48,6 +47,7 @@ class DeployedDepthAnything(nn.Module):
             The outputs named by `output_names`.
         """
         grid = _grid(image)
+        free = self.network.pretrained.config.free
         counts, indices = [], []
 
         def choose(block: Block, score: Tensor) -> Tensor:
@@ -59,9 +59,9 @@ class DeployedDepthAnything(nn.Module):
             number: Any = count.item()  # no int(): the exporter follows it as a size that varies
             torch._check(number >= 0)  # type: ignore[no-untyped-call]
             torch._check(number <= index.shape[0])  # type: ignore[no-untyped-call]
-            return index.narrow(0, 0, number).long()
+            return _tokens(index.narrow(0, 0, number).long(), free)
 
-        depth = _gated_depth(self.network, image, choose, operators.end)
+        depth = _gated_depth(self.network, image, fx, choose, operators.end)
         return depth, normals_of(depth, fx), torch.cat(counts), *indices
 
     def output_names(self) -> list[str]:
@@ -88,6 +88,7 @@ class StandardDepthAnything(nn.Module):
             Depth [1,H,W] in metres, normals [1,H,W,3], and of each block the patches that it
             computed [keep] int32; named by `output_names`.
         """
+        free = self.network.pretrained.config.free
         indices = []
 
         def choose(block: Block, score: Tensor) -> Tensor:
@@ -96,9 +97,9 @@ class StandardDepthAnything(nn.Module):
             torch._check(number <= score.shape[1])  # type: ignore[no-untyped-call]
             index = score.topk(number, dim=1).indices[0]
             indices.append(index.to(torch.int32))
-            return index
+            return _tokens(index, free)
 
-        depth = _gated_depth(self.network, image, choose)
+        depth = _gated_depth(self.network, image, fx, choose)
         return depth, normals_of(depth, fx), *indices
 
     def output_names(self) -> list[str]:
@@ -120,7 +121,7 @@ class UngatedDepthAnything(nn.Module):
 
     def forward(self, image: Tensor, fx: Tensor) -> tuple[Tensor, Tensor]:
         """Depth [1,H,W] in metres and normals [1,H,W,3] of `image` and `fx` as above."""
-        depth = self.network(image.to(torch.float32).permute(0, 3, 1, 2) / 255.0)[:, 0]
+        depth = self.network(image.to(torch.float32).permute(0, 3, 1, 2) / 255.0, fx=fx)[:, 0]
         return depth, normals_of(depth, fx)
 
 
@@ -150,6 +151,7 @@ def normals_of(depth: Tensor, fx: Tensor) -> Tensor:
 def _gated_depth(
     network: GatedDepthAnything,
     image: Tensor,
+    fx: Tensor,
     choose: Callable[[Block, Tensor], Tensor],
     end: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> Tensor:
@@ -157,26 +159,26 @@ def _gated_depth(
 
     Args:
         image: [1,H,W,3] uint8.
-        choose: says of a block and the scores [1,P] of its patches which ones it computes.
+        fx: [1] focal length in pixels.
+        choose: says of a block and the scores [1,P] of its patches which tokens it computes.
         end: is given the tokens behind the last block.
     """
-    grid = _grid(image)
     trunk = network.pretrained
+    gated = trunk.gated_step(_grid(image), choose)
+
+    def step(block: Block, x: Tensor, turns: Turns | None) -> Tensor:
+        x = gated(block, x, turns)
+        return end(x) if block is trunk.gated[-1] else x
+
     # TensorRT wants bytes to become numbers before anything else happens to them.
-    x = trunk.tokens(normalised(image.to(torch.float32).permute(0, 3, 1, 2) / 255.0))
-    free = x.shape[1] - grid[0] * grid[1]
-    features = []
-    kin: Kinship | None = None
-    for block in trunk.gated:
-        kin = trunk.kin(block, x, grid, kin)
-        chosen = choose(block, block.gate(x[:, free:], kin.novelty))
-        x = block(x, torch.cat([torch.arange(free), chosen + free])[None], kin.parent)
-        if block is trunk.gated[-1]:
-            x = end(x)
-        if block.slot in trunk.config.taps:
-            features.append(trunk.feature(x, grid))
-    depth: Tensor = network.depth_head(features)[:, 0]
+    picture = normalised(image.to(torch.float32).permute(0, 3, 1, 2) / 255.0)
+    depth: Tensor = network.depth_head(trunk.walk(picture, step), fx)[:, 0]
     return depth
+
+
+def _tokens(patches: Tensor, free: int) -> Tensor:
+    """Patches [k] as tokens [1,free+k], behind those that are always computed."""
+    return torch.cat([torch.arange(free), patches + free])[None]
 
 
 def _grid(image: Tensor) -> tuple[int, int]:
