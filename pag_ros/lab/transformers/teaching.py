@@ -156,14 +156,14 @@ def _losses(
     return {case: total / len(pictures) for case, total in sums.items()}
 
 
-def depth_loss(depth: Tensor, whole: Tensor, is_depth: bool) -> Tensor:
+def depth_loss(depth: Tensor, whole: Tensor, metric: bool) -> Tensor:
     """Mean |difference| of log depth; of disparity, over its own mean deviation.
 
     Args:
         depth, whole: [B,1,H,W]; `whole` is the teacher's.
-        is_depth: whether they are depth, not disparity.
+        metric: whether they are depth, and no disparity.
     """
-    if is_depth:
+    if metric:
         return (_log(depth) - _log(whole)).abs().mean()
     middle = whole.flatten(1).median(1).values.view(-1, 1, 1, 1)
     deviation = (whole - middle).abs().mean((1, 2, 3), keepdim=True).clamp(min=_MIN_DEPTH)
@@ -356,14 +356,14 @@ def _inherited(change: Tensor, chosen: Tensor, parent: Tensor) -> Tensor:
     return taken
 
 
-def _distance(student: DepthAndFeatures, whole: DepthAndFeatures, is_depth: bool) -> Tensor:
+def _distance(student: DepthAndFeatures, whole: DepthAndFeatures, metric: bool) -> Tensor:
     """Of the depths and, in units of their variance, of the features."""
     parts = [
         (ours - theirs).square().mean() / theirs.var().clamp(min=_MIN_SPREAD)
         for ours, theirs in zip(student.features, whole.features, strict=True)
     ]
     features = torch.stack(parts).mean()
-    return depth_loss(student.depth, whole.depth, is_depth) + _FEATURE_WEIGHT * features
+    return depth_loss(student.depth, whole.depth, metric) + _FEATURE_WEIGHT * features
 
 
 @contextmanager
