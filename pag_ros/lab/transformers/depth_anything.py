@@ -12,8 +12,8 @@ import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TypedDict
 
 import torch
 from safetensors import safe_open
@@ -27,15 +27,8 @@ from pag_ros.lab.transformers.sharing import counts
 from pag_ros.lab.transformers.vit import Vit, VitConfig
 from pag_ros.reading import reading
 
-
-class _OfV3(TypedDict):
-    """What trunks of Depth Anything 3 have in common; see `VitConfig`."""
-
-    offset: float
-    epsilon: float
-
-
-_V3 = _OfV3(offset=0.1, epsilon=1e-5)
+_V3Trunk = partial(VitConfig, offset=0.1, epsilon=1e-5)
+_V3Head = partial(DptConfig, is_log=True)
 
 SIZES: Mapping[str, tuple[VitConfig, DptConfig]] = {
     "small": (
@@ -55,24 +48,24 @@ SIZES: Mapping[str, tuple[VitConfig, DptConfig]] = {
         DptConfig(96, (24, 32, 48, 64), 32),
     ),
     "v3-small": (
-        VitConfig(384, 12, 6, (5, 7, 9, 11), alternating=4, **_V3),
-        DptConfig(768, (48, 96, 192, 384), 64, is_log=True, has_places=True),
+        _V3Trunk(384, 12, 6, (5, 7, 9, 11), alternating=4),
+        _V3Head(768, (48, 96, 192, 384), 64, has_places=True),
     ),
     "v3-base": (
-        VitConfig(768, 12, 12, (5, 7, 9, 11), alternating=4, **_V3),
-        DptConfig(1536, (96, 192, 384, 768), 128, is_log=True, has_places=True),
+        _V3Trunk(768, 12, 12, (5, 7, 9, 11), alternating=4),
+        _V3Head(1536, (96, 192, 384, 768), 128, has_places=True),
     ),
     "v3-large": (
-        VitConfig(1024, 24, 16, (11, 15, 19, 23), alternating=8, **_V3),
-        DptConfig(2048, (256, 512, 1024, 1024), 256, is_log=True, has_places=True),
+        _V3Trunk(1024, 24, 16, (11, 15, 19, 23), alternating=8),
+        _V3Head(2048, (256, 512, 1024, 1024), 256, has_places=True),
     ),
     "v3-mono": (
-        VitConfig(1024, 24, 16, (4, 11, 17, 23), **_V3),
-        DptConfig(1024, (256, 512, 1024, 1024), 256, is_log=True, has_sky=True),
+        _V3Trunk(1024, 24, 16, (4, 11, 17, 23)),
+        _V3Head(1024, (256, 512, 1024, 1024), 256, has_sky=True),
     ),
     "v3-metric": (
-        VitConfig(1024, 24, 16, (4, 11, 17, 23), **_V3),
-        DptConfig(1024, (256, 512, 1024, 1024), 256, is_log=True, has_sky=True, metric_px=300.0),
+        _V3Trunk(1024, 24, 16, (4, 11, 17, 23)),
+        _V3Head(1024, (256, 512, 1024, 1024), 256, has_sky=True, metric_px=300.0),
     ),
 }
 """As published; a checkpoint tells its own by its names and its tokens' width, the last two by
@@ -116,7 +109,7 @@ _OTHER_NAMES = (
     (r"head\.conv2\.", "depth_head.scratch.output_conv2.0."),
     (r"head\.conv3\.", "depth_head.scratch.output_conv2.2."),
 )
-"""Beginning of a name, of Depth Anything 3 or Hugging Face's V2 -> in V2 of the authors."""
+"""Beginning of a name of Depth Anything 3, or of Hugging Face's V2 -> of the authors' V2."""
 
 _ATTENTION = re.compile(
     r"backbone\.encoder\.layer\.(\d+)\.attention\.attention\.(query|key|value)\.(weight|bias)"
@@ -244,7 +237,7 @@ def _size_of(
     Raises:
         ModelError: none.
     """
-    has_sky = any(SKY in name for name in state)
+    has_sky = is_v3 and any(SKY in name for name in state)
     sizes = {
         trunk.width: size
         for size, (trunk, head) in SIZES.items()

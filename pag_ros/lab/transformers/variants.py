@@ -26,7 +26,7 @@ DEEPEST_M = (0.5, 1000.0)
 _NAME = re.compile(r"depth_anything_v2_(?:metric_(hypersim|vkitti)_)?vit[sbl]")
 _V3_NAME = re.compile(r"da3(mono|metric)?[-_](?:small|base|large)(?:[-_]1\.1)?", re.IGNORECASE)
 _V3_FARTHEST_M = 200.0
-"""Where the published code lets the depth of the metric one of V3 end."""
+"""Trusted of the metric one of V3: farther away its published code puts no sky."""
 _FIRST_EDITION = re.compile(r"depth_anything_(metric_depth_\w+|vit[sbl]14)")
 _MAX_DEPTHS_M = {"hypersim": 20.0, "vkitti": 80.0}
 _MAX_CONFIG_BYTES = 1 << 20
@@ -142,7 +142,8 @@ def _declared_v3(checkpoint: Path, names: Sequence[str]) -> DeclaredVariant | No
     called, source = _v3_name(checkpoint)
     match = _V3_NAME.fullmatch(called)
     kind = (match[1] or "").lower() if match else ""
-    if (match or source == _CONFIG) and (match is None or has_sky != bool(kind)):
+    fits = match is not None and has_sky == bool(kind)
+    if not fits and (match is not None or source == _CONFIG):
         raise ModelError(f"{checkpoint}: {called} by {source}, which its tensors are not")
     if not has_sky:
         return DeclaredVariant(None, _TENSORS)

@@ -101,13 +101,8 @@ class Turns(NamedTuple):
 
     def of(self, tokens: Tensor) -> Turns:
         """Those of the tokens [B,k] -> [B,1,k,2,D/4]."""
-        count = tokens.shape
-        return Turns(
-            *(
-                table.index_select(0, tokens.flatten()).view(count[0], 1, count[1], 2, -1)
-                for table in self
-            )
-        )
+        rows = (table.index_select(0, tokens.flatten()) for table in self)
+        return Turns(*(each.view(len(tokens), 1, -1, *each.shape[1:]) for each in rows))
 
     def apply(self, channels: Tensor) -> Tensor:
         """Queries or keys [B,heads,T,D] -> the same, turned."""
@@ -403,7 +398,9 @@ class _Attention(nn.Module):
         query, key = self.q_norm(query), self.k_norm(key)
         if own is not None and turns is not None:
             query, key = own.apply(query), turns.apply(key)
-        mixed = F.scaled_dot_product_attention(query.to(value), key.to(value), value)
+        # Where products are in half precision, what normalises and turns is not.
+        query, key = query.to(value), key.to(value)
+        mixed = F.scaled_dot_product_attention(query, key, value)
         result: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return result
 
