@@ -38,7 +38,7 @@ COMMANDS = {
     ),
     "adopt": Command(
         "pag_ros.lab.commands.adopt",
-        "make a model of a published Depth Anything V2 checkpoint",
+        "make a model of a published checkpoint of Depth Anything V2 or 3",
     ),
     "quantize": Command(
         "pag_ros.lab.commands.quantize", "make a model ready to be computed in 8 bits"

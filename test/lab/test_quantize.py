@@ -113,6 +113,44 @@ def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_of_depth_anything_3_no_turning_and_no_exponential_is_rounded(
+    rooms: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("nncf", reason="needs nncf: pip install 'pag_ros[bench]'")
+    pytest.importorskip("torch")
+    from small_v3 import PATCHES, SIZE, known_sizes, small_v3
+
+    from pag_ros.lab.transformers.adopt import export_depth_anything
+    from pag_ros.lab.transformers.metres import Factor
+    from pag_ros.lab.transformers.scale_fit import ScaleFit
+
+    path = tmp_path / "turning.onnx"
+    with known_sizes():
+        network = small_v3()
+        network.give_metres(ScaleFit(Factor(2.5, 100.0), "", (0.8, 0.9), 0.0))
+        export_depth_anything(network, "turning", SIZE, path)
+    assert main(["quantize", str(path), "--data", str(rooms), "--pictures", "4"]) == 0
+    manifest = load_manifest(path)
+    quantization = load_quantization(path, manifest.sha256)
+    operators = Operators(FrameClock([b.name for b in manifest.blocks]), Workspace(1))
+    graph = read_graph(path, manifest, manifest, operators)
+    simplify(graph)
+    nodes = {op.get_friendly_name(): op for op in graph.get_ops()}
+    kinds = [nodes[each.node].get_type_name() for each in quantization.roundings]
+    assert set(kinds) == {"MatMul", "Convolution", "ConvolutionBackpropData"}
+    assert all(has_weights(nodes[each.node]) for each in quantization.roundings)
+    assert kinds.count("MatMul") >= 5 * len(manifest.blocks)
+    operators.release()
+    image = _feeds(open_dataset(str(rooms), TRAINING)[0], manifest, 0)["image"][0]
+    depths = []
+    for precision in ("fp32", "int8"):
+        session = open_session(path, "cpu", 1, precision=precision)
+        depths.append(session.infer(image, 90.0, (PATCHES,) * len(manifest.blocks)).depth)
+        session.close()
+    off = np.abs(np.log(depths[1] / depths[0])).mean()
+    assert 0.0 < off < 0.2 * np.log(depths[0]).std()
+
+
 def test_of_a_transformer_layers_with_weights_alone_are_rounded(
     transformer: Path, rooms: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Make a model for the node of a published checkpoint of Depth Anything V2.
+"""Make a model for the node of a published checkpoint of Depth Anything V2 or Depth Anything 3.
 
     pag_ros adopt CHECKPOINT --out da2 --recording my_rooms
     pag_ros adopt CHECKPOINT --out da2 --teach pictures/
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint",
         type=Path,
-        help="depth_anything_v2_*.pth, or model.safetensors",
+        help="depth_anything_v2_*.pth, or model.safetensors of V2 or of Depth Anything 3",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument(
@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="METRES",
         help="what a metric checkpoint was trained up to: 20 indoors, 80 outdoors "
-        "(default: as its name or config.json says)",
+        "(default: as its name, config.json or its tensors say)",
     )
     metres.add_argument(
         "--depths",
@@ -153,7 +153,7 @@ def main(args: argparse.Namespace) -> int:
 
     has_metres = args.depths is not None or args.floor is not None
     max_depth_m = max_depth_of(args.checkpoint, args.max_depth, has_metres)
-    steps = [_give_metres(args), _give_gates(args), _give_labels(args)]
+    steps = [_tell_idle, _give_metres(args), _give_gates(args), _give_labels(args)]
 
     def prepare(network: GatedDepthAnything) -> None:
         for step in steps:
@@ -202,6 +202,11 @@ def _minutes(args: argparse.Namespace) -> float:
     return _MINUTES if args.minutes is None else float(args.minutes)
 
 
+def _tell_idle(network: GatedDepthAnything) -> None:
+    if network.idle:
+        print(network.idle_line())
+
+
 def _give_metres(args: argparse.Namespace) -> Callable[[GatedDepthAnything], None]:
     """What gives a relative network its metres; that there is data for it is seen to before."""
     from pag_ros.lab.transformers.disparities import open_depths
@@ -225,22 +230,22 @@ def _give(network: GatedDepthAnything, metres: ScaleFit) -> None:
 
 
 def _fit_depths(network: GatedDepthAnything, dataset: Dataset, size: tuple[int, int]) -> ScaleFit:
-    from pag_ros.lab.transformers.disparities import read_disparities
-    from pag_ros.lab.transformers.scale_fit import fit_scale
+    from pag_ros.lab.transformers.disparities import fit_metres, read_disparities
 
     with _looking_at(dataset) as bar:
         pixels = read_disparities(network, dataset, size, bar.update)
-    return fit_scale(pixels)
+    return fit_metres(network, pixels)
 
 
 def _fit_floor(
     network: GatedDepthAnything, dataset: Dataset, size: tuple[int, int], mount: Mount
 ) -> ScaleFit:
-    from pag_ros.lab.transformers.floor_fit import fit_floor, read_views
+    from pag_ros.lab.transformers.floor_fit import fit_floor, fit_floor_factor, read_views
 
     with _looking_at(dataset) as bar:
         views = read_views(network, dataset, size, bar.update)
-    return fit_floor(views, mount, dataset.name)
+    fit = fit_floor if network.is_inverse else fit_floor_factor
+    return fit(views, mount, dataset.name)
 
 
 def _looking_at(dataset: Dataset) -> tqdm:

@@ -31,10 +31,16 @@ LICENCES = {
     "base": "CC-BY-NC-4.0 (Depth Anything V2 base): not for commercial use",
     "large": "CC-BY-NC-4.0 (Depth Anything V2 large): not for commercial use",
     "tiny": "its user's own",
+    "v3-small": "Apache-2.0 (Depth Anything 3 small)",
+    "v3-base": "Apache-2.0 (Depth Anything 3 base)",
+    "v3-large": "CC-BY-NC-4.0 (Depth Anything 3 large): not for commercial use",
+    "v3-mono": "Apache-2.0 (Depth Anything 3 mono large)",
+    "v3-metric": "Apache-2.0 (Depth Anything 3 metric large)",
 }
-_TRAINING_DATA = (
+_V2_DATA = (
     "Depth Anything V2 (Yang et al., NeurIPS 2024): DINOv2, synthetic and pseudo-labelled pictures"
 )
+_V3_DATA = "Depth Anything 3 (Lin et al., 2025): DINOv2, public academic datasets"
 _FOCAL_WIDTHS = (0.5, 1.5)
 _AROUND = 1.1
 _NEAREST_M = 0.1
@@ -50,7 +56,7 @@ def adopt(
     """Write `out`/NAME.onnx, its manifest and NAME.standard.onnx; NAME is the checkpoint's.
 
     Args:
-        checkpoint: of a Depth Anything V2, see `read_depth_anything`.
+        checkpoint: of a Depth Anything, see `read_depth_anything`.
         out: folder; it is made.
         size: (width, height) of the network's input in pixels.
         max_depth_m: what a metric checkpoint was trained up to, metres; None: it is relative.
@@ -184,7 +190,8 @@ def _focal_range(network: GatedDepthAnything, width: int) -> tuple[float, float]
 
 def _training_data(network: GatedDepthAnything) -> str:
     """For people: what it has seen, and where relative depth has its metres from."""
-    trained_on = "its user's pictures" if network.size == "tiny" else _TRAINING_DATA
+    published = _V3_DATA if network.depth_head.config.is_log else _V2_DATA
+    trained_on = "its user's pictures" if network.size == "tiny" else published
     parts = [trained_on, f"gates {network.taught_on or 'untaught'}"]
     if network.label_head is not None:
         parts.append(f"labels {network.label_head.taught_on}")
@@ -218,7 +225,8 @@ def _count(network: GatedDepthAnything, size: tuple[int, int]) -> tuple[tuple[Bl
     always = 2 * tokens * trunk.width**2 + (tokens - patches) * each
     embedding = patches * 3 * PATCH**2 * trunk.width
     likeness = likeness_macs(trunk, (height, width))
-    features = [torch.zeros(1, trunk.width, height, width)] * len(trunk.taps)
+    channels = network.depth_head.config.width
+    features = [torch.zeros(1, channels, height, width)] * len(trunk.taps)
     heads = sum(
         count_macs(head, head, features, ()).dense
         for head in (network.depth_head, network.label_head)

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from pag_ros.lab.export.graph import standard_classify
 from pag_ros.lab.model import operators
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, normalised
-from pag_ros.lab.transformers.likeness import Kinship
-from pag_ros.lab.transformers.vit import PATCH, Block
+from pag_ros.lab.transformers.vit import PATCH, Block, Turns
 from pag_ros.runtime.outputs import OUTPUTS
 
 _NEAREST_M = 1e-3
@@ -50,6 +49,7 @@ class DeployedDepthAnything(nn.Module):
             The outputs named by `output_names`.
         """
         grid = _grid(image)
+        free = self.network.pretrained.config.free
         counts, indices = [], []
 
         def choose(block: Block, score: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class DeployedDepthAnything(nn.Module):
             number: Any = count.item()  # no int(): the exporter follows it as a size that varies
             torch._check(number >= 0)  # type: ignore[no-untyped-call]
             torch._check(number <= index.shape[0])  # type: ignore[no-untyped-call]
-            return index.narrow(0, 0, number).long()
+            return _tokens(index.narrow(0, 0, number).long(), free)
 
         features = _gated_features(self.network, image, choose, operators.end)
         maps = _maps(self.network, features, image, fx, operators.classify)
@@ -92,6 +92,7 @@ class StandardDepthAnything(nn.Module):
             and their confidence [1,H,W], and of each block the patches that it computed [keep]
             int32; named by `output_names`.
         """
+        free = self.network.pretrained.config.free
         indices = []
 
         def choose(block: Block, score: Tensor) -> Tensor:
@@ -100,7 +101,7 @@ class StandardDepthAnything(nn.Module):
             torch._check(number <= score.shape[1])  # type: ignore[no-untyped-call]
             index = score.topk(number, dim=1).indices[0]
             indices.append(index.to(torch.int32))
-            return index
+            return _tokens(index, free)
 
         features = _gated_features(self.network, image, choose)
         return *_maps(self.network, features, image, fx, standard_classify), *indices
@@ -124,7 +125,7 @@ class UngatedDepthAnything(nn.Module):
 
     def forward(self, image: Tensor, fx: Tensor) -> tuple[Tensor, Tensor]:
         """Depth [1,H,W] in metres and normals [1,H,W,3] of `image` and `fx` as above."""
-        depth = self.network(image.to(torch.float32).permute(0, 3, 1, 2) / 255.0)[:, 0]
+        depth = self.network(image.to(torch.float32).permute(0, 3, 1, 2) / 255.0, fx=fx)[:, 0]
         return depth, normals_of(depth, fx)
 
 
@@ -172,7 +173,7 @@ def _maps(
     classify: Callable[[Tensor, int, int], tuple[Tensor, Tensor]],
 ) -> tuple[Tensor, ...]:
     """What the network makes of the features of a picture, named by `map_names`."""
-    depth = network.depth_head(features)[:, 0]
+    depth = network.depth_head(features, fx)[:, 0]
     maps: tuple[Tensor, ...] = depth, normals_of(depth, fx)
     if network.label_head is None:
         return maps
@@ -189,25 +190,24 @@ def _gated_features(
 
     Args:
         image: [1,H,W,3] uint8.
-        choose: says of a block and the scores [1,P] of its patches which ones it computes.
+        choose: says of a block and the scores [1,P] of its patches which tokens it computes.
         end: is given the tokens behind the last block.
     """
-    grid = _grid(image)
     trunk = network.pretrained
+    gated = trunk.gated_step(_grid(image), choose)
+
+    def step(block: Block, x: Tensor, turns: Turns | None) -> Tensor:
+        x = gated(block, x, turns)
+        return end(x) if block is trunk.gated[-1] else x
+
     # TensorRT wants bytes to become numbers before anything else happens to them.
-    x = trunk.tokens(normalised(image.to(torch.float32).permute(0, 3, 1, 2) / 255.0))
-    free = x.shape[1] - grid[0] * grid[1]
-    features = []
-    kin: Kinship | None = None
-    for block in trunk.gated:
-        kin = trunk.kin(block, x, grid, kin)
-        chosen = choose(block, block.gate(x[:, free:], kin.novelty))
-        x = block(x, torch.cat([torch.arange(free), chosen + free])[None], kin.parent)
-        if block is trunk.gated[-1]:
-            x = end(x)
-        if block.slot in trunk.config.taps:
-            features.append(trunk.feature(x, grid))
-    return features
+    picture = normalised(image.to(torch.float32).permute(0, 3, 1, 2) / 255.0)
+    return trunk.walk(picture, step)
+
+
+def _tokens(patches: Tensor, free: int) -> Tensor:
+    """Patches [k] as tokens [1,free+k], behind those that are always computed."""
+    return torch.cat([torch.arange(free), patches + free])[None]
 
 
 def _grid(image: Tensor) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from pag_ros.lab.datasets import TRAINING, Dataset, Sample, open_dataset
 from pag_ros.lab.datasets.fitting import fit
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
 from pag_ros.lab.transformers.pictures import FEWEST
-from pag_ros.lab.transformers.scale_fit import Disparities
+from pag_ros.lab.transformers.scale_fit import Disparities, ScaleFit, fit_factor, fit_scale
 
 MAX_PICTURES = 200
 """Of a larger dataset so many are taken, evenly spread."""
@@ -93,6 +93,15 @@ def read_disparities(
         )
     spread = min(focal_widths), max(focal_widths)
     return Disparities(dataset.name, np.stack(disparities), np.stack(depths), spread)
+
+
+def fit_metres(network: GatedDepthAnything, pixels: Disparities) -> ScaleFit:
+    """What makes metres of what a network said of pixels.
+
+    Raises:
+        DatasetError: it says nothing of their depth.
+    """
+    return fit_scale(pixels) if network.is_inverse else fit_factor(pixels)
 
 
 def _counted(sample: Sample, protocol: DepthProtocol) -> Sample:

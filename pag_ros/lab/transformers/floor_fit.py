@@ -1,5 +1,7 @@
-"""The scale and shift that make metres of disparity, found from the floor: no depth is needed.
+"""What makes metres of what a relative network says, found from the floor: no depth is needed.
 
+Relative depth needs a factor alone, which puts the floor at the camera's height below it.
+Disparity needs a scale and a shift.
 A plane stays a plane whatever scale and shift are, but only the right ratio of the two gives the
 floor the slope that it has before a camera of known pitch. So the ratio is that at which most is
 seen of a floor, in all pictures together, and the scale puts it at the camera's height below it.
@@ -8,7 +10,7 @@ seen of a floor, in all pictures together, and the scale puts it at the camera's
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +24,7 @@ from pag_ros.lab.datasets.picture_folder import PictureFolder
 from pag_ros.lab.transformers.deployed import normals_of
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
 from pag_ros.lab.transformers.disparities import DEPTHS_M, disparity_of, spread_over
-from pag_ros.lab.transformers.metres import ScaleAndShift
+from pag_ros.lab.transformers.metres import Factor, ScaleAndShift
 from pag_ros.lab.transformers.pictures import FEWEST
 from pag_ros.lab.transformers.scale_fit import FARTHEST_SHARE, ScaleFit
 from pag_ros.runtime.camera_scale import SAMPLED_PIXELS
@@ -43,7 +45,8 @@ class FloorView:
     """What a relative network says of a picture, without the bars around it.
 
     Attributes:
-        disparity: [h,w] float32, 0 or more, every so many rows and columns.
+        disparity: [h,w] float32, 0 or more, every so many rows and columns; of a network that
+            gives relative depth that.
         focal_px: fx in pixels of this map.
         focal_width: fx over the width of the network's input.
     """
@@ -115,20 +118,52 @@ def fit_floor(views: Sequence[FloorView], mount: Mount, source: str) -> ScaleFit
     typical = max(float(np.median([np.median(view.disparity) for view in views])), 1e-6)
     ratio = max(_RATIOS, key=lambda ratio: _seen(_sightings(views, mount, typical, ratio)))
     sightings = _sightings(views, mount, typical, ratio)
+    factors = _log_factors(sightings, views, source)
+    scale = math.exp(-float(np.median(factors)))
+    shift = scale * typical * float(ratio)
+    disparities = np.concatenate([view.disparity.ravel() for view in views])
+    far = max(float(np.quantile(disparities, 1.0 - FARTHEST_SHARE)), _LEAST * typical)
+    best = ScaleAndShift(scale, shift, min(1.0 / (scale * far + shift), DEPTHS_M[1]))
+    return _fit(best, factors, views, source)
+
+
+def fit_floor_factor(views: Sequence[FloorView], mount: Mount, source: str) -> ScaleFit:
+    """Find the factor of relative depth that puts the floor where it is; see `fit_floor`."""
+    sightings = _found(((view, view.disparity) for view in views), mount)
+    factors = _log_factors(sightings, views, source)
+    factor = math.exp(float(np.median(factors)))
+    depths = np.concatenate([view.disparity.ravel() for view in views])
+    farthest_m = factor * float(np.quantile(depths, FARTHEST_SHARE))
+    return _fit(Factor(factor, min(farthest_m, DEPTHS_M[1])), factors, views, source)
+
+
+def _log_factors(
+    sightings: Sequence[FloorSighting], views: Sequence[FloorView], source: str
+) -> NDArray[np.float64]:
+    """[N] logarithms of what puts each floor where it is.
+
+    Raises:
+        DatasetError: there are too few.
+    """
     if len(sightings) < FEWEST:
         raise DatasetError(
             f"{source}: a floor is seen in {len(sightings)} of {len(views)} pictures, {FEWEST} are "
             "needed: check height and pitch, show more floor, and take a relative checkpoint"
         )
-    factors = np.log([sighting.factor for sighting in sightings])
-    scale = math.exp(-float(np.median(factors)))
-    shift = scale * typical * float(ratio)
-    disparities = np.concatenate([view.disparity.ravel() for view in views])
-    far = max(float(np.quantile(disparities, 1.0 - FARTHEST_SHARE)), _LEAST * typical)
+    return np.log([sighting.factor for sighting in sightings])
+
+
+def _fit(
+    best: ScaleAndShift | Factor,
+    factors: NDArray[np.float64],
+    views: Sequence[FloorView],
+    source: str,
+) -> ScaleFit:
+    """That of the floors with the logarithms [N] of their factors."""
     focal_widths = [view.focal_width for view in views]
     return ScaleFit(
-        ScaleAndShift(scale, shift, min(1.0 / (scale * far + shift), DEPTHS_M[1])),
-        f"fitted to the floor in {len(sightings)} of {len(views)} pictures of {source}",
+        best,
+        f"fitted to the floor in {len(factors)} of {len(views)} pictures of {source}",
         (min(focal_widths), max(focal_widths)),
         _TO_DEVIATION * float(np.median(np.abs(factors - np.median(factors)))),
     )
@@ -142,12 +177,20 @@ def _sightings(
     views: Sequence[FloorView], mount: Mount, typical: float, ratio: float
 ) -> list[FloorSighting]:
     """The floors that are seen with a scale of 1."""
-    found = (sight_floor(_sampled(view, typical, ratio), mount) for view in views)
+    least = _LEAST * typical
+    depths = ((v, 1.0 / np.maximum(v.disparity + ratio * typical, least)) for v in views)
+    return _found(depths, mount)
+
+
+def _found(
+    depths: Iterable[tuple[FloorView, NDArray[np.floating]]], mount: Mount
+) -> list[FloorSighting]:
+    """The floors that are seen where views have such depths [h,w]."""
+    found = (sight_floor(_sampled(v, depth.astype(np.float32)), mount) for v, depth in depths)
     return [sighting for sighting in found if sighting is not None]
 
 
-def _sampled(view: FloorView, typical: float, ratio: float) -> Sampled:
-    depth = 1.0 / np.maximum(view.disparity + ratio * typical, _LEAST * typical).astype(np.float32)
+def _sampled(view: FloorView, depth: NDArray[np.float32]) -> Sampled:
     normals = normals_of(torch.from_numpy(depth)[None], torch.tensor([view.focal_px]))[0]
     height, width = depth.shape
     x = (np.arange(width) - (width - 1) / 2.0) / view.focal_px

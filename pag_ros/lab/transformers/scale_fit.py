@@ -1,7 +1,8 @@
-"""The scale and shift that make metres of disparity, fitted to pictures with true depth.
+"""What makes metres of what a relative network says, fitted to pictures with true depth.
 
-One pair serves all pictures. A relative network has another one in every picture, for it was
-trained without either; the fit tells how far off that leaves them.
+Disparity needs a scale and a shift, relative depth a factor. One serves all pictures. A relative
+network has another one in every picture, for it was trained without any; the fit tells how far off
+that leaves them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pag_ros.errors import DatasetError
-from pag_ros.lab.transformers.metres import ScaleAndShift
+from pag_ros.lab.transformers.metres import Factor, ScaleAndShift
 
 _DELTA1 = math.log(1.25)
 _MIN_GAIN = 0.1
@@ -33,6 +34,9 @@ _ROUNDS, _BETWEEN = 3, 9
 _MIN_DISPARITY = 1e-4
 """Of its median: what lies below counts as this while a shift is searched for."""
 
+_MIN_DEPTH = 1e-6
+"""Of relative depth, which is an exponential: less counts as this."""
+
 Array = NDArray[np.float32]
 
 
@@ -42,7 +46,8 @@ class Disparities:
 
     Attributes:
         source: of the pictures, for people.
-        disparity: [N,P] float32, 0 or more, as a relative network gives it.
+        disparity: [N,P] float32, 0 or more, as a relative network gives it; of one that gives
+            relative depth that, above 0.
         depth: [N,P] float32 metres, true.
         focal_widths: (smallest, largest) focal length over the width of the network's input.
     """
@@ -55,7 +60,7 @@ class Disparities:
 
 @dataclass(frozen=True)
 class ScaleFit:
-    """Scale and shift of pictures, and what they leave to be desired on those pictures.
+    """What makes metres of pictures, and what it leaves to be desired on those pictures.
 
     Attributes:
         best: for all pictures together.
@@ -63,31 +68,29 @@ class ScaleFit:
         focal_widths: (smallest, largest) focal length over the width of the network's input.
         wander: standard deviation of the logarithm of the factor that would put each picture right.
         delta1: share of the pixels less than 1.25 times off: as fitted, with each picture's own
-            factor besides, and with its own scale and shift instead; None: there is no true depth.
+            factor besides, and of disparity with its own scale and shift instead; None: there is no
+            true depth.
     """
 
-    best: ScaleAndShift
+    best: ScaleAndShift | Factor
     how: str
     focal_widths: tuple[float, float]
     wander: float
-    delta1: tuple[float, float, float] | None = None
+    delta1: tuple[float, ...] | None = None
 
     def lines(self) -> Iterator[str]:
         """For people."""
         yield f"metres: {self.summary()}"
         if self.delta1 is not None:
-            fitted, scaled, own = self.delta1
-            yield (
-                f"delta1 {fitted:.3f}; with each picture's right factor {scaled:.3f}, with its own "
-                f"scale and shift {own:.3f}"
-            )
+            fitted, scaled, *own = self.delta1
+            ideal = "".join(f", with its own scale and shift {share:.3f}" for share in own)
+            yield f"delta1 {fitted:.3f}; with each picture's right factor {scaled:.3f}{ideal}"
 
     def summary(self) -> str:
         """One line for people."""
         return (
-            f"1 / ({self.best.scale:.4g} * disparity {self.best.shift:+.4g}), {self.how}, each of "
-            f"which is off by a factor of its own (standard deviation of the logarithm "
-            f"{self.wander:.2f})"
+            f"{self.best}, {self.how}, each of which is off by a factor of its own (standard "
+            f"deviation of the logarithm {self.wander:.2f})"
         )
 
 
@@ -102,14 +105,7 @@ def fit_scale(pixels: Disparities) -> ScaleFit:
     disparity, depth = pixels.disparity, pixels.depth
     log_depth = np.log(depth)
     shift, log_scale, error = _search(disparity, log_depth)
-    alike = float(np.abs(log_depth - np.median(log_depth)).mean())
-    if error > (1.0 - _MIN_GAIN) * alike:
-        raise DatasetError(
-            "this network's disparity says nothing of these pictures' depth (off by a factor of "
-            f"{math.exp(error):.2f} in the mean, one depth for all by {math.exp(alike):.2f}): take "
-            "pictures of near and far things, and a relative checkpoint; of a metric one say so by "
-            "--max-depth METRES"
-        )
+    _require_gain(error, log_depth, "disparity")
     off = _plus_log(log_depth, disparity, shift) + log_scale
     factors = np.median(off, axis=1)
     scale = math.exp(log_scale)
@@ -120,6 +116,44 @@ def fit_scale(pixels: Disparities) -> ScaleFit:
         float(factors.std()),
         (_delta1(off), _delta1(off - factors[:, None]), _own_delta1(disparity, log_depth)),
     )
+
+
+def fit_factor(pixels: Disparities) -> ScaleFit:
+    """Find the factor of relative depth with the smallest mean error of log depth, a median.
+
+    Raises:
+        DatasetError: true depth does not rise with relative depth, or is no better told by it than
+            by one depth for all.
+    """
+    log_depth = np.log(pixels.depth)
+    off = np.log(np.maximum(pixels.disparity, _MIN_DEPTH)) - log_depth
+    log_factor = -float(np.median(off))
+    off += np.float32(log_factor)
+    _require_gain(float(np.abs(off).mean()), log_depth, "relative depth")
+    factors = np.median(off, axis=1)
+    return ScaleFit(
+        Factor(math.exp(log_factor), float(np.quantile(pixels.depth, FARTHEST_SHARE))),
+        f"fitted to {len(pixels.depth)} pictures of {pixels.source}",
+        pixels.focal_widths,
+        float(factors.std()),
+        (_delta1(off), _delta1(off - factors[:, None])),
+    )
+
+
+def _require_gain(error: float, log_depth: Array, said: str) -> None:
+    """That a mean |log depth| error is less than if all pixels had one depth.
+
+    Raises:
+        DatasetError: it is not.
+    """
+    alike = float(np.abs(log_depth - np.median(log_depth)).mean())
+    if error > (1.0 - _MIN_GAIN) * alike:
+        raise DatasetError(
+            f"this network's {said} says nothing of these pictures' depth (off by a factor of "
+            f"{math.exp(error):.2f} in the mean, one depth for all by {math.exp(alike):.2f}): take "
+            "pictures of near and far things, and a relative checkpoint; of a metric one say so by "
+            "--max-depth METRES"
+        )
 
 
 def _search(disparity: Array, log_depth: Array) -> tuple[float, float, float]:

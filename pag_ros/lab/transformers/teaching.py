@@ -24,7 +24,7 @@ from pag_ros.lab.training.arithmetic import fast_arithmetic
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything, normalised
 from pag_ros.lab.transformers.likeness import GENERATIONS, Kinship
 from pag_ros.lab.transformers.sharing import MOST, counts, shared
-from pag_ros.lab.transformers.vit import PATCH, Block
+from pag_ros.lab.transformers.vit import PATCH, Block, Turns, grid_of
 
 SHOWN_BUDGETS = (0.7, 0.5, 0.3)
 """That the loss is told at before and after."""
@@ -152,15 +152,16 @@ def _losses(
         image = _shares(picture[None])
         whole = network(image)
         for case, keep in cases.items():
-            sums[case] += float(depth_loss(network(image, keep), whole, _is_metric(network)))
+            sums[case] += float(depth_loss(network(image, keep), whole, network.gives_depth))
     return {case: total / len(pictures) for case, total in sums.items()}
 
 
 def depth_loss(depth: Tensor, whole: Tensor, metric: bool) -> Tensor:
-    """Mean |difference| of log depth; of relative depth, over its own mean deviation.
+    """Mean |difference| of log depth; of disparity, over its own mean deviation.
 
     Args:
         depth, whole: [B,1,H,W]; `whole` is the teacher's.
+        metric: whether they are depth, and no disparity.
     """
     if metric:
         return (_log(depth) - _log(whole)).abs().mean()
@@ -290,7 +291,7 @@ def _step_loss(
         rows = score.view(1, 1, 1, -1) if together else score[:, None, None]
         return masking.mask(rows, slot).view_as(score)
 
-    return _distance(masked_outputs(network, image, mask), whole, _is_metric(network))
+    return _distance(masked_outputs(network, image, mask), whole, network.gives_depth)
 
 
 def draw_densities(blocks: int, batch: int, lesson: Lesson, generator: torch.Generator) -> Tensor:
@@ -319,25 +320,23 @@ def masked_outputs(
             patches [B,P] to compute; None computes all.
     """
     trunk = network.pretrained
-    grid = image.shape[2] // PATCH, image.shape[3] // PATCH
-    x = trunk.tokens(image)
-    free = x.shape[1] - grid[0] * grid[1]
-    features = []
+    grid, free = grid_of(image), trunk.config.free
     kin: Kinship | None = None
-    for block in trunk.gated:
+
+    def step(block: Block, x: Tensor, turns: Turns | None) -> Tensor:
+        nonlocal kin
         with fast_arithmetic(image.device):
-            computed = block(x, None).float()
+            computed: Tensor = block(x, None, turns=turns).float()
         if mask is None:
-            x = computed
-        else:
-            kin = trunk.kin(block, x.detach(), grid, kin)
-            seen = torch.cat([x.detach()[:, free:], kin.novelty[..., None]], 2)
-            chosen = mask(seen, block.slot)
-            change = computed - x
-            inherited = _inherited(change[:, free:], chosen, kin.parent)
-            x = x + torch.cat([change[:, :free], inherited], 1)
-        if block.slot in trunk.config.taps:
-            features.append(trunk.feature(x, grid))
+            return computed
+        kin = trunk.kin(block, x.detach(), grid, kin)
+        seen = torch.cat([x.detach()[:, free:], kin.novelty[..., None]], 2)
+        chosen = mask(seen, block.slot)
+        change = computed - x
+        inherited = _inherited(change[:, free:], chosen, kin.parent)
+        return x + torch.cat([change[:, :free], inherited], 1)
+
+    features = trunk.walk(image, step)
     with fast_arithmetic(image.device):
         depth = network.depth_head(features)
     return DepthAndFeatures(depth.float(), features)
@@ -388,10 +387,6 @@ def _fitting_batch(network: GatedDepthAnything, pictures: Tensor) -> int:
     config = network.pretrained.config
     values = _patches(pictures) * config.width * config.depth
     return max(_BATCHES[0], min(_BATCHES[1], _VALUES_AT_ONCE // values))
-
-
-def _is_metric(network: GatedDepthAnything) -> bool:
-    return network.farthest_m is not None
 
 
 def _log(depth: Tensor) -> Tensor:

@@ -1,29 +1,37 @@
-"""Whether a checkpoint gives metres or relative inverse depth: names and shapes are the same.
+"""Whether a checkpoint gives metres or a relative depth: names and shapes are mostly the same.
 
 What it is called, or the config.json that Hugging Face puts beside it, may say; else the user must.
+Of Depth Anything 3 the tensors tell those for several pictures, which are all relative.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from pag_ros import checks
 from pag_ros.errors import ModelError, ParameterError
+from pag_ros.lab.transformers.depth_anything import SKY, V3_NAMES
 from pag_ros.reading import read_limited, reading
 
 DEEPEST_M = (0.5, 1000.0)
 """What a metric variant may have been trained up to."""
 
 _NAME = re.compile(r"depth_anything_v2_(?:metric_(hypersim|vkitti)_)?vit[sbl]")
+_V3_NAME = re.compile(r"da3(mono|metric)?[-_](?:small|base|large)(?:[-_]1\.1)?", re.IGNORECASE)
+_V3_FARTHEST_M = 200.0
+"""Trusted of the metric one of V3: farther away its published code puts no sky."""
 _FIRST_EDITION = re.compile(r"depth_anything_(metric_depth_\w+|vit[sbl]14)")
 _MAX_DEPTHS_M = {"hypersim": 20.0, "vkitti": 80.0}
 _MAX_CONFIG_BYTES = 1 << 20
-_METRIC = "--max-depth METRES for a metric one (20 indoors, 80 outdoors)"
+_METRIC = "--max-depth METRES for a metric one (20 indoors, 80 outdoors, 200 for V3's)"
+_CONFIG, _NAMED, _TENSORS = "config.json", "its name", "its tensors"
 _RELATIVE = "for a relative one --recording BAG, --depths NAME:PATH or --floor NAME:PATH"
 
 
@@ -59,10 +67,9 @@ def max_depth_of(checkpoint: Path, max_depth_m: float | None, has_metres: bool) 
     said = declared_variant(checkpoint)
     if max_depth_m is not None or has_metres:
         if said is not None and said.max_depth_m != max_depth_m:
-            raise ParameterError(
-                f"{checkpoint} is {said}; take {_METRIC}, {_RELATIVE}; rename the file if it is "
-                "not what it is called"
-            )
+            renamed = "; rename the file if it is not what it is called"
+            hint = "" if said.source == _TENSORS else renamed
+            raise ParameterError(f"{checkpoint} is {said}; take {_METRIC}, {_RELATIVE}{hint}")
         return max_depth_m
     if said is None:
         raise ParameterError(
@@ -93,12 +100,15 @@ def max_depth_with_depth(checkpoint: Path, max_depth_m: float | None) -> float |
 
 
 def declared_variant(checkpoint: Path) -> DeclaredVariant | None:
-    """What config.json beside a checkpoint of Hugging Face's, or the authors' name says.
+    """What config.json beside a checkpoint, its name, or the tensors of V3's say.
 
     Raises:
-        ModelError: config.json is damaged, or either tells of another network.
+        ModelError: checkpoint or config.json is damaged, or either tells of another network.
     """
-    config = checkpoint.with_name("config.json")
+    names = _tensor_names(checkpoint)
+    if any(name.startswith(V3_NAMES) for name in names):
+        return _declared_v3(checkpoint, names)
+    config = checkpoint.with_name(_CONFIG)
     if checkpoint.suffix == ".safetensors" and config.is_file():
         with reading(config, "a configuration of Depth Anything V2", ModelError):
             data = checks.entries(json.loads(read_limited(config, _MAX_CONFIG_BYTES)), "config")
@@ -107,8 +117,50 @@ def declared_variant(checkpoint: Path) -> DeclaredVariant | None:
     if _FIRST_EDITION.fullmatch(checkpoint.stem):
         raise ModelError(f"{checkpoint}: named as Depth Anything V1's; {_ONLY_V2}")
     if match := _NAME.fullmatch(checkpoint.stem):
-        return DeclaredVariant(_MAX_DEPTHS_M.get(match[1]), "its name")
+        return DeclaredVariant(_MAX_DEPTHS_M.get(match[1]), _NAMED)
     return None
+
+
+def _tensor_names(checkpoint: Path) -> list[str]:
+    """Those in a .safetensors file; of other files, and where there is none, none."""
+    if checkpoint.suffix != ".safetensors" or not checkpoint.is_file():
+        return []
+    with (
+        reading(checkpoint, "a checkpoint of Depth Anything", ModelError),
+        safe_open(checkpoint, "pt") as file,
+    ):
+        return list(file.keys())
+
+
+def _declared_v3(checkpoint: Path, names: Sequence[str]) -> DeclaredVariant | None:
+    """What is said of a checkpoint of Depth Anything 3 with tensors of such names.
+
+    Raises:
+        ModelError: config.json is damaged, or it is called what its tensors are not.
+    """
+    has_sky = any(SKY in name for name in names)
+    called, source = _v3_name(checkpoint)
+    match = _V3_NAME.fullmatch(called)
+    kind = (match[1] or "").lower() if match else ""
+    fits = match is not None and has_sky == bool(kind)
+    if not fits and (match is not None or source == _CONFIG):
+        raise ModelError(f"{checkpoint}: {called} by {source}, which its tensors are not")
+    if not has_sky:
+        return DeclaredVariant(None, _TENSORS)
+    if not kind:
+        return None
+    return DeclaredVariant(_V3_FARTHEST_M if kind == "metric" else None, source)
+
+
+def _v3_name(checkpoint: Path) -> tuple[str, str]:
+    """What a checkpoint of Depth Anything 3 is called, and what says so."""
+    config = checkpoint.with_name(_CONFIG)
+    if config.is_file():
+        with reading(config, "a configuration of Depth Anything 3", ModelError):
+            data = checks.entries(json.loads(read_limited(config, _MAX_CONFIG_BYTES)), "config")
+            if "model_name" in data:
+                return checks.text(data["model_name"], "model_name"), _CONFIG
+    return checkpoint.stem, _NAMED
 
 
 _ONLY_V2 = "take a checkpoint of V2, which reads other blocks' features"
@@ -127,8 +179,8 @@ def _configured(data: Mapping[Any, Any]) -> DeclaredVariant:
     kind = data.get("depth_estimation_type", "relative")
     if kind == "metric":
         return DeclaredVariant(
-            checks.number(data.get("max_depth"), "max_depth", *DEEPEST_M), "config.json"
+            checks.number(data.get("max_depth"), "max_depth", *DEEPEST_M), _CONFIG
         )
     if kind != "relative":
         raise ValueError(f"depth_estimation_type: relative or metric, not {checks.shown(kind)}")
-    return DeclaredVariant(None, "config.json")
+    return DeclaredVariant(None, _CONFIG)

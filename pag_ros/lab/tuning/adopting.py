@@ -28,11 +28,11 @@ from pag_ros.lab.recordings import Account, ImportOptions, import_recordings
 from pag_ros.lab.recordings.splitting import Side
 from pag_ros.lab.transformers.adopt import export_depth_anything, read_checkpoint, write_model
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
-from pag_ros.lab.transformers.disparities import count_depths, read_disparities
+from pag_ros.lab.transformers.disparities import count_depths, fit_metres, read_disparities
 from pag_ros.lab.transformers.gates import save_gates
 from pag_ros.lab.transformers.labels import load_label_head
 from pag_ros.lab.transformers.pictures import FEWEST, count_pictures, read_pictures
-from pag_ros.lab.transformers.scale_fit import ScaleFit, fit_scale
+from pag_ros.lab.transformers.scale_fit import ScaleFit
 from pag_ros.lab.transformers.teaching import Lesson, Taught, teach
 from pag_ros.lab.tuning.changes import ScoreChange, find_agreements, find_changes, stretch_for
 from pag_ros.lab.tuning.folder import DATA, frames_of, locked, remembered
@@ -70,7 +70,7 @@ class AdoptOptions:
     """A checkpoint that is adopted for a place.
 
     Attributes:
-        checkpoint: of a Depth Anything V2.
+        checkpoint: of a Depth Anything, see `read_depth_anything`.
         bags: recordings of the place.
         out: folder of all that is written.
         size: (width, height) of the network's input in pixels.
@@ -153,8 +153,7 @@ class _Made:
         sides = {"before": taught.before, "after": taught.after}
         fitted = None
         if metres is not None:
-            best = metres.best
-            fitted = {"scale": best.scale, "shift": best.shift, "wander": metres.wander}
+            fitted = {**metres.best.numbers(), "wander": metres.wander}
         return {
             "metres": fitted,
             "off_the_whole": {
@@ -180,6 +179,8 @@ def adopt_for_recording(
             right.
     """
     network = read_checkpoint(options.checkpoint, options.size, options.max_depth_m)
+    if network.idle:
+        progress.say(network.idle_line())
     if options.label_head is not None:
         load_label_head(network, options.label_head)
     with locked(options.out), _untaught_model(options) as untaught:
@@ -255,7 +256,7 @@ def _fit_metres(options: AdoptOptions, network: GatedDepthAnything, progress: Pr
     frames = frames_of(options.out, Side.TRAIN)
     progress.stage("fitting metres", count_depths(frames))
     pixels = read_disparities(network, frames, options.size, progress.step)
-    metres = fit_scale(replace(pixels, source=options.places))
+    metres = fit_metres(network, replace(pixels, source=options.places))
     network.give_metres(metres)
     for line in metres.lines():
         progress.say(line)

@@ -17,6 +17,7 @@ from pag_ros.lab.datasets import Sample  # noqa: E402
 from pag_ros.lab.transformers.floor_fit import (  # noqa: E402
     FloorView,
     fit_floor,
+    fit_floor_factor,
     open_floors,
     read_views,
 )
@@ -139,3 +140,52 @@ def test_what_no_floor_can_be_found_with_is_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(DatasetError, match="plain pictures have no focal length"):
         open_floors(f"pictures:{tmp_path}", MOUNT)
+
+
+FACTOR = 4.0
+
+
+def relative_views(factors: np.ndarray | float = 1.0) -> list[FloorView]:
+    """The same pictures by a network that gives depth, over `FACTOR` and each picture's own."""
+    own = np.broadcast_to(factors, 20)
+    return [
+        replace(view, disparity=(1.0 / (view.disparity * SCALE + SHIFT) / FACTOR / f))
+        for view, f in zip(views(), own.astype(np.float32), strict=True)
+    ]
+
+
+def test_the_factor_of_relative_depth_is_found_again() -> None:
+    found = fit_floor_factor(relative_views(), MOUNT, "hall")
+    assert found.best.factor == pytest.approx(FACTOR, rel=0.03)
+    # Of twenty walls, 4 to 7.8 m away, the last takes more than a thousandth of the pixels.
+    farthest_m = max(float((1.0 / (v.disparity * SCALE + SHIFT)).max()) for v in views())
+    assert found.best.farthest_m == pytest.approx(farthest_m, rel=0.05)
+    assert found.wander < 0.05
+    assert found.delta1 is None
+    assert "4" in found.summary()
+    assert "relative depth, fitted to the floor in 20 of 20 pictures of hall" in found.summary()
+
+
+def test_twice_the_height_is_twice_the_factor() -> None:
+    low, high = (
+        fit_floor_factor(relative_views(), replace(MOUNT, height_m=h), "hall").best
+        for h in (1.2, 2.4)
+    )
+    assert high.factor == pytest.approx(2.0 * low.factor)
+    assert high.farthest_m == pytest.approx(2.0 * low.farthest_m)
+
+
+def test_the_wandering_of_relative_depths_is_told() -> None:
+    factors = np.exp(np.random.default_rng(1).normal(0.0, 0.2, 20))
+    found = fit_floor_factor(relative_views(factors), MOUNT, "hall")
+    off = np.abs(np.log(factors) - np.median(np.log(factors)))
+    assert found.wander == pytest.approx(1.4826 * np.median(off), rel=0.2)
+    with pytest.raises(DatasetError, match=r"hall: a floor is seen in 15 of 15 .* 16 are needed"):
+        fit_floor_factor(relative_views()[:15], MOUNT, "hall")
+
+
+def test_no_relative_depth_is_trusted_beyond_what_counts() -> None:
+    far = relative_views()
+    for view in far:
+        view.disparity[0] = 1000.0
+    assert fit_floor_factor(far, MOUNT, "field").best.farthest_m == 200.0

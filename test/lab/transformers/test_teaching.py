@@ -369,3 +369,43 @@ def test_what_cannot_be_taught_on_is_said_in_a_line(folder: Path, tmp_path: Path
     checkpoint = str(tmp_path / "any.pth")
     command = ["adopt", checkpoint, "--out", str(tmp_path), "--max-depth", "20"]
     assert main([*command, "--teach", str(folder)]) != 0
+
+
+def test_of_depth_anything_3_the_student_is_the_gated_network() -> None:
+    from small_v3 import BLOCKS, known_sizes, small_v3
+
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 3, SIZE[1], SIZE[0], generator=generator)
+    keep = [30, 9, 40, 5, 20, 11]
+    with known_sizes(), torch.no_grad():
+        network = small_v3()
+        blocks = network.pretrained.gated
+
+        def mask(seen: torch.Tensor, slot: int) -> torch.Tensor:
+            score = blocks[slot].gate(seen[..., :-1], seen[..., -1])
+            last = score.topk(keep[slot]).values[:, -1:]
+            return (score >= last).float()
+
+        student = masked_outputs(network, image, mask)
+        for ours, theirs in zip(student.features, network.pretrained(image, keep), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+        whole = masked_outputs(network, image, None)
+        torch.testing.assert_close(whole.depth, network.depth_head(network.pretrained(image)))
+        assert len(whole.features) == 4
+        assert len(blocks) == BLOCKS
+
+
+def test_relative_depth_of_depth_anything_3_is_compared_as_depth() -> None:
+    """It is an exponential: half as far is as much off as twice as far."""
+    from small_v3 import known_sizes, small_v3
+
+    pictures = torch.randint(0, 256, (2, 3, SIZE[1], SIZE[0]), dtype=torch.uint8)
+    with known_sizes(), torch.no_grad():
+        network = small_v3()
+        relative = losses(network, pictures, [0.3])[0.3]
+        off = []
+        for picture in pictures:
+            image = picture[None] / 255.0
+            gated = network(image, network.keep_for(0.3, PATCHES))
+            off.append(float((gated.log() - network(image).log()).abs().mean()))
+    assert relative == pytest.approx(np.mean(off), rel=1e-4)

@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
-from pag_ros.errors import ModelError, ParameterError
-from pag_ros.lab.transformers.variants import (
+torch = pytest.importorskip("torch")
+
+from safetensors.torch import save_file  # noqa: E402
+
+from pag_ros.errors import ModelError, ParameterError  # noqa: E402
+from pag_ros.lab.transformers.variants import (  # noqa: E402
     DeclaredVariant,
     declared_variant,
     max_depth_of,
@@ -140,3 +144,81 @@ def test_where_there_is_depth_both_kinds_are_taken(
 def test_a_contradiction_is_refused_where_there_is_depth_as_well(kind: str) -> None:
     with pytest.raises(ParameterError, match="rename the file if it is not what it is called"):
         max_depth_with_depth(Path(f"depth_anything_v2_{kind}.pth"), 20.0)
+
+
+def of_v3(path: Path, has_sky: bool) -> Path:
+    """A file with names of Depth Anything 3, and hardly anything else."""
+    names = ["model.backbone.pretrained.pos_embed"]
+    names += ["model.head.scratch.sky_output_conv2.0.bias"] if has_sky else []
+    save_file({name: torch.zeros(1) for name in names}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "has_sky", "variant"),
+    [
+        ("model", False, DeclaredVariant(None, "its tensors")),
+        ("DA3-SMALL", False, DeclaredVariant(None, "its tensors")),
+        ("da3-large-1.1", False, DeclaredVariant(None, "its tensors")),
+        ("model", True, None),
+        ("DA3METRIC-LARGE", True, DeclaredVariant(200.0, "its name")),
+        ("da3mono_large", True, DeclaredVariant(None, "its name")),
+        ("depth_anything_v2_metric_vkitti_vits", False, DeclaredVariant(None, "its tensors")),
+    ],
+)
+def test_of_the_third_edition_tensors_and_name_say_it(
+    name: str, has_sky: bool, variant: DeclaredVariant | None, tmp_path: Path
+) -> None:
+    assert declared_variant(of_v3(tmp_path / f"{name}.safetensors", has_sky)) == variant
+
+
+@pytest.mark.parametrize(
+    ("called", "has_sky", "variant"),
+    [
+        ("da3metric-large", True, DeclaredVariant(200.0, "config.json")),
+        ("da3mono-large", True, DeclaredVariant(None, "config.json")),
+        ("da3-base", False, DeclaredVariant(None, "its tensors")),
+    ],
+)
+def test_its_configuration_says_more_than_the_files_name(
+    called: str, has_sky: bool, variant: DeclaredVariant, tmp_path: Path
+) -> None:
+    configured(tmp_path, {"model_name": called})
+    assert declared_variant(of_v3(tmp_path / "model.safetensors", has_sky)) == variant
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "has_sky", "text"),
+    [
+        ("model", {"model_name": "da3mono-large"}, False, "da3mono-large by config.json, which"),
+        ("model", {"model_name": "da3-small"}, True, "da3-small by config.json, which its tensors"),
+        ("model", {"model_name": "da3nested-giant-large"}, False, "da3nested-giant-large by conf"),
+        ("DA3METRIC-LARGE", {}, False, "DA3METRIC-LARGE by its name, which its tensors are not"),
+        ("DA3-SMALL", {}, True, "DA3-SMALL by its name, which its tensors are not"),
+        ("model", {"model_name": 3}, True, "not a configuration of Depth Anything 3"),
+    ],
+)
+def test_what_is_called_otherwise_than_its_tensors_is_refused(
+    name: str, config: dict[str, Any], has_sky: bool, text: str, tmp_path: Path
+) -> None:
+    configured(tmp_path, config)
+    with pytest.raises(ModelError) as raised:
+        declared_variant(of_v3(tmp_path / f"{name}.safetensors", has_sky))
+    assert text in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_file_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    path = of_v3(tmp_path / "model.safetensors", has_sky=True)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ModelError, match="not a checkpoint of Depth Anything"):
+        declared_variant(path)
+
+
+def test_a_relative_one_by_its_tensors_is_not_asked_to_be_renamed(tmp_path: Path) -> None:
+    path = of_v3(tmp_path / "model.safetensors", has_sky=False)
+    with pytest.raises(ParameterError) as raised:
+        max_depth_of(path, 20.0, has_metres=False)
+    assert "is relative by its tensors; take --max-depth METRES" in str(raised.value)
+    assert "rename" not in str(raised.value)
+    assert max_depth_with_depth(path, None) is None

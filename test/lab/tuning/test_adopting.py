@@ -241,6 +241,30 @@ def test_gates_need_no_depth_and_ctrl_c_keeps_what_they_have_learned(
     assert [each.name for each in manifest.classes] == ["floor", "wall"]
 
 
+@pytest.mark.usefixtures("without_standard_graph")
+def test_relative_depth_of_depth_anything_3_gets_one_factor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import small_v3
+
+    monkeypatch.setattr(adopting, "JUDGED_FRAMES", 4)
+    said = Quiet()
+    with small_v3.known_sizes():
+        network = small_v3.small_v3()
+
+        def depth(number: int, image: np.ndarray) -> np.ndarray:
+            return 2.0 * disparity(network, image)
+
+        checkpoint = small_v3.saved(network, tmp_path / "model.safetensors")
+        bag = walk(tmp_path / "walk", depth)
+        adopted = adopt_for_recording(options(tmp_path, checkpoint, bag), said)
+    assert set(adopted.numbers["metres"]) == {"factor", "wander"}
+    assert adopted.numbers["metres"]["factor"] == pytest.approx(2.0, rel=0.1)
+    assert adopted.numbers["depth_ratio"] == pytest.approx(1.0, rel=0.1)
+    assert "not used: 3 tensors of its cameras and rays, which one picture lacks" in said.lines
+    assert any("* relative depth, fitted to 39 pictures of walk" in line for line in said.lines)
+
+
 @pytest.fixture
 def refused(tmp_path: Path) -> Callable[..., str]:
     """Gives the one line that a relative checkpoint and a walk end with."""

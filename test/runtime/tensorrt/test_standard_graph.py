@@ -33,7 +33,11 @@ def test_it_is_a_sound_graph_in_standard_operators(transformer: Path) -> None:
     assert outputs == [*maps, *(f"index{slot}" for slot in range(8))]
 
 
-def test_half_precision_is_far_within_what_an_engine_may_be_off(transformer: Path) -> None:
+@pytest.mark.parametrize("of", ["transformer", "turning_transformer"])
+def test_half_precision_is_far_within_what_an_engine_may_be_off(
+    of: str, request: pytest.FixtureRequest
+) -> None:
+    transformer: Path = request.getfixturevalue(of)
     ort = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install '.[bench]'")
     manifest = load_manifest(transformer)
     plain = ort.SessionOptions()  # it would take casts of float16 out again
