@@ -24,6 +24,7 @@ from pag_ros.lab.model.finite import require_finite
 from pag_ros.lab.transformers.dpt import DptConfig, DptHead
 from pag_ros.lab.transformers.scale_fit import ScaleFit
 from pag_ros.lab.transformers.sharing import counts
+from pag_ros.lab.transformers.variants import SKY, V3_NAMES
 from pag_ros.lab.transformers.vit import Vit, VitConfig
 from pag_ros.reading import reading
 
@@ -77,8 +78,6 @@ Nobody has published the tiny one: `pag_ros.lab.transformers.tiny` trains it for
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the pictures it was trained on, 0 to 1."""
 
-SKY = ".sky_output_conv2."
-"""In the names of what knows the sky."""
 _GATES = re.compile(r"pretrained\.blocks\.\d+\.gate\.(weight|bias)")
 _UNUSED = re.compile(
     r"pretrained\.mask_token|depth_head\.scratch\.refinenet4\.resConfUnit1\.conv[12]\.(weight|bias)"
@@ -88,8 +87,6 @@ _OTHER_TASKS = re.compile(
     r"model\.cam_(enc|dec)\..+|depth_head\.scratch\.(refinenet[1-4]|output_conv[12])_aux\..+"
 )
 """Of cameras and rays, of which a picture alone needs nothing."""
-V3_NAMES = "model."
-"""Names of Depth Anything 3 begin so, and no others."""
 
 _LAYER = r"backbone\.encoder\.layer\.(\d+)\."
 _BLOCK = r"pretrained.blocks.\1."
