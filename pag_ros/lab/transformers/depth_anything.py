@@ -220,7 +220,9 @@ def read_depth_anything(path: Path, max_depth_m: float | None = None) -> GatedDe
     _check(path, known, expected, unknown, "Depth Anything 3" if is_v3 else "Depth Anything V2")
     require_finite(known, path)
     network.to_empty(device="cpu")
-    network.load_state_dict({k: v.float() for k, v in known.items()}, strict=False)
+    # What a file may lack is read by nothing, but no number of a model may be left to chance.
+    whole = {k: known.get(k, torch.zeros(v.shape)).float() for k, v in expected.items()}
+    network.load_state_dict(whole, strict=False)
     for block in network.pretrained.gated:
         block.gate.forget()
     return network.eval()

@@ -312,6 +312,12 @@ def test_what_is_for_other_tasks_is_counted_and_said(tmp_path: Path) -> None:
     assert network.idle_line().startswith("not used: 3 tensors of its cameras and rays")
 
 
+def test_what_a_file_may_lack_is_not_left_to_chance(tmp_path: Path) -> None:
+    network = read_depth_anything(saved(small_v3(), tmp_path / "model.safetensors"))
+    for value in network.depth_head.scratch.refinenet4.resConfUnit1.parameters():
+        assert not value.any()
+
+
 def test_what_is_no_published_checkpoint_is_refused_in_a_line(tmp_path: Path) -> None:
     state = published(small_v3())
     sky = published(small_v3("v3-toy-mono"))
