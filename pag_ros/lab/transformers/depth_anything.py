@@ -25,6 +25,7 @@ from pag_ros.lab.transformers.dpt import DptConfig, DptHead
 from pag_ros.lab.transformers.label_head import LabelHead
 from pag_ros.lab.transformers.scale_fit import ScaleFit
 from pag_ros.lab.transformers.sharing import counts
+from pag_ros.lab.transformers.variants import SKY, V3_NAMES
 from pag_ros.lab.transformers.vit import Vit, VitConfig
 from pag_ros.reading import reading
 
@@ -78,8 +79,6 @@ Nobody has published the tiny one: `pag_ros.lab.transformers.tiny` trains it for
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the pictures it was trained on, 0 to 1."""
 
-SKY = ".sky_output_conv2."
-"""In the names of what knows the sky."""
 _GATES = re.compile(r"pretrained\.blocks\.\d+\.gate\.(weight|bias)")
 _UNUSED = re.compile(
     r"pretrained\.mask_token|depth_head\.scratch\.refinenet4\.resConfUnit1\.conv[12]\.(weight|bias)"
@@ -89,8 +88,6 @@ _OTHER_TASKS = re.compile(
     r"model\.cam_(enc|dec)\..+|depth_head\.scratch\.(refinenet[1-4]|output_conv[12])_aux\..+"
 )
 """Of cameras and rays, of which a picture alone needs nothing."""
-V3_NAMES = "model."
-"""Names of Depth Anything 3 begin so, and no others."""
 
 _LAYER = r"backbone\.encoder\.layer\.(\d+)\."
 _BLOCK = r"pretrained.blocks.\1."
@@ -226,7 +223,9 @@ def read_depth_anything(path: Path, max_depth_m: float | None = None) -> GatedDe
     _check(path, known, expected, unknown, "Depth Anything 3" if is_v3 else "Depth Anything V2")
     require_finite(known, path)
     network.to_empty(device="cpu")
-    network.load_state_dict({k: v.float() for k, v in known.items()}, strict=False)
+    # What a file may lack is read by nothing, but no number of a model may be left to chance.
+    whole = {k: known.get(k, torch.zeros(v.shape)).float() for k, v in expected.items()}
+    network.load_state_dict(whole, strict=False)
     for block in network.pretrained.gated:
         block.gate.forget()
     return network.eval()

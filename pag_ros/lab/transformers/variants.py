@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from pag_ros import checks
 from pag_ros.errors import ModelError, ParameterError
-from pag_ros.lab.transformers.depth_anything import SKY, V3_NAMES
 from pag_ros.reading import read_limited, reading
 
 DEEPEST_M = (0.5, 1000.0)
 """What a metric variant may have been trained up to."""
+
+V3_NAMES = "model."
+"""Names of tensors of Depth Anything 3 begin so, and no others."""
+SKY = ".sky_output_conv2."
+"""In the names of what knows the sky."""
 
 _NAME = re.compile(r"depth_anything_v2_(?:metric_(hypersim|vkitti)_)?vit[sbl]")
 _V3_NAME = re.compile(r"da3(mono|metric)?[-_](?:small|base|large)(?:[-_]1\.1)?", re.IGNORECASE)
@@ -125,9 +127,11 @@ def _tensor_names(checkpoint: Path) -> list[str]:
     """Those in a .safetensors file; of other files, and where there is none, none."""
     if checkpoint.suffix != ".safetensors" or not checkpoint.is_file():
         return []
+    from safetensors import safe_open  # where there is no such file nothing needs it
+
     with (
         reading(checkpoint, "a checkpoint of Depth Anything", ModelError),
-        safe_open(checkpoint, "pt") as file,
+        safe_open(checkpoint, "np") as file,
     ):
         return list(file.keys())
 

@@ -224,20 +224,21 @@ def test_with_all_tokens_it_is_the_published_network(
 def test_metres_of_the_metric_one_grow_with_the_focal_length_and_the_sky_is_beyond(
     tmp_path: Path,
 ) -> None:
-    path = saved(small_v3("v3-toy-metric", 30.0), tmp_path / "model.safetensors")
+    path = saved(small_v3("v3-toy-metric", 1.0), tmp_path / "model.safetensors")
     state, image = load_file(path), picture(70, 98)
     trunk, _ = SIZES["v3-toy-metric"]
     features = published_features(state, image, BLOCKS, trunk.taps, trunk.heads)
     depth, large = published_depth(state, features, has_places=False)
     sky = branch(large, state, "sky_output_conv2")[0] >= 0.3
     assert 0.1 < sky.float().mean() < 0.9
-    ours = read_depth_anything(path, 30.0)
+    ours = read_depth_anything(path, 1.0)
     for focal_px in (150.0, 900.0):
-        metres = (focal_px / 300.0 * depth).clamp(max=BEYOND * 30.0)
-        expected = torch.where(sky, torch.tensor(BEYOND * 30.0), metres)
+        metres = focal_px / 300.0 * depth
+        expected = torch.where(sky, torch.tensor(BEYOND), metres).clamp(max=BEYOND)
         got = ours(image, fx=torch.tensor([focal_px]))[0, 0]
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=0.0)
-    assert ours.farthest_m == 30.0
+    assert (metres[~sky] > BEYOND).any()
+    assert ours.farthest_m == 1.0
 
 
 @torch.no_grad()
@@ -309,6 +310,12 @@ def test_what_is_for_other_tasks_is_counted_and_said(tmp_path: Path) -> None:
     assert network.size == "v3-toy"
     assert network.idle == 3
     assert network.idle_line().startswith("not used: 3 tensors of its cameras and rays")
+
+
+def test_what_a_file_may_lack_is_not_left_to_chance(tmp_path: Path) -> None:
+    network = read_depth_anything(saved(small_v3(), tmp_path / "model.safetensors"))
+    for value in network.depth_head.scratch.refinenet4.resConfUnit1.parameters():
+        assert not value.any()
 
 
 def test_what_is_no_published_checkpoint_is_refused_in_a_line(tmp_path: Path) -> None:
