@@ -13,7 +13,11 @@ from pag_ros.errors import BackendError
 from pag_ros.manifest import load_manifest
 from pag_ros.runtime.computed_map import computed_map
 from pag_ros.runtime.tensorrt.self_check import deviations, drawn_room
-from pag_ros.runtime.tensorrt.standard_graph import standard_graph, standard_path
+from pag_ros.runtime.tensorrt.standard_graph import (
+    standard_graph,
+    standard_outputs,
+    standard_path,
+)
 
 
 @pytest.fixture
@@ -66,7 +70,7 @@ def test_half_precision_is_far_within_what_an_engine_may_be_off(
 
 
 def _maps(outputs, keep, manifest) -> dict[str, np.ndarray]:
-    names = ("depth", "normals", "labels", "confidence")
+    names = [name for name in standard_outputs(manifest) if not name.startswith("index")]
     maps = {name: pixels[0] for name, pixels in zip(names, outputs, strict=False)}
     return {**maps, "computed": computed_map(outputs[len(names) :], keep, manifest)}
 
