@@ -290,6 +290,7 @@ def _teach(
     count = count_pictures(dataset, size)
     with tqdm(total=count, desc="reading", unit="picture", disable=None, file=sys.stderr) as bar:
         pictures, unseen = held_back(read_pictures(dataset, size, bar.update))
+    _tell_left_out(len(dataset), count, count)
     with _lesson("gates") as (show, is_stopped):
         taught = teach(network, pictures, unseen, lesson, show, is_stopped)
     network.taught_on = f"taught on {dataset.name} ({len(pictures)} pictures)"
@@ -331,6 +332,7 @@ def _teach_labels(
     count = sum(count_labelled(datasets, size))
     with tqdm(total=count, desc="reading", unit="picture", disable=None, file=sys.stderr) as bar:
         pictures, unseen = read_labelled(datasets, size, bar.update)
+    _tell_left_out(sum(map(len, datasets)), count, len(pictures) + len(unseen))
     with _lesson("labels") as (show, is_stopped):
         taught = teach_labels(
             network, datasets[0].classes, pictures, unseen, lesson, show, is_stopped
@@ -341,6 +343,14 @@ def _teach_labels(
     save_label_head(network, path)
     print(f"{taught.line()} ({len(unseen)} pictures held back, {taught.steps} steps)")
     print(f"labels: {path}")
+
+
+def _tell_left_out(there: int, read: int, used: int) -> None:
+    """Which pictures do not teach, if any."""
+    if read < there:
+        print(f"{there - read} of {there} pictures left out: memory is set aside for {read}")
+    if used < read:
+        print(f"{read - used} of {read} pictures left out: nothing in them is labelled")
 
 
 @contextmanager

@@ -160,9 +160,8 @@ def map_names(network: GatedDepthAnything) -> list[str]:
 
 def heads_of(network: GatedDepthAnything) -> tuple[str, ...]:
     """The network's heads, as its manifest names them."""
-    return (
-        ("depth", "normals") if network.label_head is None else ("depth", "normals", "segmentation")
-    )
+    heads = "depth", "normals"
+    return heads if network.label_head is None else (*heads, "segmentation")
 
 
 def _maps(

@@ -1,78 +1,46 @@
-"""Taught gates as a file of their own: kilobytes, beside a checkpoint of hundreds of megabytes.
-
-They are of use to the very checkpoint that they were taught for, which the file knows.
-"""
+"""Taught gates as a file of their own, see `companion`."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import save as serialize
 from torch import Tensor
 
 from pag_ros import checks
-from pag_ros.errors import ModelError
-from pag_ros.lab.model.finite import require_finite
+from pag_ros.lab.transformers.companion import Kind, read_companion, save_companion
 from pag_ros.lab.transformers.depth_anything import GatedDepthAnything
 from pag_ros.lab.transformers.sharing import MOST
-from pag_ros.reading import reading
-from pag_ros.writing import write_bytes
 
-_KEY = "pag_ros.gates"
+_KIND = Kind("pag_ros.gates", "gates", "they are now", "--teach")
 
 
 def save_gates(network: GatedDepthAnything, path: Path) -> None:
     """Write the gates of a network, and how its blocks share a budget.
 
     Raises:
-        ModelError: a weight is infinite or NaN; no file is written.
-        OSError: it cannot be written.
+        ModelError, OSError: see `save_companion`.
     """
-    tensors = _gates(network)
-    require_finite(tensors, path)
-    about = {
-        "network": fingerprint(network),
-        "taught_on": network.taught_on,
-        "tilt": network.tilt,
-    }
-    content = serialize(tensors, {"format": "pt", _KEY: json.dumps(about)})
-    write_bytes(path, content, make_folder=True)
+    about = {"taught_on": network.taught_on, "tilt": network.tilt}
+    save_companion(_KIND, network, _gates(network), about, path)
 
 
 def load_gates(network: GatedDepthAnything, path: Path) -> None:
     """Give a network the gates that were taught for it.
 
     Raises:
-        ModelError: the file is missing, damaged, no gates, or was taught for other weights.
+        ModelError: see `read_companion`.
     """
-    with reading(path, "gates by `pag_ros adopt --teach`", ModelError):
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        about = checks.entries(json.loads(metadata[_KEY]), _KEY)
+    own = _gates(network)
+
+    def expected(about: Mapping[Any, Any]) -> tuple[tuple[str, float], Mapping[str, Tensor]]:
         taught_on = checks.text(about["taught_on"], "taught_on")
-        tilt = checks.number(about["tilt"], "tilt", -MOST, MOST)
-        if about["network"] != fingerprint(network):
-            raise ModelError(f"{path}: taught for another checkpoint; teach this one: --teach")
-        own = _gates(network)
-        if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
-            count = len(own) // 2
-            raise ModelError(
-                f"{path}: not gates of {count} blocks as they are now; teach anew: --teach"
-            )
-        require_finite(state, path)
+        return (taught_on, checks.number(about["tilt"], "tilt", -MOST, MOST)), own
+
+    (network.taught_on, network.tilt), state = read_companion(_KIND, network, path, expected)
     for name, value in own.items():
         value.copy_(state[name])
-    network.taught_on, network.tilt = taught_on, tilt
-
-
-def fingerprint(network: GatedDepthAnything) -> str:
-    """Tells checkpoints apart: of the first block's weights, which all training changes."""
-    weight = network.pretrained.gated[0].attn.qkv.weight.detach().float().contiguous()
-    return hashlib.sha256(weight.numpy().tobytes()).hexdigest()
 
 
 def _gates(network: GatedDepthAnything) -> dict[str, Tensor]:

@@ -82,7 +82,8 @@ def read_labelled(
     size: tuple[int, int],
     progress: Callable[[], object] = lambda: None,
 ) -> tuple[LabelledPictures, LabelledPictures]:
-    """(to learn from, to measure on): the last tenth of each dataset, for neighbours are alike.
+    """(to learn from, to measure on): the last tenth of each dataset, at least one picture, for
+    neighbours are alike.
 
     Args:
         size: (width, height), to which pictures are letterboxed as the node does.
@@ -96,10 +97,10 @@ def read_labelled(
         chosen = np.linspace(0, len(dataset) - 1, count).astype(int)
         samples = [_sample(dataset, int(index), size, progress) for index in chosen]
         known = [sample for sample in samples if sample is not None]
-        last = min(_MAX_HELD_BACK, len(known) // 10)
+        last = min(_MAX_HELD_BACK, max(1, len(known) // 10))
         learned += known[: len(known) - last]
         unseen += known[len(known) - last :]
-    if not unseen or len(learned) + len(unseen) < FEWEST:
+    if len(learned) + len(unseen) < FEWEST:
         found = len(learned) + len(unseen)
         names = ", ".join(dataset.name for dataset in datasets)
         raise DatasetError(f"{names}: labels in {found} of the pictures; {FEWEST} or more teach")

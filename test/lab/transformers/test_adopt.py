@@ -20,7 +20,7 @@ from pag_ros.cli import main  # noqa: E402
 from pag_ros.errors import ModelError, ParameterError  # noqa: E402
 from pag_ros.lab.model.operators import no_limits  # noqa: E402
 from pag_ros.lab.transformers import adopt as adopting  # noqa: E402
-from pag_ros.lab.transformers import depth_anything, label_teaching  # noqa: E402
+from pag_ros.lab.transformers import depth_anything, label_teaching, labelled_pictures  # noqa: E402
 from pag_ros.lab.transformers.adopt import (  # noqa: E402
     adopt,
     export_depth_anything,
@@ -34,7 +34,7 @@ from pag_ros.lab.transformers.labels import new_head  # noqa: E402
 from pag_ros.lab.transformers.metres import ScaleAndShift  # noqa: E402
 from pag_ros.lab.transformers.scale_fit import ScaleFit  # noqa: E402
 from pag_ros.lab.transformers.vit import VitConfig  # noqa: E402
-from pag_ros.manifest import load_manifest  # noqa: E402
+from pag_ros.manifest import NO_LABEL, load_manifest  # noqa: E402
 from pag_ros.runtime import Deadline, open_session  # noqa: E402
 
 SIZE = (112, 84)
@@ -408,12 +408,14 @@ def labelled(folder: Path) -> str:
     """Pictures, bright or dark, that say so."""
     cv2 = pytest.importorskip("cv2")
     (folder / "frames").mkdir(parents=True)
-    for number in range(20):
-        bright = number % 2
+    for number in range(22):
+        bright = number % 2 if number < 21 else NO_LABEL
         noise = np.random.default_rng(number).integers(0, 60, (SIZE[1], SIZE[0], 3))
-        cv2.imwrite(f"{folder}/frames/{number}.color.jpg", (noise + 190 * bright).astype(np.uint8))
+        cv2.imwrite(
+            f"{folder}/frames/{number}.color.jpg", (noise + 190 * (number % 2)).astype(np.uint8)
+        )
         cv2.imwrite(f"{folder}/frames/{number}.label.png", np.full(noise.shape[:2], bright, "u1"))
-    lines = (f'{{"id": "{n}", "fx": 90.0, "truths": ["labels"]}}\n' for n in range(20))
+    lines = (f'{{"id": "{n}", "fx": 90.0, "truths": ["labels"]}}\n' for n in range(22))
     (folder / "frames.jsonl").write_text("".join(lines))
     (folder / "dataset.json").write_text('{"classes": ["night", "day"]}')
     return f"rooms:{folder}"
@@ -429,9 +431,13 @@ def test_the_command_gives_a_checkpoint_labels(
     torch.save(state, checkpoint)
     command = ["adopt", str(checkpoint), "--out", str(tmp_path), "--size", "112x84"]
     pictures = labelled(tmp_path / "pictures")
+    one = SIZE[0] * SIZE[1] * 15 // 4
+    monkeypatch.setattr(labelled_pictures, "MAX_BYTES", 21 * one)
     assert main([*command, "--labels", pictures, "--minutes", "60"]) == 0
     printed = capsys.readouterr().out
     head = checkpoint.with_suffix(".labels.safetensors")
+    assert "1 of 22 pictures left out: memory is set aside for 21\n" in printed
+    assert "1 of 21 pictures left out: nothing in them is labelled\n" in printed
     assert "labels, pixels right / mIoU: at 1 1.000 / 1.000, at 0.5" in printed
     assert f"(2 pictures held back, 25 steps)\nlabels: {head}\n" in printed
     model = checkpoint.with_suffix(".onnx")

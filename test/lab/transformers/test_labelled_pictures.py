@@ -64,6 +64,12 @@ def test_the_last_tenth_of_each_dataset_is_kept_back() -> None:
     assert not learned.runner_up.any()
 
 
+def test_a_small_dataset_keeps_a_picture_back_too() -> None:
+    learned, unseen = read_labelled([Numbered(9), Numbered(8)], SIZE)
+    assert numbers(learned) == [*range(8), *range(7)]
+    assert numbers(unseen) == [8, 7]
+
+
 def test_a_teachers_doubts_come_along() -> None:
     learned, _ = read_labelled([Numbered(20, teacher=True)], SIZE)
     assert learned.runner_up.shape == (18, 2, 21, 28)
@@ -88,7 +94,7 @@ def test_of_many_pictures_each_dataset_gives_the_same_share(monkeypatch) -> None
     held = sum(each.nbytes for p in (learned, unseen) for each in vars(p).values())
     assert held <= labelled_pictures.MAX_BYTES
     assert numbers(learned)[:3] == [0, 2, 4]
-    assert numbers(unseen) == [36, 39]
+    assert numbers(unseen) == [36, 39, 11]
 
 
 def write_rooms(folder: Path, classes: str, count: int = 16) -> str:

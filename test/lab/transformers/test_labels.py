@@ -73,7 +73,9 @@ def test_a_head_that_does_not_fit_is_refused_in_a_line(tmp_path: Path) -> None:
     save_label_head(network, path)
     other = small_transformer()
     other.pretrained.gated[0].attn.qkv.weight.data += 0.1
-    with pytest.raises(ModelError, match=r"taught on another checkpoint; teach this one: --labels"):
+    with pytest.raises(
+        ModelError, match=r"taught for another checkpoint; teach this one: --labels"
+    ):
         load_label_head(other, path)
     assert other.label_head is None
     network.label_head.smooth = torch.nn.Conv2d(64, 64, 1)
