@@ -217,7 +217,7 @@ def test_gates_need_no_depth_and_ctrl_c_keeps_what_they_have_learned(
     monkeypatch.setattr(adopting, "JUDGED_FRAMES", 4)
     network = network_of(20.0)
     checkpoint = saved(network, tmp_path / "metric.safetensors")
-    network.label_head = new_head(network, ("floor", "wall")).eval()
+    network.label_head = new_head(network, ("floor", "charging dock")).eval()
     save_label_head(network, tmp_path / "head.safetensors")
     bag, out = walk(tmp_path / "walk", lambda number, image: None), tmp_path / "mine"
     command = ["adopt", str(checkpoint), "--out", str(out), "--size", "112x84"]
@@ -238,7 +238,8 @@ def test_gates_need_no_depth_and_ctrl_c_keeps_what_they_have_learned(
     load_gates(fresh, out / "metric.gates.safetensors")
     assert fresh.taught_on == "taught on walk (39 frames)"
     manifest = load_manifest(out / "metric.onnx")
-    assert [each.name for each in manifest.classes] == ["floor", "wall"]
+    assert [each.name for each in manifest.classes] == ["floor", "charging dock"]
+    assert "charging dock" in (out / "report.html").read_text()
 
 
 @pytest.mark.usefixtures("without_standard_graph")
